@@ -1,0 +1,104 @@
+// Kernels by name, and the contract that a kernel file is written against.
+//
+// A kernel file in native/cpu/kernels/ is compiled once for each instruction set and contains, in namespace
+// langevin::LANGEVIN_ISA, functions `void name(Command&, Context&)` and for each of them one line at namespace scope
+//
+//   LANGEVIN_KERNEL("conv2d", "stride:ints,padding:ints,dilation:ints", conv2d)
+//
+// with the signature as ts/ops writes it. Nothing else is needed: sources are globbed. The line puts the address of a
+// constant record into a section of the binary of its own, from which the registry reads all of them. No code of the file
+// runs for that: a static constructor compiled for AVX-512 would stop an older processor while the addon loads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../cpu/isa.h"
+#include "command.h"
+
+namespace langevin {
+
+class ThreadPool;
+class ScratchMemory;
+
+// What a kernel may use besides its command.
+class Context {
+ public:
+  Context(ThreadPool& pool, ScratchMemory& scratch) : pool_(pool), scratch_(scratch) {}
+
+  // Runs fn(item) for item = 0..items-1, in any order, each exactly once, possibly several at a time; returns when all are
+  // done. What an item computes must follow from shapes alone, never from the number of threads.
+  template <class F>
+  LANGEVIN_INLINE void parallelFor(int64_t items, const F& fn) {
+    run(items, [](const void* f, int64_t item) { (*static_cast<const F*>(f))(item); }, &fn);
+  }
+
+  // Uninitialised memory, 64-byte aligned, valid until the kernel returns; successive calls give distinct regions. To be
+  // called from the kernel's own thread, not from items.
+  float* scratch(int64_t floats);
+
+  // Reports what only the data can show (an index out of range); may be called from items. The message is copied; the
+  // first one is kept and reaches the caller, with the op's name, at the next read or synchronize.
+  void fail(const char* message);
+
+ private:
+  void run(int64_t items, void (*fn)(const void*, int64_t), const void* closure);
+
+  ThreadPool& pool_;
+  ScratchMemory& scratch_;
+};
+
+using Kernel = void (*)(Command&, Context&);
+
+// What LANGEVIN_KERNEL leaves behind.
+struct KernelRecord {
+  const char* name;
+  const char* signature;
+  const char* isa;
+  Kernel run;
+};
+
+#if defined(__APPLE__)
+#define LANGEVIN_KERNEL_SECTION "__DATA,lv_kernels"
+#else
+#define LANGEVIN_KERNEL_SECTION "langevin_kernels"
+#endif
+
+#define LANGEVIN_KERNEL(name, signature, function)                                                          \
+  namespace {                                                                                               \
+  constexpr ::langevin::KernelRecord LANGEVIN_JOIN(kernelRecord_, __LINE__){name, signature,                \
+                                                                            LANGEVIN_ISA_NAME, function};   \
+  __attribute__((section(LANGEVIN_KERNEL_SECTION), used)) const ::langevin::KernelRecord* LANGEVIN_JOIN(    \
+      kernelPointer_, __LINE__) = &LANGEVIN_JOIN(kernelRecord_, __LINE__);                                  \
+  }
+
+// How an attribute lies in the words of a command.
+enum class AttributeKind : uint8_t { word, ints, seed };
+
+// A kernel chosen for this processor.
+struct RegisteredKernel {
+  std::string name;
+  std::string signature;
+  std::vector<AttributeKind> attributes;
+  Kernel run = nullptr;
+};
+
+// All kernels in the best instruction set that this processor has, sorted by name; the position is the op code.
+class Registry {
+ public:
+  // Chooses once per process. Throws std::runtime_error if LANGEVIN_ISA names a set that is unknown or missing here, or if
+  // a kernel lacks a variant.
+  static const Registry& get();
+
+  const std::vector<RegisteredKernel>& kernels() const { return kernels_; }
+  const std::string& isa() const { return isa_; }
+
+ private:
+  Registry();
+
+  std::string isa_;
+  std::vector<RegisteredKernel> kernels_;
+};
+
+}  // namespace langevin
