@@ -1,0 +1,64 @@
+// The error classes: structures that say which operation failed, on what values, what was expected and how to mend it.
+
+/** What every error of this library carries. */
+export interface ErrorDetails {
+  /** The operation that refused, as the user called it: `conv2d`, `Tensor.backward`, `readSafetensors`. */
+  readonly op: string;
+  /** What is wrong, with the offending values in it. */
+  readonly problem: string;
+  /** What would have been right, and how to get there. */
+  readonly advice?: string;
+  /** The error underneath, when there is one. */
+  readonly cause?: unknown;
+}
+
+/** Base class of all errors that this library throws on purpose. */
+export class LangevinError extends Error {
+  readonly op: string;
+  readonly problem: string;
+  readonly advice: string | undefined;
+  /** Path of the layer whose `forward` failed, for example `unet.down[1].conv1`; undefined outside layers. */
+  modulePath: string | undefined;
+
+  constructor(details: ErrorDetails) {
+    super("", details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.op = details.op;
+    this.problem = details.problem;
+    this.advice = details.advice;
+    this.compose();
+  }
+
+  /** Puts `segment` before the path collected so far; layers call it as the error passes them on its way out. */
+  enterModule(segment: string): void {
+    const rest = this.modulePath;
+    this.modulePath = rest === undefined ? segment : rest.startsWith("[") ? segment + rest : `${segment}.${rest}`;
+    this.compose();
+  }
+
+  private compose(): void {
+    const where = this.modulePath === undefined ? "" : `${this.modulePath}: `;
+    const advice = this.advice === undefined ? "" : ` ${this.advice}`;
+    this.message = `${where}${this.op}: ${this.problem}${advice}`;
+  }
+}
+
+/** Shapes that do not fit the operation or each other. */
+export class ShapeError extends LangevinError {}
+/** Element types that do not fit the operation or each other. */
+export class DTypeError extends LangevinError {}
+/** An option or argument outside its range. */
+export class ArgumentError extends LangevinError {}
+/** A device that is missing, failed, or differs between operands. */
+export class DeviceError extends LangevinError {}
+/** A tensor used after it was disposed, or a graph used after its values were freed. */
+export class LifetimeError extends LangevinError {}
+/** A gradient that does not exist or may no longer be computed. */
+export class GradientError extends LangevinError {}
+/** A file or stream whose content is not what its format demands. */
+export class FormatError extends LangevinError {}
+
+/** Writes a shape as `[2, 8, 8, 3]`. */
+export function showShape(shape: readonly number[]): string {
+  return `[${shape.join(", ")}]`;
+}

@@ -1,0 +1,123 @@
+// Rules for shapes and dtypes that several ops share, and the checks that throw the clear error.
+
+import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/index.ts";
+import type { DType, Shape, TensorType } from "./types.ts";
+import { sizeOf } from "./types.ts";
+
+/** Largest rank that executors handle. */
+export const maxRank = 8;
+
+/** The shape that numpy's broadcasting gives, or a ShapeError naming the axis that does not fit. */
+export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
+  const rank = Math.max(a.length, b.length);
+  const result: number[] = new Array<number>(rank);
+  for (let i = 1; i <= rank; i++) {
+    const m = a[a.length - i] ?? 1;
+    const n = b[b.length - i] ?? 1;
+    if (m !== n && m !== 1 && n !== 1)
+      throw new ShapeError({
+        op,
+        problem: `shapes ${showShape(a)} and ${showShape(b)} do not broadcast: sizes ${m} and ${n} at axis -${i}.`,
+        advice: "Sizes of an axis must be equal, or one of them 1.",
+      });
+    result[rank - i] = m === 1 ? n : m;
+  }
+  return result;
+}
+
+/** Whether `from` broadcasts to exactly `to`. */
+export function broadcastsTo(from: Shape, to: Shape): boolean {
+  return from.length <= to.length && from.every((n, i) => n === 1 || n === to[to.length - from.length + i]);
+}
+
+/** Turns negative axes into positive ones, refusing those out of range and repeated ones. */
+export function resolveAxes(op: string, axes: readonly number[], rank: number): number[] {
+  const resolved = axes.map((axis) => resolveAxis(op, axis, rank));
+  if (new Set(resolved).size !== resolved.length)
+    throw new ArgumentError({ op, problem: `axes [${axes.join(", ")}] name an axis twice.` });
+  return resolved;
+}
+
+/** Turns a negative axis into a positive one. */
+export function resolveAxis(op: string, axis: number, rank: number): number {
+  const resolved = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(axis) || resolved < 0 || resolved >= rank)
+    throw new ArgumentError({
+      op,
+      problem: `axis ${axis} does not exist in a tensor of rank ${rank}.`,
+      advice: rank === 0 ? "A scalar has no axes." : `Axes go from ${-rank} to ${rank - 1}.`,
+    });
+  return resolved;
+}
+
+/** Refuses operands of another dtype than the ones listed. */
+export function expectDType(op: string, name: string, type: TensorType, allowed: readonly DType[]): void {
+  if (!allowed.includes(type.dtype))
+    throw new DTypeError({
+      op,
+      problem: `${name} is ${type.dtype}, expected ${allowed.join(" or ")}.`,
+      advice: `Convert it with .to("${allowed[0]}").`,
+    });
+}
+
+/** The floating dtypes. */
+export const floating = ["float32", "float64"] as const;
+
+/** Refuses two operands of different dtypes. */
+export function expectSameDType(op: string, names: readonly [string, string], a: TensorType, b: TensorType): void {
+  if (a.dtype !== b.dtype)
+    throw new DTypeError({
+      op,
+      problem: `${names[0]} is ${a.dtype} and ${names[1]} is ${b.dtype}.`,
+      advice: `Convert one of them with .to(...): there is no implicit conversion.`,
+    });
+}
+
+/** Refuses an operand of another rank. `layout` spells the axes, as in `[N, H, W, C]`. */
+export function expectRank(op: string, name: string, type: TensorType, rank: number, layout: string): void {
+  if (type.shape.length !== rank)
+    throw new ShapeError({
+      op,
+      problem: `${name} has shape ${showShape(type.shape)}, expected ${layout}.`,
+    });
+}
+
+/** Refuses an operand of another shape. */
+export function expectShape(op: string, name: string, type: TensorType, shape: Shape, why: string): void {
+  if (type.shape.length !== shape.length || type.shape.some((n, i) => n !== shape[i]))
+    throw new ShapeError({
+      op,
+      problem: `${name} has shape ${showShape(type.shape)}, expected ${showShape(shape)} ${why}.`,
+    });
+}
+
+/** Refuses numbers that are no sizes: negative, fractional, or a shape of more than 2^31 - 1 elements or rank 8. */
+export function expectSizes(op: string, shape: Shape): void {
+  if (shape.some((n) => !Number.isInteger(n) || n < 0))
+    throw new ShapeError({ op, problem: `${showShape(shape)} is not a shape.`, advice: "Sizes are integers >= 0." });
+  if (shape.length > maxRank)
+    throw new ShapeError({
+      op,
+      problem: `${showShape(shape)} has rank ${shape.length}, at most ${maxRank} is possible.`,
+    });
+  if (sizeOf(shape) > 0x7fffffff)
+    throw new ShapeError({
+      op,
+      problem: `${showShape(shape)} has ${sizeOf(shape)} elements, at most ${0x7fffffff} are possible.`,
+    });
+}
+
+/** Refuses anything but integers of at least `least`. */
+export function expectIntegers(
+  op: string,
+  name: string,
+  values: readonly number[],
+  count: number,
+  least: number,
+): void {
+  if (values.length !== count || values.some((v) => !Number.isInteger(v) || v < least))
+    throw new ArgumentError({
+      op,
+      problem: `${name} is [${values.join(", ")}], expected ${count} integer${count === 1 ? "" : "s"} >= ${least}.`,
+    });
+}

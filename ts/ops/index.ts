@@ -1,0 +1,88 @@
+// The instruction set: the list of all op records.
+
+import { add, broadcastTo, div, mean, mul, neg, reshape, sub, sum } from "./arithmetic.ts";
+import { conv2d, conv2dWeightGradient, convTranspose2d } from "./conv.ts";
+import { fill, rand, randint, randn } from "./create.ts";
+import { addNoise, ddpmStep } from "./diffusion.ts";
+import { embedding, embeddingGradient } from "./embedding.ts";
+import {
+  abs,
+  cast,
+  copy,
+  exp,
+  log,
+  relu,
+  reluGradient,
+  sigmoid,
+  sigmoidGradient,
+  sign,
+  silu,
+  siluGradient,
+  sqrt,
+  square,
+  tanh,
+  tanhGradient,
+} from "./functions.ts";
+import { mseLoss, mseLossGradient } from "./loss.ts";
+import { matmul } from "./matmul.ts";
+import { maxPool2d, maxPool2dGradient } from "./pool.ts";
+import { concat, permute, slice, sliceGradient } from "./shape.ts";
+import type { AnyOp } from "./types.ts";
+import { accumulate, adam, assign } from "./update.ts";
+
+export * from "./types.ts";
+
+/** Every op, in the order in which the instruction set lists them. */
+export const ops = {
+  fill,
+  randn,
+  rand,
+  randint,
+  reshape,
+  broadcastTo,
+  sum,
+  mean,
+  neg,
+  add,
+  sub,
+  mul,
+  div,
+  copy,
+  cast,
+  sign,
+  abs,
+  square,
+  sqrt,
+  exp,
+  log,
+  relu,
+  reluGradient,
+  sigmoid,
+  sigmoidGradient,
+  tanh,
+  tanhGradient,
+  silu,
+  siluGradient,
+  permute,
+  slice,
+  sliceGradient,
+  concat,
+  matmul,
+  conv2d,
+  convTranspose2d,
+  conv2dWeightGradient,
+  maxPool2d,
+  maxPool2dGradient,
+  embedding,
+  embeddingGradient,
+  mseLoss,
+  mseLossGradient,
+  addNoise,
+  ddpmStep,
+  assign,
+  accumulate,
+  adam,
+} as const;
+
+/** The records as a list. */
+export const opList: readonly AnyOp[] = Object.values(ops);

@@ -1,0 +1,132 @@
+// What an op is: the one record that shapes, gradients, executors and tests all read.
+
+/** Element types of tensors. `float64` exists on the `ts` executor alone. */
+export type DType = "float32" | "int32" | "float64";
+
+/** Sizes of the axes, outermost first; images are NHWC. */
+export type Shape = readonly number[];
+
+/** What is known of a value before it is computed. */
+export interface TensorType {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/**
+ * How one attribute is typed, and with that how it is laid out for native code:
+ * `int`, `float`, `bool` and enumerations (a list of literals, sent as the index) take one word,
+ * `ints` its length and then its elements, `seed` (64 bits) its low and its high half.
+ */
+export type AttributeKind = "int" | "float" | "bool" | "ints" | "seed" | readonly string[];
+
+/** Attributes of an op in the order in which they are encoded. */
+export type AttributeSignature = Readonly<Record<string, AttributeKind>>;
+
+type AttributeValue<K extends AttributeKind> = K extends "int" | "float"
+  ? number
+  : K extends "bool"
+    ? boolean
+    : K extends "ints"
+      ? readonly number[]
+      : K extends "seed"
+        ? bigint
+        : K extends readonly (infer E)[]
+          ? E
+          : never;
+
+/** The attribute values that a signature asks for. */
+export type AttributesOf<S extends AttributeSignature> = { readonly [K in keyof S]: AttributeValue<S[K]> };
+
+/** Attribute values of any op, where the op is not known statically. */
+export type AnyAttributes = Readonly<Record<string, number | boolean | string | bigint | readonly number[]>>;
+
+/**
+ * The instruction set applied to values of type `V`. Gradients are written against it, so a record needs no Tensor.
+ */
+export interface OpBuilder<V> {
+  /** Applies an op that has one output. */
+  apply<S extends AttributeSignature>(
+    op: Op<S>,
+    inputs: readonly (V | undefined)[],
+    attributes: NoInfer<AttributesOf<S>>,
+  ): V;
+  /** Shape and dtype of a value. */
+  type(value: V): TensorType;
+}
+
+/** What the gradient rule of an op may look at. */
+export interface GradientContext<V, A> {
+  readonly attributes: A;
+  /** Shapes and dtypes of all inputs (undefined for an optional input that was absent) and of the output. */
+  readonly inputTypes: readonly (TensorType | undefined)[];
+  readonly outputType: TensorType;
+  /** A kept input. Throws if the record does not list it under `keeps.inputs`. */
+  input(index: number): V;
+  /** The kept output. Throws if the record does not keep it. */
+  output(): V;
+  /** Gradient of the loss with respect to the output. */
+  readonly gradient: V;
+  /** Whether anybody wants the gradient of this input. */
+  needs(index: number): boolean;
+}
+
+/** One case that the conformance suite runs: types of the inputs, attributes, and how to draw the values. */
+export interface Sample<A> {
+  /** Names the case where an op has several. */
+  readonly name: string;
+  readonly inputs: readonly (SampleInput | undefined)[];
+  readonly attributes: A;
+}
+
+/** One input of a sample; values are drawn uniformly from `range` (default [-1, 1]; for int32 low <= value < high). */
+export interface SampleInput {
+  readonly shape: Shape;
+  readonly dtype?: DType;
+  readonly range?: readonly [low: number, high: number];
+}
+
+/** One instruction. Every op has exactly one output, except those that write in place (`writes`), which have none. */
+export interface Op<S extends AttributeSignature = AttributeSignature> {
+  readonly name: string;
+  /** Names of the inputs; a trailing `?` marks an optional one, a single trailing `...` a list of any length >= 1. */
+  readonly inputs: readonly string[];
+  readonly attributes: S;
+  /** Checks the operands and returns the type of the output (for an in-place op: of the first written input). */
+  infer(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): TensorType;
+  /** Inputs that an in-place op reads and overwrites. */
+  readonly writes?: readonly number[];
+  /** The output is the first input's memory under another shape; no kernel runs. */
+  readonly view?: boolean;
+  /** What the gradient rule reads, and so what the tape must keep. */
+  readonly keeps?: { readonly inputs?: readonly number[]; readonly output?: boolean };
+  /** Gradients of the inputs, in their order; undefined where none is needed or none exists. */
+  gradient?<V>(b: OpBuilder<V>, context: GradientContext<V, AttributesOf<S>>): (V | undefined)[];
+  /** Cases for the conformance suite. */
+  readonly samples: readonly Sample<AttributesOf<S>>[];
+}
+
+/** An op whose signature is not known statically. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- attributes are contravariant in the rules
+export type AnyOp = Op<any>;
+
+/** Declares an op; exists for its type inference. */
+export function defineOp<const S extends AttributeSignature>(op: Op<S>): Op<S> {
+  return op;
+}
+
+/** Number of elements of a shape. */
+export function sizeOf(shape: Shape): number {
+  return shape.reduce((product, n) => product * n, 1);
+}
+
+/** Bytes that one element takes. */
+export function bytesOf(dtype: DType): number {
+  return dtype === "float64" ? 8 : 4;
+}
+
+/** The signature as the text that native kernels are registered with: `stride:ints,padding:ints`. */
+export function signatureText(signature: AttributeSignature): string {
+  return Object.entries(signature)
+    .map(([name, kind]) => `${name}:${typeof kind === "string" ? kind : kind.join("|")}`)
+    .join(",");
+}
