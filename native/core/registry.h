@@ -10,6 +10,7 @@
 // runs for that: a static constructor compiled for AVX-512 would stop an older processor while the addon loads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -42,11 +43,16 @@ class Context {
   // first one is kept and reaches the caller, with the op's name, at the next read or synchronize.
   void fail(const char* message);
 
+  bool failed() const { return failed_.load(); }
+  const char* message() const { return message_; }
+
  private:
   void run(int64_t items, void (*fn)(const void*, int64_t), const void* closure);
 
   ThreadPool& pool_;
   ScratchMemory& scratch_;
+  std::atomic<bool> failed_{false};
+  char message_[160] = {};
 };
 
 using Kernel = void (*)(Command&, Context&);
@@ -73,14 +79,18 @@ struct KernelRecord {
       kernelPointer_, __LINE__) = &LANGEVIN_JOIN(kernelRecord_, __LINE__);                                  \
   }
 
-// How an attribute lies in the words of a command.
-enum class AttributeKind : uint8_t { word, ints, seed };
+// How an attribute is laid out in the words of a command, and what they may hold.
+struct Attribute {
+  enum class Kind : uint8_t { integer, real, boolean, choice, integers, seed };
+  Kind kind;
+  int choices = 0;  // of an enumeration
+};
 
 // A kernel chosen for this processor.
 struct RegisteredKernel {
   std::string name;
   std::string signature;
-  std::vector<AttributeKind> attributes;
+  std::vector<Attribute> attributes;
   Kernel run = nullptr;
 };
 

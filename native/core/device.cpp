@@ -1,0 +1,107 @@
+// The cpu device. A buffer's number is its slot plus a generation, so that numbers are never reused and found at once.
+#include "device.h"
+
+#include <cmath>
+#include <cstdio>
+
+namespace langevin {
+
+namespace {
+
+constexpr double kSlots = 4194304;            // 2^22 buffers at a time, 2^31 generations: ids stay below 2^53
+constexpr double kMaxBytes = 1099511627776.0;  // 2^40
+
+std::string show(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.17g", x);
+  return text;
+}
+
+}  // namespace
+
+Device::Device(int threads) : queue_(threads > 0 ? threads : availableProcessors()) {}
+
+double Device::allocate(double bytes) {
+  if (!(bytes >= 0 && bytes == std::floor(bytes))) throw DeviceFailure("a buffer cannot have " + show(bytes) + " bytes");
+  Allocator::Block block;
+  if (bytes <= kMaxBytes) {
+    block = allocator_.allocate(static_cast<size_t>(bytes));
+    if (block.data == nullptr) {
+      // Blocks kept for reuse may help, but queued commands may still use them.
+      queue_.wait();
+      allocator_.trim();
+      block = allocator_.allocate(static_cast<size_t>(bytes));
+    }
+  }
+  if (block.data == nullptr) throw DeviceFailure("out of memory: " + show(bytes) + " bytes are not to be had");
+  if (freeSlots_.empty()) {
+    if (static_cast<double>(slots_.size()) == kSlots - 1) throw DeviceFailure("too many buffers");
+    freeSlots_.push_back(static_cast<uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  const uint32_t index = freeSlots_.back();
+  freeSlots_.pop_back();
+  Slot& slot = slots_[index];
+  slot.id = static_cast<double>(index) + 1 + kSlots * slot.generation;
+  slot.bytes = static_cast<size_t>(bytes);
+  slot.block = block;
+  liveBuffers_++;
+  liveBytes_ += slot.bytes;
+  return slot.id;
+}
+
+const Device::Slot* Device::slotOf(double id) const {
+  if (!(id >= 1 && id < 9007199254740992.0)) return nullptr;
+  const size_t index = static_cast<size_t>(static_cast<uint64_t>(id) % static_cast<uint64_t>(kSlots)) - 1;
+  return index < slots_.size() && slots_[index].id == id ? &slots_[index] : nullptr;
+}
+
+BufferView Device::find(double id) const {
+  const Slot* slot = slotOf(id);
+  return slot == nullptr ? BufferView{} : BufferView{slot->block.data, slot->bytes};
+}
+
+void Device::release(double id) {
+  const Slot* found = slotOf(id);
+  if (found == nullptr) throw DeviceFailure("release of unknown buffer " + show(id));
+  Slot& slot = slots_[static_cast<size_t>(found - slots_.data())];
+  allocator_.release(slot.block);
+  liveBuffers_--;
+  liveBytes_ -= slot.bytes;
+  slot.id = 0;
+  slot.generation++;
+  freeSlots_.push_back(static_cast<uint32_t>(found - slots_.data()));
+}
+
+void Device::submit(const double* words, size_t count) {
+  queue_.submit(decode(words, count, Registry::get(), *this));
+}
+
+char* Device::region(const char* what, double id, double byteOffset, size_t bytes) const {
+  const BufferView buffer = find(id);
+  if (buffer.data == nullptr) throw DeviceFailure(std::string(what) + " of unknown buffer " + show(id));
+  if (!(byteOffset >= 0 && byteOffset == std::floor(byteOffset) &&
+        byteOffset + static_cast<double>(bytes) <= static_cast<double>(buffer.bytes)))
+    throw DeviceFailure(std::string(what) + " of " + show(static_cast<double>(bytes)) + " bytes at " + show(byteOffset) +
+                        " of a buffer of " + show(static_cast<double>(buffer.bytes)));
+  return static_cast<char*>(buffer.data) + static_cast<size_t>(byteOffset);
+}
+
+void Device::write(double id, double byteOffset, const void* source, size_t bytes) {
+  queue_.write(region("write", id, byteOffset, bytes), source, bytes);
+}
+
+void Device::read(double id, double byteOffset, void* target, size_t bytes, Queue::Completion done) {
+  queue_.read(target, region("read", id, byteOffset, bytes), bytes, std::move(done));
+}
+
+Failure Device::readSync(double id, double byteOffset, void* target, size_t bytes) {
+  const char* source = region("read", id, byteOffset, bytes);
+  queue_.wait();
+  if (bytes > 0) __builtin_memcpy(target, source, bytes);
+  return queue_.takeFailure();
+}
+
+MemoryStats Device::memory() const { return {liveBuffers_, liveBytes_, allocator_.reservedBytes()}; }
+
+}  // namespace langevin

@@ -1,0 +1,169 @@
+// The queue's thread, and how kernels reach the pool and scratch memory.
+#include "queue.h"
+
+#include <cstring>
+#include <exception>
+#include <new>
+
+namespace langevin {
+
+namespace {
+
+// An eager loop submits an op every few microseconds; waking a sleeping thread costs more than that on both sides.
+constexpr int kSpinMicroseconds = 50;
+
+// How much may be queued: about 16,000 commands at what one takes at most, or some large writes.
+constexpr size_t kMaxQueuedWeight = size_t{256} << 20;
+constexpr size_t kCommandWeight = 16 << 10;
+
+}  // namespace
+
+float* Context::scratch(int64_t floats) {
+  return static_cast<float*>(scratch_.take(static_cast<size_t>(floats) * sizeof(float)));
+}
+
+void Context::run(int64_t items, void (*fn)(const void*, int64_t), const void* closure) {
+  pool_.run(items, fn, closure);
+}
+
+void Context::fail(const char* message) {
+  if (failed_.exchange(true)) return;
+  std::strncpy(message_, message, sizeof message_ - 1);
+}
+
+Queue::~Queue() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  arrived_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Queue::submit(std::unique_ptr<Batch> batch) {
+  if (batch->steps.empty()) return;
+  Item item;
+  item.weight = kCommandWeight * batch->steps.size();
+  item.batch = std::move(batch);
+  push(std::move(item));
+}
+
+void Queue::write(void* target, const void* source, size_t bytes) {
+  if (bytes == 0) return;
+  if (idle()) {
+    std::memcpy(target, source, bytes);
+    return;
+  }
+  Item item;
+  item.staging.reset(new char[bytes]);
+  std::memcpy(item.staging.get(), source, bytes);
+  item.target = target;
+  item.source = item.staging.get();
+  item.bytes = bytes;
+  item.weight = kCommandWeight + bytes;
+  push(std::move(item));
+}
+
+void Queue::read(void* target, const void* source, size_t bytes, Completion done) {
+  Item item;
+  item.target = target;
+  item.source = source;
+  item.bytes = bytes;
+  item.done = std::move(done);
+  push(std::move(item));
+}
+
+void Queue::push(Item item) {
+  if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  bool wake;
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (queuedWeight_ > 0 && queuedWeight_ + item.weight > kMaxQueuedWeight) {
+      ownerWaits_ = true;
+      finished_.wait(lock, [this] { return queuedWeight_ <= kMaxQueuedWeight / 2; });
+      ownerWaits_ = false;
+    }
+    queuedWeight_ += item.weight;
+    items_.push_back(std::move(item));
+    queued_.fetch_add(1, std::memory_order_relaxed);
+    unfinished_.fetch_add(1, std::memory_order_relaxed);
+    wake = sleeping_;
+  }
+  if (wake) arrived_.notify_one();
+}
+
+void Queue::wait() {
+  if (spinUntil(kSpinMicroseconds, [this] { return idle(); })) return;
+  std::unique_lock<std::mutex> lock(mutex_);
+  ownerWaits_ = true;
+  finished_.wait(lock, [this] { return idle(); });
+  ownerWaits_ = false;
+}
+
+Failure Queue::takeFailure() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Failure failure = std::move(failure_);
+  failure_ = {};
+  return failure;
+}
+
+void Queue::keepFailure(const std::string& op, const std::string& problem) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (failure_.op.empty()) failure_ = {op, problem};
+}
+
+bool Queue::nextItems(std::vector<Item>& items) {
+  spinUntil(kSpinMicroseconds, [this] { return queued_.load(std::memory_order_relaxed) != 0 || stop_.load(); });
+  std::unique_lock<std::mutex> lock(mutex_);
+  sleeping_ = true;
+  arrived_.wait(lock, [this] { return !items_.empty() || stop_.load(); });
+  sleeping_ = false;
+  items.swap(items_);
+  queued_.store(0, std::memory_order_relaxed);
+  return !stop_.load();
+}
+
+void Queue::loop() {
+  std::vector<Item> items;
+  while (nextItems(items)) {
+    for (Item& item : items) {
+      if (stop_.load()) return;
+      run(item);
+      const size_t weight = item.weight;
+      item = {};
+      std::lock_guard<std::mutex> lock(mutex_);
+      queuedWeight_ -= weight;
+      unfinished_.fetch_sub(1, std::memory_order_release);
+      if (ownerWaits_) finished_.notify_all();
+    }
+    items.clear();
+  }
+}
+
+void Queue::run(Item& item) {
+  if (item.batch != nullptr) {
+    for (Batch::Step& step : item.batch->steps) {
+      if (stop_.load(std::memory_order_relaxed)) return;
+      runStep(step);
+    }
+  } else if (item.bytes > 0) {
+    std::memcpy(item.target, item.source, item.bytes);
+  }
+  if (item.done) item.done(takeFailure());
+}
+
+void Queue::runStep(Batch::Step& step) {
+  const std::string& op = step.kernel->name;
+  Context context(pool_, scratch_);
+  try {
+    step.kernel->run(step.command, context);
+    if (context.failed()) keepFailure(op, context.message());
+  } catch (const std::bad_alloc&) {
+    keepFailure(op, "out of memory");
+  } catch (const std::exception& error) {
+    keepFailure(op, error.what());
+  }
+  scratch_.reset();
+}
+
+}  // namespace langevin

@@ -1,0 +1,101 @@
+// The pool's protocol: a job is published, whoever is awake joins it, and it ends when its items and its helpers are done.
+#include "thread_pool.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace langevin {
+
+namespace {
+// Kernels of a training step follow each other within microseconds; waking a sleeping thread takes longer than that.
+constexpr int kSpinMicroseconds = 40;
+}  // namespace
+
+int availableProcessors() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+#endif
+  const unsigned n = std::thread::hardware_concurrency();
+  return n == 0 ? 1 : static_cast<int>(n);
+}
+
+void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? 1 : threads) {}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::start() {
+  workers_.reserve(threads_ - 1);
+  while (static_cast<int>(workers_.size()) < threads_ - 1) workers_.emplace_back([this] { work(); });
+}
+
+void ThreadPool::takeItems() {
+  for (;;) {
+    const int64_t item = next_.fetch_add(1, std::memory_order_relaxed);
+    if (item >= items_) return;
+    fn_(closure_, item);
+  }
+}
+
+void ThreadPool::run(int64_t items, void (*fn)(const void*, int64_t), const void* closure) {
+  if (items <= 1 || threads_ == 1) {
+    for (int64_t item = 0; item < items; item++) fn(closure, item);
+    return;
+  }
+  if (workers_.empty()) start();
+  fn_ = fn;
+  closure_ = closure;
+  items_ = items;
+  next_.store(0, std::memory_order_relaxed);
+  open_.store(true);
+  epoch_.fetch_add(1);
+  // A worker counts itself as sleeping before it looks at the epoch, so one of the two sees the other.
+  const int64_t sleeping = sleeping_.load();
+  if (sleeping > 0) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (sleeping <= items - 1) wake_.notify_all();
+    else
+      for (int64_t i = 0; i < items - 1; i++) wake_.notify_one();
+  }
+  takeItems();
+  // A worker counts itself as inside before it looks whether the job is open. So whoever joined in time is waited for, and
+  // whoever comes later (or still sleeps) finds it closed.
+  open_.store(false);
+  while (!spinUntil(kSpinMicroseconds, [this] { return inside_.load() == 0; })) std::this_thread::yield();
+}
+
+void ThreadPool::work() {
+  uint64_t seen = 0;
+  for (;;) {
+    const auto news = [&] { return epoch_.load() != seen || stop_.load(); };
+    if (!spinUntil(kSpinMicroseconds, news)) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      sleeping_.fetch_add(1);
+      wake_.wait(lock, news);
+      sleeping_.fetch_sub(1);
+    }
+    if (stop_.load()) return;
+    seen = epoch_.load();
+    inside_.fetch_add(1);
+    if (open_.load()) takeItems();
+    inside_.fetch_sub(1);
+  }
+}
+
+}  // namespace langevin
