@@ -1,7 +1,7 @@
 # The addon without CUDA, for machines without CMake; run by node-gyp. Sources and flags are those of CMakeLists.txt.
 {
   "variables": {
-    "flags": ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra"],
+    "flags": ["-O3", "-fPIC", "-pthread", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra"],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
   },
@@ -23,7 +23,7 @@
       "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
       "dependencies": ["kernels_baseline"],
       # Nothing refers to kernel objects by name, so the linker would leave them in their libraries.
-      "ldflags": ["-Wl,--whole-archive"],
+      "ldflags": ["-pthread", "-Wl,--whole-archive"],
       "libraries": ["-Wl,--no-whole-archive"],
       "conditions": [
         ["target_arch=='x64'", { "dependencies": ["kernels_avx2", "kernels_avx512"] }],

@@ -1,0 +1,128 @@
+// The executor `cpu`: hands commands to the addon's queue, which runs its vectorised kernels on a thread of its own.
+
+import { ArgumentError, DeviceError } from "../../errors/index.ts";
+import type { AnyOp, DType } from "../../ops/index.ts";
+import { opList } from "../../ops/index.ts";
+import type { BufferId, Command, ElementArray, Executor, MemoryStats } from "../executor.ts";
+import type { Addon, NativeDevice } from "./addon.ts";
+import { loadAddon } from "./addon.ts";
+import { CommandEncoder, matchKernels } from "./encode.ts";
+
+export interface CpuExecutorOptions {
+  /** Threads for kernels; default: LANGEVIN_THREADS, else as many as there are processors. Results do not depend on it. */
+  readonly threads?: number;
+  readonly addon?: Addon;
+  /** The instruction set; each op in it needs a kernel. */
+  readonly records?: readonly AnyOp[];
+}
+
+const maxThreads = 1024;
+
+/** The number of threads that LANGEVIN_THREADS asks for; undefined where it is not set. */
+export function threadsFromEnvironment(environment: NodeJS.ProcessEnv = process.env): number | undefined {
+  const text = environment.LANGEVIN_THREADS;
+  return text === undefined || text === "" ? undefined : checkThreads("LANGEVIN_THREADS", text);
+}
+
+function checkThreads(name: string, value: number | string): number {
+  const threads = typeof value === "number" ? value : /^\d+$/.test(value.trim()) ? Number(value) : NaN;
+  if (Number.isInteger(threads) && threads >= 1 && threads <= maxThreads) return threads;
+  throw new ArgumentError({
+    op: name,
+    problem: `is ${JSON.stringify(value)}.`,
+    advice: `Expected a whole number of threads from 1 to ${maxThreads}.`,
+  });
+}
+
+/** An error of the addon as one of this library's; the addon's errors carry `op` and `problem`. */
+function deviceError(error: unknown): unknown {
+  const { op, problem } = error as { op?: unknown; problem?: unknown };
+  return typeof op === "string" && typeof problem === "string"
+    ? new DeviceError({ op, problem: `${problem}.`, cause: error })
+    : error;
+}
+
+function asDeviceError<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw deviceError(error);
+  }
+}
+
+export class CpuExecutor implements Executor {
+  readonly name = "cpu";
+  readonly threads: number;
+  readonly #addon: Addon;
+  readonly #device: NativeDevice;
+  readonly #encoder: CommandEncoder;
+
+  constructor(options: CpuExecutorOptions = {}) {
+    const threads =
+      options.threads === undefined ? threadsFromEnvironment() : checkThreads("CpuExecutor.threads", options.threads);
+    this.#addon = options.addon ?? loadAddon().addon;
+    this.#encoder = new CommandEncoder(
+      matchKernels(
+        options.records ?? opList,
+        asDeviceError(() => this.#addon.kernels()),
+      ),
+    );
+    this.#device = asDeviceError(() => this.#addon.openDevice(threads ?? 0));
+    this.threads = this.#addon.threadCount(this.#device);
+  }
+
+  supports(dtype: DType): boolean {
+    return dtype !== "float64";
+  }
+
+  allocate(bytes: number): BufferId {
+    return asDeviceError(() => this.#addon.allocate(this.#device, bytes));
+  }
+
+  release(buffer: BufferId): void {
+    asDeviceError(() => this.#addon.release(this.#device, buffer));
+  }
+
+  submit(commands: readonly Command[]): void {
+    this.#encoder.encode(commands);
+    try {
+      this.#addon.submit(this.#device, this.#encoder.words, this.#encoder.count);
+    } catch (error) {
+      throw deviceError(error);
+    }
+  }
+
+  write(buffer: BufferId, byteOffset: number, source: ElementArray): void {
+    asDeviceError(() => this.#addon.write(this.#device, buffer, byteOffset, source));
+  }
+
+  /** The target must not be transferred to another thread before the promise is settled. */
+  async read(buffer: BufferId, byteOffset: number, target: ElementArray): Promise<void> {
+    try {
+      await this.#addon.read(this.#device, buffer, byteOffset, target);
+    } catch (error) {
+      throw deviceError(error);
+    }
+  }
+
+  readSync(buffer: BufferId, byteOffset: number, target: ElementArray): void {
+    asDeviceError(() => this.#addon.readSync(this.#device, buffer, byteOffset, target));
+  }
+
+  async synchronize(): Promise<void> {
+    try {
+      await this.#addon.synchronize(this.#device);
+    } catch (error) {
+      throw deviceError(error);
+    }
+  }
+
+  memory(): MemoryStats {
+    return this.#addon.memory(this.#device);
+  }
+}
+
+/** Opens the device with this package's addon. Throws DeviceError where there is none. */
+export function openCpuExecutor(): CpuExecutor {
+  return new CpuExecutor();
+}

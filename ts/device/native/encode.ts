@@ -1,0 +1,144 @@
+// Commands as words for native code: every word is a float64, and every integer in it is exact.
+//
+//   command list := command*
+//   command      := op code, length in words, has output (0|1), number of inputs, operands (output first), attributes
+//   operand      := 0 where absent, else: buffer, dtype, offset, pitch, rank, sizes
+//   attribute    := by kind, in the signature's order: int, float, bool and an enumeration's index take one word;
+//                   ints the length and then the elements; seed the low and the high 32 bits
+
+import { DeviceError } from "../../errors/index.ts";
+import type { AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
+import { signatureText } from "../../ops/index.ts";
+import type { Command, Operand } from "../executor.ts";
+
+/** Numbers of the element types in operands. */
+export const dtypeCodes: Readonly<Record<DType, number>> = { float32: 0, int32: 1, float64: 2 };
+
+const headerWords = 4;
+const maxOperandWords = 5 + 8;
+
+/** The greatest rank that native code takes. */
+export const maxRank = 8;
+
+/**
+ * Gives each record the op code of its kernel. Throws a DeviceError that names every op whose kernel is missing or was
+ * written for other attributes, and every kernel without a record.
+ */
+export function matchKernels(
+  records: readonly AnyOp[],
+  kernels: readonly { readonly name: string; readonly signature: string }[],
+): Map<AnyOp, number> {
+  const codes = new Map(kernels.map(({ name }, code) => [name, code]));
+  const matched = new Map<AnyOp, number>();
+  const problems: string[] = [];
+  for (const record of records) {
+    const code = codes.get(record.name);
+    codes.delete(record.name);
+    if (record.view) continue;
+    if (code === undefined) problems.push(`${record.name} has no kernel`);
+    else if (kernels[code].signature !== signatureText(record.attributes))
+      problems.push(
+        `${record.name} takes (${signatureText(record.attributes)}), its kernel (${kernels[code].signature})`,
+      );
+    else matched.set(record, code);
+  }
+  for (const name of codes.keys()) problems.push(`kernel ${name} belongs to no op`);
+  if (problems.length > 0)
+    throw new DeviceError({
+      op: "matchKernels",
+      problem: `the native addon does not fit this version of the package: ${problems.join("; ")}.`,
+      advice: 'Compile it anew with "npx langevin build".',
+    });
+  return matched;
+}
+
+interface Encoding {
+  readonly code: number;
+  readonly attributes: readonly (readonly [name: string, kind: AttributeKind])[];
+}
+
+/** Encodes command lists into one array that it keeps and enlarges. */
+export class CommandEncoder {
+  /** The words of the last list; those from `count` on mean nothing. */
+  words = new Float64Array(1024);
+  count = 0;
+  readonly #encodings: Map<AnyOp, Encoding>;
+
+  constructor(codes: ReadonlyMap<AnyOp, number>) {
+    this.#encodings = new Map();
+    for (const [op, code] of codes)
+      this.#encodings.set(op, { code, attributes: Object.entries<AttributeKind>(op.attributes) });
+  }
+
+  encode(commands: readonly Command[]): void {
+    this.count = 0;
+    for (const command of commands) this.#command(command);
+  }
+
+  #command(command: Command): void {
+    const { op, inputs, output } = command;
+    const encoding = this.#encodings.get(op);
+    if (encoding === undefined)
+      throw new DeviceError({ op: op.name, problem: "this op is none of the instruction set that the device runs." });
+    const start = this.count;
+    this.#reserve(headerWords + maxOperandWords * (inputs.length + 1));
+    const words = this.words;
+    words[start] = encoding.code;
+    words[start + 2] = output === undefined ? 0 : 1;
+    words[start + 3] = inputs.length;
+    this.count = start + headerWords;
+    if (output !== undefined) this.#operand(op, output);
+    for (let i = 0; i < inputs.length; i++) {
+      const input = inputs[i];
+      if (input === undefined) words[this.count++] = 0;
+      else this.#operand(op, input);
+    }
+    for (const [name, kind] of encoding.attributes) this.#attribute(op, name, kind, command.attributes);
+    this.words[start + 1] = this.count - start;
+  }
+
+  #operand(op: AnyOp, operand: Operand): void {
+    const { words } = this;
+    const { shape } = operand;
+    if (shape.length > maxRank)
+      throw new DeviceError({ op: op.name, problem: `a tensor of rank ${shape.length} exceeds rank ${maxRank}.` });
+    let at = this.count;
+    words[at++] = operand.buffer;
+    words[at++] = dtypeCodes[operand.dtype];
+    words[at++] = operand.offset;
+    words[at++] = operand.pitch;
+    words[at++] = shape.length;
+    for (let i = 0; i < shape.length; i++) words[at++] = shape[i];
+    this.count = at;
+  }
+
+  #attribute(op: AnyOp, name: string, kind: AttributeKind, attributes: AnyAttributes): void {
+    const value = attributes[name];
+    if (kind === "ints") {
+      const list = value as readonly number[];
+      this.#reserve(1 + list.length);
+      this.words[this.count++] = list.length;
+      for (let i = 0; i < list.length; i++) this.words[this.count++] = list[i];
+      return;
+    }
+    this.#reserve(2);
+    if (kind === "seed") {
+      this.words[this.count++] = Number(BigInt.asUintN(32, value as bigint));
+      this.words[this.count++] = Number(BigInt.asUintN(32, (value as bigint) >> 32n));
+    } else if (typeof kind === "string") {
+      this.words[this.count++] = Number(value);
+    } else {
+      const index = kind.indexOf(value as string);
+      if (index < 0)
+        throw new DeviceError({ op: op.name, problem: `${name} is ${String(value)}, not one of ${kind.join(", ")}.` });
+      this.words[this.count++] = index;
+    }
+  }
+
+  #reserve(more: number): void {
+    if (this.count + more <= this.words.length) return;
+    const larger = new Float64Array(2 * (this.count + more));
+    larger.set(this.words);
+    this.words = larger;
+  }
+}
