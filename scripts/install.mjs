@@ -46,10 +46,12 @@ function runNode(log, script, args) {
   return { ok: result.status === 0, output };
 }
 
-/** The line of a build's output that tells most: the first that speaks of an error. */
+/** What a build's output says of its failure: the first line that speaks of an error, and the next where it needs it. */
 function firstError(output) {
   const lines = output.split("\n").map((line) => line.trim());
-  return lines.find((line) => /\berror\b|not found/i.test(line) && !/^\[\d+\/\d+\]/.test(line)) ?? "the build failed";
+  const at = lines.findIndex((line) => /\berror\b|not found/i.test(line) && !/^\[\d+\/\d+\]/.test(line));
+  if (at < 0) return "the build failed";
+  return lines[at].endsWith(":") ? `${lines[at]} ${lines[at + 1] ?? ""}` : lines[at];
 }
 
 /** The compiled addon must also load: in a process of its own, since a crash there must not end this one. */
@@ -70,7 +72,7 @@ function buildWithCMake(log, cuda) {
   const script = resolve("cmake-js/bin/cmake-js");
   if (script === undefined) return { ok: false, output: "error: cmake-js is not installed" };
   return runNode(log, script, [
-    ...["compile", "--out", "build", "--parallel", String(cores), "--log-level", "error"],
+    ...["build", "--out", "build", "--parallel", String(cores), "--log-level", "error"],
     `--CDLANGEVIN_NODE=${process.execPath}`,
     `--CDLANGEVIN_CUDA=${cuda ? "AUTO" : "OFF"}`,
   ]);
@@ -128,7 +130,7 @@ function attempt(how, cuda, compile) {
   const seconds = Math.round((performance.now() - start) / 100) / 10;
   const note = { how, cuda: withCuda, ok: why === undefined, seconds };
   attempts.push(why === undefined ? note : { ...note, why, log: existsSync(log) ? relative(root, log) : undefined });
-  const name = `${how === "cmake" ? "CMake" : "node-gyp"}${withCuda ? " with CUDA" : ""}`;
+  const name = `${how === "cmake" ? "CMake" : "node-gyp"}${withCuda ? " and CUDA" : ""}`;
   if (why === undefined) say(`compiled the native addon with ${name} in ${seconds} s.`);
   else say(`${name} did not compile the native addon: ${why}`);
   return why === undefined;
