@@ -1,0 +1,79 @@
+// The command `langevin`: its subcommands, their help, and what they answer to mistakes.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Argument, Command, CommanderError } from "commander";
+import { packageRoot } from "../device/native/addon.ts";
+import { LangevinError } from "../errors/index.ts";
+import type { ProgramOptions } from "./program-options.ts";
+import { addProgramOptions, toArguments } from "./program-options.ts";
+import { startProgram } from "./start-program.ts";
+
+/** What the commands act on; tests put their own in place. */
+export interface Surroundings {
+  /** Starts an example program and resolves with its exit code. */
+  readonly start: (name: string, args: readonly string[]) => Promise<number>;
+  readonly writeOut: (text: string) => void;
+  readonly writeError: (text: string) => void;
+}
+
+const realSurroundings: Surroundings = {
+  start: startProgram,
+  writeOut: (text) => process.stdout.write(text),
+  writeError: (text) => process.stderr.write(text),
+};
+
+/** Exit code of a command line that makes no sense. */
+const usageError = 2;
+
+/** Runs a command line (without `node` and the script) and resolves with its exit code. */
+export async function main(args: readonly string[], surroundings: Surroundings = realSurroundings): Promise<number> {
+  let exitCode = 0;
+  const program = createProgram(surroundings, (code) => (exitCode = code));
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : usageError; // its text is printed already
+    if (!(error instanceof LangevinError)) throw error;
+    surroundings.writeError(`${error.message}\n`);
+    return 1;
+  }
+}
+
+function createProgram(surroundings: Surroundings, end: (code: number) => void): Command {
+  const program = new Command("langevin")
+    .description("Train and sample diffusion models from TypeScript, at the speed of the machine.")
+    .version(packageVersion(), "--version", "print the version")
+    .helpOption("--help", "print this help")
+    .helpCommand(false)
+    .showHelpAfterError("(langevin --help lists commands and options)")
+    .configureOutput({ writeOut: surroundings.writeOut, writeErr: surroundings.writeError })
+    .exitOverride();
+
+  const tutorial = program
+    .command("tutorial")
+    .description(
+      "run a program of the DDPM tutorial: a (sampling), b (overfitting one picture), c (a U-Net that samples)",
+    )
+    .addArgument(new Argument("<part>", "which program").choices(["a", "b", "c"]))
+    .action(async (part: string, options: ProgramOptions) => {
+      end(await surroundings.start(`tutorial-${part}`, toArguments(options)));
+    });
+  addProgramOptions(tutorial);
+
+  const demo = program
+    .command("demo")
+    .description("train a U-Net on 1,797 handwritten digits and draw new ones")
+    .option("--sample-only", "draw from the weights of an earlier run")
+    .action(async (options: ProgramOptions) => {
+      end(await surroundings.start("demo", toArguments(options)));
+    });
+  addProgramOptions(demo);
+  return program;
+}
+
+function packageVersion(): string {
+  const manifest = readFileSync(join(packageRoot(), "package.json"), "utf8");
+  return (JSON.parse(manifest) as { version: string }).version;
+}

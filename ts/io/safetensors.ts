@@ -1,0 +1,344 @@
+// The safetensors format: an 8-byte little-endian header length, a JSON header, then the raw little-endian data of all
+// tensors without gaps. A header from a stranger is checked in full before anything is read by its numbers.
+
+import { open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { ArgumentError, FormatError, showShape } from "../errors/index.ts";
+import { writeFileAtomically } from "./atomic-file.ts";
+
+/** The typed array that holds the raw elements of each dtype; bits of 16-bit floats stay bits. */
+const arrays = {
+  F64: Float64Array,
+  F32: Float32Array,
+  F16: Uint16Array,
+  BF16: Uint16Array,
+  I64: BigInt64Array,
+  I32: Int32Array,
+  I16: Int16Array,
+  I8: Int8Array,
+  U64: BigUint64Array,
+  U32: Uint32Array,
+  U16: Uint16Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+} as const;
+
+/** Element types of the format. */
+export type SafetensorsDType = keyof typeof arrays;
+
+/** One tensor of a file, as raw as it lies there. */
+export type RawTensor = {
+  readonly [D in SafetensorsDType]: {
+    readonly dtype: D;
+    readonly shape: readonly number[];
+    readonly data: InstanceType<(typeof arrays)[D]>;
+  };
+}[SafetensorsDType];
+
+/** What a file holds: its tensors in the order of the header, and the strings of `__metadata__`. */
+export interface Safetensors {
+  readonly tensors: ReadonlyMap<string, RawTensor>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Where a tensor lies, counted in bytes from the end of the header. */
+interface Entry {
+  readonly name: string;
+  readonly dtype: SafetensorsDType;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+interface Header {
+  readonly entries: readonly Entry[];
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** What the reference implementation allows a header to take. */
+const longestHeader = 100_000_000;
+const lengthBytes = 8;
+/** The header, in it a tensor, in that a list. */
+const deepestNesting = 3;
+const metadataKey = "__metadata__";
+
+/**
+ * Reads a whole file held in memory; `file` is its name for error messages. Tensors are views of `bytes` where they are
+ * aligned to their elements, copies elsewhere.
+ */
+export function parseSafetensors(bytes: Uint8Array, file = "the given bytes"): Safetensors {
+  const length = headerLength(bytes.subarray(0, lengthBytes), bytes.length, file);
+  const start = lengthBytes + length;
+  const { entries, metadata } = parseHeader(bytes.subarray(lengthBytes, start), bytes.length - start, file);
+  const tensors = entries.map((entry): [string, RawTensor] => {
+    const position = bytes.byteOffset + start + entry.begin;
+    const aligned = position % arrays[entry.dtype].BYTES_PER_ELEMENT === 0;
+    const piece = aligned ? bytes : bytes.slice(start + entry.begin, start + entry.end);
+    return [entry.name, rawTensor(entry, piece.buffer, aligned ? position : piece.byteOffset)];
+  });
+  return { tensors: new Map(tensors), metadata };
+}
+
+/** Reads a file; each tensor gets memory of its own, so files may be larger than any one buffer. */
+export async function readSafetensors(path: string): Promise<Safetensors> {
+  const file = await open(path, "r").catch((cause: unknown) => {
+    const problem = `${path} cannot be opened (${(cause as Error).message}).`;
+    throw new ArgumentError({ op: "readSafetensors", problem, cause });
+  });
+  try {
+    const { size } = await file.stat();
+    const prefix = new Uint8Array(Math.min(size, lengthBytes));
+    await readAll(file, prefix, 0, path);
+    const header = new Uint8Array(headerLength(prefix, size, path));
+    await readAll(file, header, lengthBytes, path);
+    const start = lengthBytes + header.length;
+    const { entries, metadata } = parseHeader(header, size - start, path);
+    const tensors = new Map<string, RawTensor>();
+    for (const entry of entries) {
+      const data = new Uint8Array(entry.end - entry.begin);
+      await readAll(file, data, start + entry.begin, path);
+      tensors.set(entry.name, rawTensor(entry, data.buffer, 0));
+    }
+    return { tensors, metadata };
+  } finally {
+    await file.close();
+  }
+}
+
+async function readAll(file: FileHandle, target: Uint8Array, position: number, path: string): Promise<void> {
+  for (let done = 0; done < target.length;) {
+    const length = Math.min(target.length - done, 2 ** 30); // one call takes less than 2 GiB
+    const { bytesRead } = await file.read(target, done, length, position + done);
+    if (bytesRead === 0) throw malformed(path, "it became shorter while it was read.");
+    done += bytesRead;
+  }
+}
+
+function rawTensor({ dtype, shape, begin, end }: Entry, buffer: ArrayBufferLike, position: number): RawTensor {
+  const data = new arrays[dtype](buffer as ArrayBuffer, position, (end - begin) / arrays[dtype].BYTES_PER_ELEMENT);
+  return { dtype, shape, data } as RawTensor;
+}
+
+function headerLength(prefix: Uint8Array, fileLength: number, file: string): number {
+  if (prefix.length < lengthBytes)
+    throw malformed(file, `it has ${fileLength} bytes, and the length of the header alone takes ${lengthBytes}.`);
+  const length = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
+  if (length > longestHeader)
+    throw malformed(file, `its header claims ${length} bytes, and at most ${longestHeader} are allowed.`);
+  if (Number(length) > fileLength - lengthBytes)
+    throw malformed(file, `its header claims ${length} bytes, but only ${fileLength - lengthBytes} follow.`);
+  return Number(length);
+}
+
+function parseHeader(bytes: Uint8Array, dataLength: number, file: string): Header {
+  if (bytes[0] !== "{".charCodeAt(0)) throw malformed(file, "its header does not begin with {.");
+  const json = parseStrictJson(decodeUtf8(bytes, file), file);
+  const { [metadataKey]: metadata = {}, ...tensors } = json as Record<string, unknown>;
+  const entries = Object.entries(tensors).map(([name, value]) => parseEntry(name, value, dataLength, file));
+  expectFullCover(entries, dataLength, file);
+  return { entries, metadata: parseMetadata(metadata, file) };
+}
+
+function decodeUtf8(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw malformed(file, "its header is not UTF-8.", cause);
+  }
+}
+
+/** JSON, but nothing nested deeper than the format goes and no key given twice (JSON.parse would take the last). */
+function parseStrictJson(text: string, file: string): unknown {
+  expectShallow(text, file);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw malformed(file, `its header is not JSON (${(cause as Error).message}).`, cause);
+  }
+  expectUniqueKeys(text, file);
+  return json;
+}
+
+function expectShallow(text: string, file: string): void {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === '"') i = endOfString(text, i);
+    else if (character === "}" || character === "]") depth--;
+    else if ((character === "{" || character === "[") && ++depth > deepestNesting)
+      throw malformed(file, `its header is nested deeper than ${deepestNesting} levels.`);
+  }
+}
+
+/** `text` is valid JSON here, so a string is a key exactly where a colon follows it. */
+function expectUniqueKeys(text: string, file: string): void {
+  const open: Set<string>[] = [];
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === "{") open.push(new Set());
+    else if (text[i] === "}") open.pop();
+    else if (text[i] === '"') {
+      const end = endOfString(text, i);
+      if (isColonNext(text, end + 1)) {
+        const key = JSON.parse(text.slice(i, end + 1)) as string;
+        const keys = open[open.length - 1];
+        if (keys.has(key)) throw malformed(file, `its header has the key "${key}" twice.`);
+        keys.add(key);
+      }
+      i = end;
+    }
+  }
+}
+
+/** Position of the quote that ends the string which begins at `start`. */
+function endOfString(text: string, start: number): number {
+  let i = start + 1;
+  while (i < text.length && text[i] !== '"') i += text[i] === "\\" ? 2 : 1;
+  return i;
+}
+
+function isColonNext(text: string, position: number): boolean {
+  let i = position;
+  while (text[i] === " " || text[i] === "\t" || text[i] === "\n" || text[i] === "\r") i++;
+  return text[i] === ":";
+}
+
+function parseMetadata(value: unknown, file: string): Record<string, string> {
+  if (!isRecord(value) || Object.values(value).some((text) => typeof text !== "string"))
+    throw malformed(file, `its ${metadataKey} is not an object of strings.`);
+  return value as Record<string, string>;
+}
+
+function parseEntry(name: string, value: unknown, dataLength: number, file: string): Entry {
+  const refuse = (problem: string): FormatError => malformed(file, `tensor "${name}" ${problem}`);
+  if (!isRecord(value)) throw refuse("is not described by an object.");
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype))
+    throw refuse(`has dtype ${JSON.stringify(dtype)}; known are ${Object.keys(arrays).join(", ")}.`);
+  if (!isListOfSizes(shape)) throw refuse(`has shape ${JSON.stringify(shape)}, expected a list of sizes.`);
+  if (!isListOfSizes(offsets) || offsets.length !== 2)
+    throw refuse(`has data_offsets ${JSON.stringify(offsets)}, expected [begin, end].`);
+  const [begin, end] = offsets;
+  if (begin > end || end > dataLength)
+    throw refuse(`has data_offsets [${begin}, ${end}], which do not lie within the ${dataLength} bytes of data.`);
+  const known = dtype as SafetensorsDType;
+  const bytes = byteLength(known, shape);
+  if (bytes !== end - begin)
+    throw refuse(`is ${dtype} ${showShape(shape)}, which takes ${bytes} bytes, but has ${end - begin}.`);
+  return { name, dtype: known, shape, begin, end };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isListOfSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
+}
+
+/** Bytes that a tensor takes. An absurd product is inexact, but then larger than any file, so it equals no length. */
+function byteLength(dtype: SafetensorsDType, shape: readonly number[]): number {
+  return shape.reduce((product, n) => product * n, arrays[dtype].BYTES_PER_ELEMENT);
+}
+
+/** The data must be covered without overlaps and without gaps, in which something could hide. */
+function expectFullCover(entries: readonly Entry[], dataLength: number, file: string): void {
+  let covered = 0;
+  let last = "the header";
+  for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
+    const where = `tensor "${name}" begins at byte ${begin} of the data`;
+    if (begin < covered) throw malformed(file, `${where}, within ${last}, which ends at ${covered}.`);
+    if (begin > covered) throw malformed(file, `${where}, but ${last} ends at ${covered}: there is a gap.`);
+    covered = end;
+    last = `tensor "${name}"`;
+  }
+  if (covered !== dataLength)
+    throw malformed(file, `${last} ends at byte ${covered} of the data, but ${dataLength} are there.`);
+}
+
+/** The bytes of a file with these tensors: each is aligned to its elements, however many there are. */
+export function serializeSafetensors(
+  tensors: Iterable<readonly [string, RawTensor]>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const pieces = serialize(tensors, metadata);
+  const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let position = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, position);
+    position += piece.length;
+  }
+  return bytes;
+}
+
+/** Writes a file, whole or not at all. */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<readonly [string, RawTensor]>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  await writeFileAtomically(path, serialize(tensors, metadata));
+}
+
+function serialize(
+  tensors: Iterable<readonly [string, RawTensor]>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array[] {
+  const sorted = sortForAlignment(tensors);
+  const header: [string, unknown][] =
+    Object.keys(metadata).length > 0 ? [[metadataKey, checkedMetadata(metadata)]] : [];
+  let end = 0;
+  for (const [name, { dtype, shape, data }] of sorted) {
+    const begin = end;
+    end += data.byteLength;
+    header.push([name, { dtype, shape, data_offsets: [begin, end] }]);
+  }
+  const text = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const padded = new Uint8Array(Math.ceil(text.length / 8) * 8).fill(" ".charCodeAt(0));
+  padded.set(text);
+  const prefix = new Uint8Array(lengthBytes);
+  new DataView(prefix.buffer).setBigUint64(0, BigInt(padded.length), true);
+  const data = sorted.map(([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return [prefix, padded, ...data];
+}
+
+/** Widest elements first, so that every tensor begins at a multiple of its own width; then by name, as the reference. */
+function sortForAlignment(tensors: Iterable<readonly [string, RawTensor]>): (readonly [string, RawTensor])[] {
+  const byName = new Map<string, RawTensor>();
+  for (const [name, tensor] of tensors) {
+    if (byName.has(name)) throw unwritable(name, "is given twice.");
+    expectWritable(name, tensor);
+    byName.set(name, tensor);
+  }
+  const width = (tensor: RawTensor): number => arrays[tensor.dtype].BYTES_PER_ELEMENT;
+  return [...byName].sort(([a, x], [b, y]) => width(y) - width(x) || (a < b ? -1 : 1));
+}
+
+function expectWritable(name: string, { dtype, shape, data }: RawTensor): void {
+  if (name === metadataKey) throw unwritable(name, "has the name that the format keeps for its metadata.");
+  if (!Object.hasOwn(arrays, dtype))
+    throw unwritable(name, `has dtype ${String(dtype)}; known are ${Object.keys(arrays).join(", ")}.`);
+  const expected = arrays[dtype];
+  if (!(data instanceof expected))
+    throw unwritable(name, `is ${dtype}, which takes a ${expected.name}, but its data is not one.`);
+  if (!isListOfSizes(shape) || byteLength(dtype, shape) !== (data as Uint8Array).byteLength)
+    throw unwritable(name, `has ${(data as Uint8Array).length} elements, which do not fill ${showShape(shape)}.`);
+}
+
+function checkedMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const [key, value] of Object.entries(metadata))
+    if (typeof value !== "string")
+      throw new ArgumentError({
+        op: "writeSafetensors",
+        problem: `metadata "${key}" is ${JSON.stringify(value)}, expected a string.`,
+      });
+  return metadata;
+}
+
+function malformed(file: string, problem: string, cause?: unknown): FormatError {
+  return new FormatError({ op: "readSafetensors", problem: `${file} is not a safetensors file: ${problem}`, cause });
+}
+
+function unwritable(name: string, problem: string): ArgumentError {
+  return new ArgumentError({ op: "writeSafetensors", problem: `tensor "${name}" ${problem}` });
+}
