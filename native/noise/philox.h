@@ -53,14 +53,35 @@ LANGEVIN_HD float fused(float a, float b, float c) {
 #endif
 #endif
 
+// The operations on one value, under the names that the formulas below use. normal_block.h has the same for vectors.
+struct Scalar {
+  using Float = float;
+  using Word = uint32_t;
+  using Mask = bool;
+  LANGEVIN_HD static Float constant(float x) { return x; }
+  LANGEVIN_HD static Float mul(Float a, Float b) { return noise::mul(a, b); }
+  LANGEVIN_HD static Float add(Float a, Float b) { return noise::add(a, b); }
+  LANGEVIN_HD static Float fused(Float a, Float b, Float c) { return noise::fused(a, b, c); }
+  LANGEVIN_HD static Float root(Float a) { return noise::root(a); }
+  LANGEVIN_HD static Float fromInt(Word a) { return noise::fromInt(static_cast<int32_t>(a)); }
+  LANGEVIN_HD static Float fromBits(Word a) { return noise::fromBits(a); }
+  LANGEVIN_HD static Word bitsOf(Float a) { return noise::bitsOf(a); }
+  LANGEVIN_HD static Word shiftSigned(Word a, int n) { return static_cast<uint32_t>(static_cast<int32_t>(a) >> n); }
+  LANGEVIN_HD static Mask greater(Float a, Float b) { return a > b; }
+  LANGEVIN_HD static Mask isOdd(Word a) { return a & 1u; }
+  LANGEVIN_HD static Float select(Mask m, Float a, Float b) { return m ? a : b; }
+  LANGEVIN_HD static Word oneWhere(Mask m) { return m ? 1u : 0u; }
+};
+
 struct Words4 {
   uint32_t v[4];
 };
 struct Floats4 {
   float v[4];
 };
+template <class Ops>
 struct CosSin {
-  float cos, sin;
+  typename Ops::Float cos, sin;
 };
 
 // Where in the stream: which four elements, which use, which image, which step. No two uses share bits.
@@ -87,45 +108,56 @@ LANGEVIN_HD Words4 philox(Counter c, uint64_t seed) {
 }
 
 // -2 ln u for u = (x >> 8 + 1/2) 2^-24, which is never 0 or 1.
-LANGEVIN_HD float minusTwoLog(uint32_t x) {
-  const uint32_t bits = bitsOf(fromInt(static_cast<int32_t>((x >> 8) * 2 + 1)));  // u 2^25, rounded to nearest even
-  const float significand = fromBits((bits & 0x7FFFFFu) | 0x3F800000u);           // in [1, 2)
-  const bool upper = significand > 1.41421356f;
-  const float t = upper ? mul(significand, 0.5f) : significand;
-  const float k = fromInt(static_cast<int32_t>(bits >> 23) - 127 - 25 + (upper ? 1 : 0));
-  const float f = add(t, -1.0f), z = mul(f, f);
-  float p = 7.0376836292e-2f;
-  p = fused(p, f, -1.1514610310e-1f);
-  p = fused(p, f, 1.1676998740e-1f);
-  p = fused(p, f, -1.2420140846e-1f);
-  p = fused(p, f, 1.4249322787e-1f);
-  p = fused(p, f, -1.6668057665e-1f);
-  p = fused(p, f, 2.0000714765e-1f);
-  p = fused(p, f, -2.4999993993e-1f);
-  p = fused(p, f, 3.3333331174e-1f);
-  float y = mul(mul(f, z), p);
-  y = fused(k, -2.12194440e-4f, y);  // ln 2 in two parts
-  y = fused(z, -0.5f, y);
-  return mul(fused(k, 0.693359375f, add(f, y)), -2.0f);
+template <class Ops>
+LANGEVIN_HD typename Ops::Float minusTwoLog(typename Ops::Word x) {
+  using Float = typename Ops::Float;
+  const auto c = [](float value) { return Ops::constant(value); };
+  const typename Ops::Word bits = Ops::bitsOf(Ops::fromInt((x >> 8) * 2u + 1u));    // of u 2^25, rounded to nearest even
+  const Float significand = Ops::fromBits((bits & 0x7FFFFFu) | 0x3F800000u);  // in [1, 2)
+  const typename Ops::Mask upper = Ops::greater(significand, c(1.41421356f));
+  const Float t = Ops::select(upper, Ops::mul(significand, c(0.5f)), significand);
+  const Float k = Ops::fromInt((bits >> 23) - (127u + 25u) + Ops::oneWhere(upper));
+  const Float f = Ops::add(t, c(-1.0f)), z = Ops::mul(f, f);
+  Float p = c(7.0376836292e-2f);
+  p = Ops::fused(p, f, c(-1.1514610310e-1f));
+  p = Ops::fused(p, f, c(1.1676998740e-1f));
+  p = Ops::fused(p, f, c(-1.2420140846e-1f));
+  p = Ops::fused(p, f, c(1.4249322787e-1f));
+  p = Ops::fused(p, f, c(-1.6668057665e-1f));
+  p = Ops::fused(p, f, c(2.0000714765e-1f));
+  p = Ops::fused(p, f, c(-2.4999993993e-1f));
+  p = Ops::fused(p, f, c(3.3333331174e-1f));
+  Float y = Ops::mul(Ops::mul(f, z), p);
+  y = Ops::fused(k, c(-2.12194440e-4f), y);  // ln 2 in two parts
+  y = Ops::fused(z, c(-0.5f), y);
+  return Ops::mul(Ops::fused(k, c(0.693359375f), Ops::add(f, y)), c(-2.0f));
 }
 
 // Cosine and sine of 2 pi x / 2^32; the angle keeps 25 bits within its quadrant.
-LANGEVIN_HD CosSin cosSin(uint32_t x) {
-  const uint32_t quadrant = (x + 0x20000000u) >> 30;
-  const int32_t rest = static_cast<int32_t>(x - (quadrant << 30)) >> 7;
-  const float a = mul(fromInt(rest), 2.0f * 3.14159265f / 33554432.0f), z = mul(a, a);
-  const float s = fused(fused(fused(-1.9515295891e-4f, z, 8.3321608736e-3f), z, -1.6666654611e-1f), mul(z, a), a);
-  const float c = fused(fused(fused(2.443315711809948e-5f, z, -1.388731625493765e-3f), z, 4.166664568298827e-2f),
-                        mul(z, z), fused(z, -0.5f, 1.0f));
+template <class Ops>
+LANGEVIN_HD CosSin<Ops> cosSin(typename Ops::Word x) {
+  using Float = typename Ops::Float;
+  using Word = typename Ops::Word;
+  const auto c = [](float value) { return Ops::constant(value); };
+  const Word quadrant = (x + 0x20000000u) >> 30;
+  const Float a = Ops::mul(Ops::fromInt(Ops::shiftSigned(x - (quadrant << 30), 7)), c(2.0f * 3.14159265f / 33554432.0f));
+  const Float z = Ops::mul(a, a);
+  Float sine = Ops::fused(c(-1.9515295891e-4f), z, c(8.3321608736e-3f));
+  sine = Ops::fused(sine, z, c(-1.6666654611e-1f));
+  sine = Ops::fused(sine, Ops::mul(z, a), a);
+  Float cosine = Ops::fused(c(2.443315711809948e-5f), z, c(-1.388731625493765e-3f));
+  cosine = Ops::fused(cosine, z, c(4.166664568298827e-2f));
+  cosine = Ops::fused(cosine, Ops::mul(z, z), Ops::fused(z, c(-0.5f), c(1.0f)));
   // Rotation by quarter turns: swap for odd quadrants, then flip signs, as bits so that no branch is needed.
-  const bool odd = quadrant & 1;
-  const uint32_t cosSign = ((quadrant + 1) & 2) << 30, sinSign = (quadrant & 2) << 30;
-  return CosSin{fromBits(bitsOf(odd ? s : c) ^ cosSign), fromBits(bitsOf(odd ? c : s) ^ sinSign)};
+  const typename Ops::Mask odd = Ops::isOdd(quadrant);
+  const Word cosineSign = ((quadrant + 1u) & 2u) << 30, sineSign = (quadrant & 2u) << 30;
+  return {Ops::fromBits(Ops::bitsOf(Ops::select(odd, sine, cosine)) ^ cosineSign),
+          Ops::fromBits(Ops::bitsOf(Ops::select(odd, cosine, sine)) ^ sineSign)};
 }
 
 LANGEVIN_HD Floats4 boxMuller(Words4 u) {
-  const float r0 = root(minusTwoLog(u.v[0])), r1 = root(minusTwoLog(u.v[2]));
-  const CosSin a = cosSin(u.v[1]), b = cosSin(u.v[3]);
+  const float r0 = root(minusTwoLog<Scalar>(u.v[0])), r1 = root(minusTwoLog<Scalar>(u.v[2]));
+  const CosSin<Scalar> a = cosSin<Scalar>(u.v[1]), b = cosSin<Scalar>(u.v[3]);
   return Floats4{{mul(r0, a.cos), mul(r0, a.sin), mul(r1, b.cos), mul(r1, b.sin)}};
 }
 
