@@ -3,7 +3,7 @@
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { expectSameDType, expectSizes, resolveAxes, resolveAxis } from "./checks.ts";
 import type { Op, Shape } from "./types.ts";
-import { defineOp } from "./types.ts";
+import { defineOp, sizeOf } from "./types.ts";
 
 /** Reorders axes: axis i of the result is axis `axes[i]` of x. */
 export const permute: Op<{ readonly axes: "ints" }> = defineOp({
@@ -68,6 +68,12 @@ export const slice: Op<SliceSignature> = defineOp({
     shape: slicedShape("slice", x!.shape, starts, stops, steps),
     dtype: x!.dtype,
   }),
+  viewOffset([x], { starts, stops, steps }) {
+    const whole = x!.shape.every(
+      (n, axis) => axis === 0 || (starts[axis] === 0 && stops[axis] === n && steps[axis] === 1),
+    );
+    return whole && x!.shape.length > 0 && steps[0] === 1 ? starts[0] * sizeOf(x!.shape.slice(1)) : undefined;
+  },
   gradient: (b, { gradient, inputTypes, attributes: { starts, steps } }) => [
     b.apply(sliceGradient, [gradient], { shape: inputTypes[0]!.shape, starts, steps }),
   ],
@@ -78,6 +84,11 @@ export const slice: Op<SliceSignature> = defineOp({
       attributes: { starts: [0, 0, 0, 2], stops: [2, 3, 3, 7], steps: [1, 1, 1, 1] },
     },
     { name: "steps", inputs: [{ shape: [7, 9] }], attributes: { starts: [1, 0], stops: [7, 9], steps: [2, 3] } },
+    {
+      name: "leading axis",
+      inputs: [{ shape: [5, 3, 2] }],
+      attributes: { starts: [1, 0, 0], stops: [4, 3, 2], steps: [1, 1, 1] },
+    },
     { name: "empty", inputs: [{ shape: [4, 2] }], attributes: { starts: [2, 0], stops: [2, 2], steps: [1, 1] } },
   ],
 });

@@ -99,6 +99,11 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
   readonly view?: boolean;
   /** What the gradient rule reads, and so what the tape must keep. */
   readonly keeps?: { readonly inputs?: readonly number[]; readonly output?: boolean };
+  /**
+   * For an op with a kernel: where in the first input's memory the output already lies as a dense block (in elements),
+   * or undefined when it must be computed.
+   */
+  viewOffset?(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): number | undefined;
   /** Gradients of the inputs, in their order; undefined where none is needed or none exists. */
   gradient?<V>(b: OpBuilder<V>, context: GradientContext<V, AttributesOf<S>>): (V | undefined)[];
   /** Cases for the conformance suite. */

@@ -1,0 +1,126 @@
+// Images in memory as a data set: on the device once, from where seeded, shuffled batches are gathered.
+
+import type { DeviceName } from "../device/executor.ts";
+import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { sizeOf } from "../ops/index.ts";
+import { embedding } from "../tensor/functional.ts";
+import { draws } from "../tensor/random.ts";
+import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { tensor } from "../tensor/tensor.ts";
+import { shuffledOrder } from "./shuffle.ts";
+
+/** What a training step is given of the data. */
+export interface Batch {
+  /** Images [N, H, W, C], usually in [-1, 1]. */
+  readonly x0: Tensor;
+  /** Labels int32 [N], where the data has any. */
+  readonly labels?: Tensor;
+}
+
+/** A source of batches. `batch` is called inside a scope: what it makes is freed after the step. */
+export interface Batches {
+  /** Images in a batch. */
+  readonly size: number;
+  /** The batch of iteration `iteration` (from 0) under this 64-bit seed; the same arguments give the same batch. */
+  batch(iteration: number, seed: bigint, device?: DeviceName): Batch;
+}
+
+export interface ImageSetOptions {
+  /** Elements in row-major order. */
+  readonly images: Float32Array;
+  /** [count, H, W, C]. */
+  readonly shape: readonly [count: number, height: number, width: number, channels: number];
+  /** One label for each image. */
+  readonly labels?: Int32Array;
+}
+
+/** Images [count, H, W, C] with optional labels. */
+export class ImageSet {
+  readonly images: Float32Array;
+  readonly shape: readonly [count: number, height: number, width: number, channels: number];
+  readonly labels: Int32Array | undefined;
+  private readonly resident = new Map<DeviceName | undefined, Tensor>();
+
+  constructor({ images, shape, labels }: ImageSetOptions) {
+    if (shape.length !== 4 || sizeOf(shape) !== images.length || shape[0] < 1)
+      throw new ShapeError({
+        op: "ImageSet",
+        problem: `${images.length} elements for shape ${showShape(shape)}.`,
+        advice: "The shape is [count, height, width, channels], with at least one image.",
+      });
+    if (labels && labels.length !== shape[0])
+      throw new ShapeError({ op: "ImageSet", problem: `${labels.length} labels for ${shape[0]} images.` });
+    this.images = images;
+    this.shape = shape;
+    this.labels = labels;
+  }
+
+  /** Number of images. */
+  get count(): number {
+    return this.shape[0];
+  }
+
+  /** Images `start` to `stop` (exclusive) as a data set of their own. */
+  subset(start: number, stop: number): ImageSet {
+    if (!Number.isInteger(start) || !Number.isInteger(stop) || start < 0 || stop > this.count || start >= stop)
+      throw new ArgumentError({ op: "ImageSet.subset", problem: `${start} to ${stop} of ${this.count} images.` });
+    const [, height, width, channels] = this.shape;
+    const elements = height * width * channels;
+    return new ImageSet({
+      images: this.images.subarray(start * elements, stop * elements),
+      shape: [stop - start, height, width, channels],
+      labels: this.labels?.subarray(start, stop),
+    });
+  }
+
+  /** Batches of `size` images in an order that is shuffled anew in every epoch; batches run on over epochs' ends. */
+  batches(size: number): Batches {
+    if (!Number.isInteger(size) || size < 1)
+      throw new ArgumentError({ op: "ImageSet.batches", problem: `size is ${size}, expected an integer >= 1.` });
+    return {
+      size,
+      batch: (iteration, seed, device) => {
+        const index = this.indexes(iteration * size, size, seed);
+        const [, ...image] = this.shape;
+        const x0 = embedding(this.table(device), tensor(index, { device })).reshape([size, ...image]);
+        const { labels } = this;
+        return labels
+          ? {
+              x0,
+              labels: tensor(
+                index.map((i) => labels[i]),
+                { device },
+              ),
+            }
+          : { x0 };
+      },
+    };
+  }
+
+  /** The images at positions `start`, ... of the endless sequence of shuffled epochs. */
+  private indexes(start: number, size: number, seed: bigint): Int32Array {
+    const index = new Int32Array(size);
+    let epoch = -1;
+    let order: Int32Array = index;
+    for (let i = 0; this.count > 1 && i < size; i++) {
+      const position = start + i;
+      if (Math.floor(position / this.count) !== epoch) {
+        epoch = Math.floor(position / this.count);
+        order = shuffledOrder(this.count, seed, epoch, draws.shuffle);
+      }
+      index[i] = order[position % this.count];
+    }
+    return index;
+  }
+
+  /** The images as a table [count, H W C] on the device. */
+  private table(device: DeviceName | undefined): Tensor {
+    const known = this.resident.get(device);
+    if (known && !known.disposed) return known;
+    const shape = [this.count, this.images.length / this.count];
+    const made = scope(() => tensor(this.images, { shape, device }).keep());
+    this.resident.set(device, made);
+    return made;
+  }
+}

@@ -1,0 +1,61 @@
+// The public API: everything that `import ... from "langevin"` offers.
+
+export { setDefaultDevice } from "./device/devices.ts";
+export type { DeviceName, MemoryStats } from "./device/executor.ts";
+export {
+  ArgumentError,
+  DTypeError,
+  DeviceError,
+  FormatError,
+  GradientError,
+  LangevinError,
+  LifetimeError,
+  ShapeError,
+} from "./errors/index.ts";
+export type { DType, Shape } from "./ops/index.ts";
+
+export { arange, concat, full, ones, zeros } from "./tensor/creation.ts";
+export { conv2d, convTranspose2d, embedding, linear, maxPool2d, mse } from "./tensor/functional.ts";
+export type {
+  Conv2dOptions,
+  ConvTranspose2dOptions,
+  MaxPool2dOptions,
+  Padding,
+  Pair,
+  Reduction,
+} from "./tensor/functional.ts";
+export { noGrad } from "./tensor/grad-mode.ts";
+export { Parameter } from "./tensor/parameter.ts";
+export { draws, manualSeed, rand, randint, randn } from "./tensor/random.ts";
+export type { NoiseOptions, Seed } from "./tensor/random.ts";
+export { scope } from "./tensor/scope.ts";
+export { Tensor, setDefaultDType, tensor } from "./tensor/tensor.ts";
+export type { NestedNumbers, Operable, SliceRange, TensorData, TensorOptions } from "./tensor/tensor.ts";
+
+export { grid } from "./io/grid.ts";
+export type { TorchLayout } from "./io/layout.ts";
+export { readPng, writePng } from "./io/png.ts";
+export type { GridOptions, Picture } from "./io/png.ts";
+export { readSafetensors, writeSafetensors } from "./io/safetensors.ts";
+export type { RawTensor, Safetensors, SafetensorsDType } from "./io/safetensors.ts";
+
+export { digits } from "./data/digits.ts";
+export { ImageSet } from "./data/image-set.ts";
+export type { Batch, Batches, ImageSetOptions } from "./data/image-set.ts";
+export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
+export type { LayerOptions } from "./nn/layers.ts";
+export { Module } from "./nn/module.ts";
+export type { StateDict } from "./nn/module.ts";
+export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";
+export type { TorchState } from "./nn/weights.ts";
+export { Adam } from "./optim/adam.ts";
+export type { AdamOptions } from "./optim/adam.ts";
+
+export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
+export type { NoiseScheduleOptions, ReverseNoise } from "./diffusion/noise-schedule.ts";
+export { sample } from "./pipeline/sample.ts";
+export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
+export { Progress } from "./train/progress.ts";
+export { RunFolder } from "./train/run-folder.ts";
+export { train } from "./train/train.ts";
+export type { StepInputs, TrainOptions, TrainProgress } from "./train/train.ts";

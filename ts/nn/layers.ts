@@ -1,0 +1,108 @@
+// The layers that hold weights: Conv2d, ConvTranspose2d, Linear, Embedding.
+
+import { ArgumentError } from "../errors/index.ts";
+import type { Conv2dOptions, ConvTranspose2dOptions, Pair } from "../tensor/functional.ts";
+import { conv2d, convTranspose2d, embedding, linear } from "../tensor/functional.ts";
+import type { Parameter } from "../tensor/parameter.ts";
+import type { Tensor, TensorOptions } from "../tensor/tensor.ts";
+import { standardNormal, uniformByFanIn } from "./init.ts";
+import { Module } from "./module.ts";
+
+/** Options that all layers share: where and as what the weights are made. */
+export interface LayerOptions extends TensorOptions {
+  /** Whether the layer adds a bias; default true. */
+  readonly bias?: boolean;
+}
+
+function expectCount(layer: string, name: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1)
+    throw new ArgumentError({ op: layer, problem: `${name} is ${value}, expected an integer >= 1.` });
+}
+
+function kernelSize(kernel: Pair): readonly [number, number] {
+  return typeof kernel === "number" ? [kernel, kernel] : kernel;
+}
+
+/** Convolution over NHWC images (`torch.nn.Conv2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
+export class Conv2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+  readonly options: Conv2dOptions;
+
+  constructor(inChannels: number, outChannels: number, kernel: Pair, options: Conv2dOptions & LayerOptions = {}) {
+    super();
+    expectCount("Conv2d", "inChannels", inChannels);
+    expectCount("Conv2d", "outChannels", outChannels);
+    const [kh, kw] = kernelSize(kernel);
+    const fanIn = inChannels * kh * kw;
+    this.options = options;
+    this.weight = uniformByFanIn([kh, kw, inChannels, outChannels], fanIn, "OIHW", options);
+    this.bias = options.bias === false ? undefined : uniformByFanIn([outChannels], fanIn, "plain", options);
+  }
+
+  forward(x: Tensor): Tensor {
+    return conv2d(x, this.weight, this.bias, this.options);
+  }
+}
+
+/** Transposed convolution (`torch.nn.ConvTranspose2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
+export class ConvTranspose2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+  readonly options: ConvTranspose2dOptions;
+
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    kernel: Pair,
+    options: ConvTranspose2dOptions & LayerOptions = {},
+  ) {
+    super();
+    expectCount("ConvTranspose2d", "inChannels", inChannels);
+    expectCount("ConvTranspose2d", "outChannels", outChannels);
+    const [kh, kw] = kernelSize(kernel);
+    // PyTorch reads fan-in off axis 1 of its [in, out, kh, kw] weight, which are the output channels.
+    const fanIn = outChannels * kh * kw;
+    this.options = options;
+    this.weight = uniformByFanIn([kh, kw, outChannels, inChannels], fanIn, "IOHW", options);
+    this.bias = options.bias === false ? undefined : uniformByFanIn([outChannels], fanIn, "plain", options);
+  }
+
+  forward(x: Tensor): Tensor {
+    return convTranspose2d(x, this.weight, this.bias, this.options);
+  }
+}
+
+/** x W + b over the last axis (`torch.nn.Linear`): [..., inFeatures] -> [..., outFeatures]. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+
+  constructor(inFeatures: number, outFeatures: number, options: LayerOptions = {}) {
+    super();
+    expectCount("Linear", "inFeatures", inFeatures);
+    expectCount("Linear", "outFeatures", outFeatures);
+    this.weight = uniformByFanIn([inFeatures, outFeatures], inFeatures, "OI", options);
+    this.bias = options.bias === false ? undefined : uniformByFanIn([outFeatures], inFeatures, "plain", options);
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** A table of `count` vectors of `width` numbers (`torch.nn.Embedding`): int32 [...] -> [..., width]. */
+export class Embedding extends Module {
+  readonly weight: Parameter;
+
+  constructor(count: number, width: number, options: TensorOptions = {}) {
+    super();
+    expectCount("Embedding", "count", count);
+    expectCount("Embedding", "width", width);
+    this.weight = standardNormal([count, width], options);
+  }
+
+  forward(index: Tensor): Tensor {
+    return embedding(this.weight, index);
+  }
+}

@@ -1,0 +1,69 @@
+// A model's weights as PyTorch has them: names, layouts, safetensors files.
+
+import { ArgumentError } from "../errors/index.ts";
+import { fromTorch, toTorch } from "../io/layout.ts";
+import type { RawTensor } from "../io/safetensors.ts";
+import { readSafetensors, writeSafetensors } from "../io/safetensors.ts";
+import { scope } from "../tensor/scope.ts";
+import type { Elements } from "../tensor/tensor.ts";
+import { tensor } from "../tensor/tensor.ts";
+import type { Module } from "./module.ts";
+
+/** Arrays by parameter name, in PyTorch's layouts. */
+export type TorchState = Record<
+  string,
+  { readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>; readonly shape: readonly number[] }
+>;
+
+/** The model's parameters as PyTorch would hold them (`model.state_dict()`). */
+export async function torchState(model: Module): Promise<TorchState> {
+  const entries = await Promise.all(
+    [...model.namedParameters()].map(async ([name, parameter]) => {
+      const data = (await parameter.data()) as Exclude<Elements, Int32Array>;
+      return [name, toTorch(parameter.layout, data, parameter.shape)] as const;
+    }),
+  );
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Overwrites the model's parameters with PyTorch's (`model.load_state_dict`). Names and shapes must match exactly;
+ * nothing is changed when they do not.
+ */
+export function loadTorchState(model: Module, state: TorchState): void {
+  scope(() => {
+    const parameters = model.namedParameters();
+    const converted = Object.entries(state).map(([name, { data, shape }]) => {
+      const parameter = parameters.get(name);
+      const ours = parameter ? fromTorch(parameter.layout, data, shape) : { data, shape };
+      const options = { shape: ours.shape, dtype: parameter?.dtype, device: parameter?.device };
+      return [name, tensor(ours.data, options)] as const;
+    });
+    model.loadStateDict(Object.fromEntries(converted));
+  });
+}
+
+/** Writes the model's weights as a safetensors file that PyTorch reads; whole or not at all. */
+export async function saveWeights(path: string, model: Module, metadata: Record<string, string> = {}): Promise<void> {
+  const state = await torchState(model);
+  const tensors = Object.entries(state).map(([name, { data, shape }]): [string, RawTensor] => [
+    name,
+    data instanceof Float64Array ? { dtype: "F64", shape, data } : { dtype: "F32", shape, data },
+  ]);
+  await writeSafetensors(path, new Map(tensors), metadata);
+}
+
+/** Reads the model's weights from a safetensors file with PyTorch's names and layouts; all or nothing. */
+export async function loadWeights(path: string, model: Module): Promise<void> {
+  const { tensors } = await readSafetensors(path);
+  const entries = [...tensors].map(([name, { dtype, shape, data }]) => {
+    if (!(data instanceof Float32Array || data instanceof Float64Array))
+      throw new ArgumentError({
+        op: "loadWeights",
+        problem: `${name} in ${path} is ${dtype}.`,
+        advice: "Weights are read from F32 and F64.",
+      });
+    return [name, { data, shape }] as const;
+  });
+  loadTorchState(model, Object.fromEntries(entries));
+}

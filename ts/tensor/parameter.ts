@@ -1,0 +1,169 @@
+// Parameters: tensors that are trained, and their packing into one flat buffer so that an optimizer updates all in one pass.
+
+import type { DeviceName } from "../device/executor.ts";
+import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/index.ts";
+import type { DType } from "../ops/index.ts";
+import { ops } from "../ops/index.ts";
+import type { TorchLayout } from "../io/layout.ts";
+import type { Storage } from "./storage.ts";
+import { Tensor, apply, applyInPlace } from "./tensor.ts";
+
+/** A place in the flat gradient buffer, and whether backward has put something there. */
+interface GradientSlot {
+  readonly view: Tensor;
+  filled: boolean;
+}
+
+/** A tensor that is trained: it lives until disposed, collects gradients, and knows its PyTorch layout. */
+export class Parameter extends Tensor {
+  readonly layout: TorchLayout;
+  /** The flat buffer that this parameter was packed into, with its place there. */
+  private packed: { readonly pack: ParameterPack; readonly slot: GradientSlot } | undefined;
+
+  /** Takes over `initial`: its memory becomes the parameter's, and `initial` must not be used again. */
+  constructor(initial: Tensor, layout: TorchLayout = "plain") {
+    const { storage, offset } = initial.place("Parameter");
+    super({ storage: storage.retain(), offset }, initial);
+    initial.dispose();
+    this.layout = layout;
+    this.requireGrad();
+    this.onOrphaned();
+  }
+
+  override get grad(): Tensor | undefined {
+    if (!this.packed) return super.grad;
+    return this.packed.slot.filled ? this.packed.slot.view : undefined;
+  }
+
+  override clearGrad(): void {
+    if (this.packed) this.packed.slot.filled = false;
+    else super.clearGrad();
+  }
+
+  /** @internal */
+  override addGradient(gradient: Tensor): void {
+    if (!this.packed) {
+      super.addGradient(gradient);
+      return;
+    }
+    const { slot } = this.packed;
+    applyInPlace(slot.filled ? ops.accumulate : ops.assign, [slot.view, gradient], {});
+    slot.filled = true;
+  }
+
+  /** Overwrites the values in place; `values` has the parameter's shape, dtype and device. */
+  assign(values: Tensor): void {
+    applyInPlace(ops.assign, [this, values], {});
+  }
+
+  /** @internal The flat buffer that holds this parameter, if any. */
+  get pack(): ParameterPack | undefined {
+    return this.packed?.pack;
+  }
+
+  /** @internal Moves values and gradient, if any, into the pack. */
+  enterPack(pack: ParameterPack, values: Tensor, gradient: Tensor): void {
+    applyInPlace(ops.assign, [values, this], {});
+    const { storage, offset } = values.place("ParameterPack");
+    this.moveTo({ storage: storage.retain(), offset });
+    values.dispose();
+    const collected = super.grad;
+    this.packed = { pack, slot: { view: gradient, filled: false } };
+    if (collected) {
+      this.addGradient(collected);
+      super.clearGrad();
+    }
+  }
+}
+
+/** Elements to which parameters are aligned in a pack: one cache line of float32. */
+const alignment = 16;
+
+/** Several parameters in one flat buffer, their gradients in another, in the same order. */
+export class ParameterPack {
+  readonly parameters: readonly Parameter[];
+  readonly device: DeviceName;
+  readonly dtype: DType;
+  /** Elements of the whole pack. */
+  readonly size: number;
+  private readonly offsets: readonly number[];
+  private readonly values: Storage;
+  private readonly gradients: Storage;
+
+  /**
+   * Moves the parameters into the pack; the objects stay, their memory changes. They must share a device and a dtype,
+   * and none may be packed already.
+   */
+  constructor(parameters: readonly Parameter[]) {
+    const [first] = parameters;
+    if (!first) throw new ArgumentError({ op: "ParameterPack", problem: "no parameters were given." });
+    for (const parameter of parameters) {
+      if (parameter.dtype !== first.dtype || parameter.executor !== first.executor)
+        throw new DTypeError({
+          op: "ParameterPack",
+          problem: `parameters of ${first.dtype} on ${first.device} and of ${parameter.dtype} on ${parameter.device}.`,
+          advice: "The parameters of one optimizer share a dtype and a device.",
+        });
+      if (parameter.pack) throw new ArgumentError({ op: "ParameterPack", problem: "a parameter is packed already." });
+    }
+    this.parameters = parameters;
+    this.device = first.device;
+    this.dtype = first.dtype;
+    const offsets: number[] = [];
+    let size = 0;
+    for (const parameter of parameters) {
+      offsets.push(size);
+      size += Math.ceil(parameter.size / alignment) * alignment;
+    }
+    this.offsets = offsets;
+    this.size = size;
+    this.values = this.zeroLike(first);
+    this.gradients = this.zeroLike(first);
+    const part = (storage: Storage, i: number): Tensor =>
+      new Tensor({ storage: storage.retain(), offset: offsets[i] }, parameters[i]);
+    parameters.forEach((parameter, i) => {
+      parameter.enterPack(this, part(this.values, i), part(this.gradients, i));
+    });
+  }
+
+  /** A flat buffer of zeros of the pack's size and kind, for an optimizer's state. */
+  zeroLike(on: Tensor = this.parameters[0]): Storage {
+    const zeros = apply(ops.fill, [], { shape: [this.size], dtype: this.dtype, value: 0 }, on.executor);
+    const storage = zeros.place("ParameterPack").storage.retain();
+    zeros.dispose();
+    return storage;
+  }
+
+  /** Flat views of parameters `first` to `last` (exclusive) of a buffer of the pack's size. */
+  flat(storage: Storage, first: number, last: number): Tensor {
+    const start = this.offsets[first];
+    const end = last < this.parameters.length ? this.offsets[last] : this.size;
+    return new Tensor({ storage: storage.retain(), offset: start }, { shape: [end - start], dtype: this.dtype });
+  }
+
+  /** The flat buffers of values and of gradients. */
+  get buffers(): { readonly values: Storage; readonly gradients: Storage } {
+    return { values: this.values, gradients: this.gradients };
+  }
+}
+
+/** The pack that holds exactly these parameters in this order: theirs if they have it, else a new one. */
+export function packParameters(parameters: readonly Parameter[]): ParameterPack {
+  const existing = parameters[0]?.pack;
+  if (
+    existing &&
+    existing.parameters.length === parameters.length &&
+    existing.parameters.every((p, i) => p === parameters[i])
+  )
+    return existing;
+  return new ParameterPack(parameters);
+}
+
+/** Throws unless `values` fits the parameter. */
+export function expectFits(op: string, name: string, parameter: Parameter, shape: readonly number[]): void {
+  if (shape.length !== parameter.shape.length || shape.some((n, i) => n !== parameter.shape[i]))
+    throw new ShapeError({
+      op,
+      problem: `${name} has shape ${showShape(shape)}, the parameter ${showShape(parameter.shape)}.`,
+    });
+}

@@ -1,0 +1,90 @@
+// Scopes: tensors made inside one are freed when it ends, except those that it returns.
+
+import { ArgumentError } from "../errors/index.ts";
+
+/** What a scope can own. */
+export interface Owned {
+  /** The scope that will free this, or undefined when the garbage collector has to. */
+  owner: Scope | undefined;
+  dispose(): void;
+  /** Called when no scope owns this any longer. */
+  onOrphaned(): void;
+}
+
+class Scope {
+  readonly parent: Scope | undefined;
+  readonly members: Owned[] = [];
+  constructor(parent: Scope | undefined) {
+    this.parent = parent;
+  }
+}
+export type { Scope };
+
+let current: Scope | undefined;
+
+/** Gives a new value to the innermost open scope. */
+export function adopt(value: Owned): void {
+  value.owner = current;
+  if (current) current.members.push(value);
+  else value.onOrphaned();
+}
+
+/** Takes a value out of its scope, so that it outlives it. */
+export function disown(value: Owned): void {
+  if (!value.owner) return;
+  value.owner = undefined;
+  value.onOrphaned();
+}
+
+/** Hands a value to the scope's parent. */
+function handUp(value: Owned, from: Scope): void {
+  if (value.owner !== from) return;
+  value.owner = from.parent;
+  if (from.parent) from.parent.members.push(value);
+  else value.onOrphaned();
+}
+
+/** Calls `visit` on every owned value in tensors, arrays and plain objects. */
+function forEachOwned(value: unknown, isOwned: (x: object) => x is Owned, visit: (x: Owned) => void): void {
+  if (typeof value !== "object" || value === null) return;
+  if (isOwned(value)) visit(value);
+  else if (Array.isArray(value)) for (const item of value) forEachOwned(item, isOwned, visit);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) forEachOwned(item, isOwned, visit);
+}
+
+const isOwned = (value: object): value is Owned => "onOrphaned" in value && "dispose" in value;
+
+/**
+ * Runs `fn` and frees the tensors made in it, except those in its result (a tensor, or arrays and plain objects of
+ * them). Scopes nest. `fn` must be synchronous: a promise throws ArgumentError, because what it would still compute
+ * with would be freed already.
+ */
+export function scope<T>(fn: () => T): T {
+  const inner = new Scope(current);
+  current = inner;
+  try {
+    const result = fn();
+    refusePromise("scope", result);
+    forEachOwned(result, isOwned, (value) => handUp(value, inner));
+    return result;
+  } finally {
+    current = inner.parent;
+    for (const member of inner.members)
+      if (member.owner === inner) {
+        member.owner = undefined;
+        member.dispose();
+      }
+  }
+}
+
+/** Refuses the result of an asynchronous function where only a synchronous one makes sense. */
+export function refusePromise(op: string, result: unknown): void {
+  if (typeof result !== "object" || result === null || !("then" in result)) return;
+  if (result instanceof Promise) result.catch(() => undefined);
+  throw new ArgumentError({
+    op,
+    problem: "the function returned a promise.",
+    advice: `Pass a synchronous function; await outside of ${op}.`,
+  });
+}
