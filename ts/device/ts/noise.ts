@@ -116,7 +116,7 @@ export function cosineWithinQuadrant(r: number): number {
 }
 
 /** Writes radius * (cos, sin) of 2 pi x / 2^32 to out[at], out[at + 1]. */
-function rotate(radius: number, x: number, out: Float32Array, at: number): void {
+export function rotate(radius: number, x: number, out: Float32Array, at: number): void {
   const quadrant = ((x + 0x20000000) | 0) >>> 30;
   const r = ((x - (quadrant << 30)) | 0) >> 7; // the angle keeps 25 bits within its quadrant
   const s = radius * sineWithinQuadrant(r);

@@ -1,0 +1,277 @@
+// An image's result has the same bits in any batch, and on any number of threads, on every executor.
+
+import { expect } from "chai";
+
+import { TsExecutor } from "../../ts/device/ts/executor.ts";
+import type { Executor } from "../../ts/device/executor.ts";
+import type { AnyAttributes, AnyOp, SampleInput, Shape } from "../../ts/ops/index.ts";
+import { opList, ops, sizeOf } from "../../ts/ops/index.ts";
+import type { Case, Value } from "./draw.ts";
+import { drawCase, drawInput, generator } from "./draw.ts";
+import { cpuSubject, describeSubject, oracle, subjects } from "./executors.ts";
+import { evaluate, runCase } from "./run-op.ts";
+import { firstDifference } from "./tolerance.ts";
+
+/** An op on a batch; `perImage` inputs have an image for each entry of axis 0, `shared` ones follow them. */
+interface Batched {
+  readonly name: string;
+  readonly op: AnyOp;
+  readonly perImage: readonly (Omit<SampleInput, "shape"> & { readonly image: Shape })[];
+  readonly shared?: readonly SampleInput[];
+  readonly attributes?: AnyAttributes;
+  /** Attributes that differ when `count` images from `first` on are computed alone. */
+  readonly placed?: (first: number, count: number) => AnyAttributes;
+}
+
+const window = { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1] };
+const halved = { stride: [2, 2], padding: [0, 1, 0, 1], dilation: [1, 1] };
+const noise = { seed: 5n, draw: 3, step: 2 };
+const timestep = { image: [], dtype: "int32", range: [0, 9] } as const;
+
+const batched: readonly Batched[] = [
+  {
+    name: "conv2d 3x3, 8x8",
+    op: ops.conv2d,
+    perImage: [{ image: [8, 8, 16] }],
+    shared: [{ shape: [3, 3, 16, 19] }, { shape: [19] }],
+    attributes: window,
+  },
+  {
+    name: "conv2d 3x3, 2x2",
+    op: ops.conv2d,
+    perImage: [{ image: [2, 2, 33] }],
+    shared: [{ shape: [3, 3, 33, 32] }],
+    attributes: window,
+  },
+  {
+    name: "conv2d one channel",
+    op: ops.conv2d,
+    perImage: [{ image: [7, 5, 1] }],
+    shared: [{ shape: [3, 3, 1, 16] }, { shape: [16] }],
+    attributes: window,
+  },
+  {
+    name: "conv2d to one channel",
+    op: ops.conv2d,
+    perImage: [{ image: [5, 5, 16] }],
+    shared: [{ shape: [1, 1, 16, 1] }, { shape: [1] }],
+    attributes: { ...window, padding: [0, 0, 0, 0] },
+  },
+  {
+    name: "conv2d strided",
+    op: ops.conv2d,
+    perImage: [{ image: [9, 8, 6] }],
+    shared: [{ shape: [3, 3, 6, 20] }],
+    attributes: halved,
+  },
+  {
+    name: "convTranspose2d 2x2",
+    op: ops.convTranspose2d,
+    perImage: [{ image: [4, 4, 32] }],
+    shared: [{ shape: [2, 2, 17, 32] }, { shape: [17] }],
+    attributes: { ...window, stride: [2, 2], padding: [0, 0, 0, 0], size: [8, 8] },
+  },
+  {
+    name: "convTranspose2d as a gradient",
+    op: ops.convTranspose2d,
+    perImage: [{ image: [4, 4, 20] }],
+    shared: [{ shape: [3, 3, 6, 20] }],
+    attributes: { ...halved, size: [8, 8] },
+  },
+  {
+    name: "maxPool2d",
+    op: ops.maxPool2d,
+    perImage: [{ image: [8, 6, 18] }],
+    attributes: { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] },
+  },
+  {
+    name: "maxPool2dGradient",
+    op: ops.maxPool2dGradient,
+    perImage: [{ image: [8, 6, 18] }, { image: [4, 3, 18] }],
+    attributes: { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] },
+  },
+  {
+    name: "matmul, rows of a linear layer",
+    op: ops.matmul,
+    perImage: [{ image: [70] }],
+    shared: [{ shape: [70, 33] }, { shape: [33] }],
+    attributes: { transposeA: false, transposeB: false },
+  },
+  {
+    name: "matmul, gradient of a linear layer",
+    op: ops.matmul,
+    perImage: [{ image: [33] }],
+    shared: [{ shape: [70, 33] }],
+    attributes: { transposeA: false, transposeB: true },
+  },
+  { name: "add of a row", op: ops.add, perImage: [{ image: [5, 3, 7] }], shared: [{ shape: [7] }] },
+  { name: "mul of an image's factor", op: ops.mul, perImage: [{ image: [5, 3, 7] }, { image: [1, 1, 7] }] },
+  ...[ops.silu, ops.sigmoid, ops.tanh, ops.exp].map((op) => ({ name: op.name, op, perImage: [{ image: [3, 3, 5] }] })),
+  { name: "siluGradient", op: ops.siluGradient, perImage: [{ image: [3, 3, 5] }, { image: [3, 3, 5] }] },
+  {
+    name: "mean over pixels",
+    op: ops.mean,
+    perImage: [{ image: [40, 40, 3] }],
+    attributes: { axes: [1, 2], keepDims: false },
+  },
+  {
+    name: "sum of an image",
+    op: ops.sum,
+    perImage: [{ image: [33, 65] }],
+    attributes: { axes: [1, 2], keepDims: true },
+  },
+  {
+    name: "addNoise",
+    op: ops.addNoise,
+    perImage: [{ image: [5, 3, 3] }, { image: [5, 3, 3] }, timestep],
+    shared: [{ shape: [9, 2] }],
+  },
+  {
+    name: "ddpmStep",
+    op: ops.ddpmStep,
+    perImage: [{ image: [5, 3, 3] }, { image: [5, 3, 3] }, timestep],
+    shared: [{ shape: [9, 3] }],
+    attributes: noise,
+    placed: (first) => ({ image: first }),
+  },
+  {
+    name: "randn",
+    op: ops.randn,
+    perImage: [],
+    attributes: { ...noise, dtype: "float32" },
+    placed: (first, count) => ({ image: first, shape: [count, 5, 3, 7] }),
+  },
+  {
+    name: "randint",
+    op: ops.randint,
+    perImage: [],
+    attributes: { ...noise, low: -5, high: 1000 },
+    placed: (first, count) => ({ image: first, shape: [count] }),
+  },
+];
+
+/** Images `first` to `first + count - 1` of a batch. */
+function images({ type, elements }: Value, first: number, count: number): Value {
+  const size = sizeOf(type.shape.slice(1));
+  return {
+    type: { ...type, shape: [count, ...type.shape.slice(1)] },
+    elements: elements.slice(first * size, (first + count) * size),
+  };
+}
+
+const batch = 64;
+
+describe("batches", () => {
+  for (const subject of [oracle, ...subjects])
+    describeSubject(subject, () => {
+      for (const { name, op, perImage, shared = [], attributes = {}, placed } of batched)
+        it(`${name}: an image does not know its batch`, () => {
+          const random = generator(name.length);
+          const draw = (input: SampleInput): Value => {
+            const value = drawInput(input, random);
+            const isFloat = value.type.dtype === "float32" && subject.float === "float64";
+            return isFloat
+              ? { type: { ...value.type, dtype: "float64" }, elements: Float64Array.from(value.elements) }
+              : value;
+          };
+          const whole = perImage.map(({ image, ...rest }) => draw({ ...rest, shape: [batch, ...image] }));
+          const rest = shared.map(draw);
+          const run = (first: number, count: number): Value => {
+            const inputs = [...whole.map((value) => images(value, first, count)), ...rest];
+            return evaluate(subject.open(), { op, inputs, attributes: { ...attributes, ...placed?.(first, count) } });
+          };
+          const all = run(0, batch);
+          expect(all.elements.some((v) => v !== 0)).to.equal(true);
+          for (const [first, count] of [
+            [0, 1],
+            [5, 1],
+            [63, 1],
+            [3, 7],
+            [57, 7],
+          ])
+            expect(firstDifference(run(first, count).elements, images(all, first, count).elements)).to.equal(undefined);
+        });
+    });
+});
+
+/** Bigger than the records' samples, so that there is something to share out between threads. */
+const large: readonly Case[] = [
+  product(ops.conv2d, [[16, 8, 8, 16], [3, 3, 16, 32], [32]], window),
+  product(ops.convTranspose2d, [[16, 4, 4, 64], [2, 2, 32, 64], [32]], {
+    ...window,
+    stride: [2, 2],
+    padding: [0, 0, 0, 0],
+    size: [8, 8],
+  }),
+  product(
+    ops.conv2dWeightGradient,
+    [
+      [40, 8, 8, 16],
+      [40, 8, 8, 32],
+    ],
+    { ...window, kernel: [3, 3] },
+  ),
+  product(
+    ops.matmul,
+    [
+      [300, 65],
+      [65, 130],
+    ],
+    { transposeA: false, transposeB: false },
+  ),
+  product(
+    ops.matmul,
+    [
+      [700, 65],
+      [700, 130],
+    ],
+    { transposeA: true, transposeB: false },
+  ),
+  product(ops.sum, [[200, 8, 8, 5]], { axes: [0, 1, 2], keepDims: false }),
+  product(ops.mean, [[70, 1000]], { axes: [0, 1], keepDims: false }),
+  product(
+    ops.mseLoss,
+    [
+      [70, 1001],
+      [70, 1001],
+    ],
+    { reduction: "mean" },
+  ),
+  product(ops.silu, [[100_003]], {}),
+  product(ops.add, [[64, 8, 8, 17], [17]], {}),
+  product(ops.maxPool2d, [[64, 8, 8, 17]], { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] }),
+];
+
+function product(op: AnyOp, shapes: readonly Shape[], attributes: AnyAttributes): Case {
+  const random = generator(sizeOf(shapes[0]));
+  return { op, attributes, inputs: shapes.map((shape) => drawInput({ shape }, random)) };
+}
+
+describe("threads", () => {
+  const one = cpuSubject(1);
+  for (const many of [cpuSubject(2), cpuSubject(5)])
+    describeSubject(many, () => {
+      const same = (c: Case) => {
+        const expected = runCase(one.open(), c);
+        runCase(many.open(), c).forEach((value, i) =>
+          expect(firstDifference(value.elements, expected[i].elements)).to.equal(undefined),
+        );
+      };
+      it("samples of all ops have the bits of one thread", () => {
+        for (const op of opList) for (const sample of op.samples) same(drawCase(op, sample, "float32"));
+      });
+      for (const c of large)
+        it(`${c.op.name} of ${c.inputs.map((v) => v!.type.shape.join("x")).join(", ")} has the bits of one thread`, () =>
+          same(c));
+    });
+});
+
+describe("repetition", () => {
+  it("the same commands give the same bits on a used executor and on a new one", () => {
+    const fresh: Executor = new TsExecutor();
+    for (const c of large)
+      runCase(fresh, c).forEach((value, i) =>
+        expect(firstDifference(value.elements, runCase(subjects[0].open(), c)[i].elements)).to.equal(undefined),
+      );
+  });
+});

@@ -1,0 +1,45 @@
+// Runs every sample of every op record on every executor and compares with double arithmetic: the tests of all kernels.
+
+import { expect } from "chai";
+
+import { opList } from "../../ts/ops/index.ts";
+import { drawCase } from "./draw.ts";
+import { describeSubject, oracle, subjects } from "./executors.ts";
+import { layouts, runCase } from "./run-op.ts";
+import { expectClose, firstDifference } from "./tolerance.ts";
+
+describe("op records", () => {
+  for (const op of opList) it(`${op.name} has samples`, () => expect(op.samples).to.not.have.length(0));
+
+  it("samples of an op have distinct names", () => {
+    for (const op of opList) expect(new Set(op.samples.map((s) => s.name)).size, op.name).to.equal(op.samples.length);
+  });
+});
+
+describe("conformance", () => {
+  describe(`${oracle.name}: memory layouts give the same bits`, () => {
+    for (const op of opList)
+      for (const sample of op.samples)
+        it(`${op.name}: ${sample.name}`, () => {
+          const c = drawCase(op, sample, "float64");
+          const [dense, ...others] = layouts.map((layout) => runCase(oracle.open(), c, layout));
+          for (const other of others)
+            other.forEach((value, i) => expect(firstDifference(value.elements, dense[i].elements)).to.equal(undefined));
+          for (const { elements } of dense) expect(elements.some(Number.isNaN)).to.equal(false);
+        });
+  });
+
+  for (const subject of subjects)
+    describeSubject(subject, () => {
+      it("has a kernel for every op", () => void subject.open());
+
+      for (const op of opList)
+        for (const sample of op.samples)
+          for (const layout of layouts)
+            it(`${op.name}: ${sample.name}, ${layout.name}`, () => {
+              const reference = runCase(oracle.open(), drawCase(op, sample, "float64"));
+              const c = drawCase(op, sample, subject.float);
+              runCase(subject.open(), c, layout).forEach((value, i) => expectClose(c, value, reference[i]));
+            });
+    });
+});
