@@ -21,6 +21,12 @@ std::string show(double x) {
 
 Device::Device(int threads) : queue_(threads > 0 ? threads : availableProcessors()) {}
 
+Device::~Device() {
+  queue_.stop();
+  for (const Slot& slot : slots_)
+    if (slot.id != 0) allocator_.release(slot.block);
+}
+
 double Device::allocate(double bytes) {
   if (!(bytes >= 0 && bytes == std::floor(bytes))) throw DeviceFailure("a buffer cannot have " + show(bytes) + " bytes");
   Allocator::Block block;

@@ -27,6 +27,7 @@ class Device final : private BufferLookup {
  public:
   // 0 threads: as many as there are processors.
   explicit Device(int threads);
+  ~Device();
 
   int threads() const { return queue_.threads(); }
 
@@ -63,7 +64,7 @@ class Device final : private BufferLookup {
   size_t liveBuffers_ = 0;
   size_t liveBytes_ = 0;
   Allocator allocator_;
-  Queue queue_;  // last: its thread ends before the memory goes
+  Queue queue_;
 };
 
 }  // namespace langevin

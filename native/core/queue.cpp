@@ -31,7 +31,7 @@ void Context::fail(const char* message) {
   std::strncpy(message_, message, sizeof message_ - 1);
 }
 
-Queue::~Queue() {
+void Queue::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

@@ -30,12 +30,14 @@ class Queue {
   using Completion = std::function<void(Failure)>;
 
   explicit Queue(int threads) : pool_(threads) {}
-  // Waits for the command that is running and drops the rest, without calling its completions.
-  ~Queue();
+  ~Queue() { stop(); }
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
   int threads() const { return pool_.threads(); }
+
+  // Waits for the command that is running and drops the rest, without calling its completions. Nothing runs afterwards.
+  void stop();
 
   // Returns before the work is done. Blocks only while so much is queued that the caller must be running away from it.
   void submit(std::unique_ptr<Batch> batch);

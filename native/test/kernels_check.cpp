@@ -1,0 +1,326 @@
+// Compares the cpu kernels for products, pooling and embedding with plain loops in double precision, and checks that bits
+// depend on nothing they should not: pitches, threads, the batch.
+#include "kernel_harness.h"
+
+using namespace langevin;
+
+namespace {
+
+int failures = 0, checks = 0;
+
+void expect(bool good, const std::string& label, const char* what) {
+  checks++;
+  if (good) return;
+  if (failures++ < 40) std::printf("FAILED %s: %s\n", label.c_str(), what);
+}
+
+std::string text(const Shape& shape) {
+  std::string s = "[";
+  for (size_t i = 0; i < shape.size(); i++) s += (i ? "," : "") + std::to_string(shape[i]);
+  return s + "]";
+}
+
+// One op as the checks see it: its inputs (an empty shape list marks an absent one), attributes and the exact result.
+struct Case {
+  std::string label, kernel;
+  std::vector<Tensor> inputs;
+  std::vector<DType> dtypes;
+  std::vector<bool> pitched;  // which inputs may get a pitch
+  Words attributes;
+  Shape outputShape;
+  std::vector<double> expected;
+  double tolerance = 0;  // 0: exactly
+};
+
+Tensor runCase(const Case& c, Machine& machine, int64_t inputGap, int64_t outputGap) {
+  std::vector<Tensor> inputs;
+  std::vector<Operand> operands;
+  for (size_t i = 0; i < c.inputs.size(); i++) inputs.push_back(c.pitched[i] ? c.inputs[i].withGap(inputGap) : c.inputs[i]);
+  for (size_t i = 0; i < c.inputs.size(); i++) operands.push_back(inputs[i].operand(c.dtypes[i]));
+  Tensor output(c.outputShape, outputGap);
+  machine.run(c.kernel, operands, c.attributes, output.operand());
+  expect(output.sentinelsIntact(), c.label, "wrote outside of the output's rows");
+  return output;
+}
+
+void compare(const Case& c, const Tensor& y) {
+  for (int64_t i = 0; i < y.size(); i++) {
+    const double got = y.at(i), want = c.expected[i];
+    if (std::isnan(want) ? std::isnan(got) : got == want || std::fabs(got - want) <= c.tolerance) continue;
+    std::printf("%s element %ld: %.9g instead of %.9g\n", c.label.c_str(), static_cast<long>(i), got, want);
+    expect(false, c.label, "wrong value");
+    return;
+  }
+  expect(true, c.label, "");
+}
+
+Machine* machines[4];  // of 1, 2, 3 and 5 threads
+
+void checkCase(const Case& c) {
+  const Tensor plain = runCase(c, *machines[0], 0, 0);
+  compare(c, plain);
+  expect(runCase(c, *machines[0], 3, 5).sameBits(plain), c.label, "pitches change bits");
+  expect(runCase(c, *machines[0], 16, 0).sameBits(plain), c.label, "an input pitch changes bits");
+  for (int i = 1; i < 4; i++)
+    expect(runCase(c, *machines[i], 0, i).sameBits(plain), c.label, "the number of threads changes bits");
+}
+
+// Image k alone gives its bits in the batch.
+void checkBatch(const Case& c) {
+  const int64_t images = c.outputShape[0];
+  if (images < 2) return;
+  const Tensor whole = runCase(c, *machines[1], 0, 0);
+  for (int64_t k : {int64_t{0}, images / 2, images - 1})
+    for (int64_t n : {int64_t{1}, int64_t{2}}) {
+      if (k + n > images) continue;
+      Case part = c;
+      part.inputs[0] = c.inputs[0].slice(k, k + n);
+      part.outputShape[0] = n;
+      expect(runCase(part, *machines[1], 0, 0).sameBits(whole.slice(k, k + n)), c.label, "the batch changes bits");
+    }
+}
+
+struct Geometry {
+  int64_t n, h, w, i, o, kh, kw, sy = 1, sx = 1, top = 0, bottom = 0, left = 0, right = 0, dy = 1, dx = 1;
+  int64_t oh() const { return (h + top + bottom - dy * (kh - 1) - 1) / sy + 1; }
+  int64_t ow() const { return (w + left + right - dx * (kw - 1) - 1) / sx + 1; }
+  bool valid() const { return h + top + bottom > dy * (kh - 1) && w + left + right > dx * (kw - 1); }
+  Words words() const { return join({ints({sy, sx}), ints({top, bottom, left, right}), ints({dy, dx})}); }
+  std::string name() const {
+    return text({n, h, w, i}) + " to " + std::to_string(o) + " kernel " + text({kh, kw}) + " stride " + text({sy, sx}) +
+           " padding " + text({top, bottom, left, right}) + " dilation " + text({dy, dx});
+  }
+};
+
+// Calls f(x pixel, y pixel, tap) for every pair that meets in a tap.
+template <class F>
+void eachMeeting(const Geometry& g, const F& f) {
+  for (int64_t n = 0; n < g.n; n++)
+    for (int64_t oy = 0; oy < g.oh(); oy++)
+      for (int64_t ox = 0; ox < g.ow(); ox++)
+        for (int64_t ky = 0; ky < g.kh; ky++)
+          for (int64_t kx = 0; kx < g.kw; kx++) {
+            const int64_t iy = oy * g.sy - g.top + ky * g.dy, ix = ox * g.sx - g.left + kx * g.dx;
+            if (iy < 0 || iy >= g.h || ix < 0 || ix >= g.w) continue;
+            f((n * g.h + iy) * g.w + ix, (n * g.oh() + oy) * g.ow() + ox, ky * g.kw + kx);
+          }
+}
+
+std::vector<double> biasRows(int64_t rows, const Tensor& bias, int64_t cols, bool has) {
+  std::vector<double> y(static_cast<size_t>(rows * cols), 0.0);
+  for (int64_t r = 0; has && r < rows; r++)
+    for (int64_t c = 0; c < cols; c++) y[r * cols + c] = bias.at(c);
+  return y;
+}
+
+// Products of values in [-1, 1]: rounding errors of a chain walk randomly, and thousands of elements are drawn.
+double toleranceFor(double terms) { return 2e-6 * std::sqrt(terms + 1); }
+
+void checkConvolutions(const Geometry& g, Random& random, bool bias) {
+  const Shape xs = {g.n, g.h, g.w, g.i}, ys = {g.n, g.oh(), g.ow(), g.o}, ws = {g.kh, g.kw, g.i, g.o};
+  const Tensor x = Tensor::random(xs, random), y = Tensor::random(ys, random), w = Tensor::random(ws, random);
+  const Tensor biasO = Tensor::random({g.o}, random), biasI = Tensor::random({g.i}, random);
+  const std::string name = g.name() + (bias ? " bias" : "");
+
+  Case forward = {"conv2d " + name, "conv2d", {x, w}, {DType::f32, DType::f32}, {true, true}, g.words(), ys, {}};
+  Case backward = {"convTranspose2d " + name, "convTranspose2d", {y, w}, {DType::f32, DType::f32}, {true, true}, {}, xs, {}};
+  Case weight = {"conv2dWeightGradient " + name, "conv2dWeightGradient", {x, y}, {DType::f32, DType::f32}, {true, true}, {},
+                 ws, {}};
+  backward.attributes = join({g.words(), ints({g.h, g.w})});
+  weight.attributes = join({g.words(), ints({g.kh, g.kw})});
+  if (bias) {
+    for (Case* c : {&forward, &backward}) {
+      c->inputs.push_back(c == &forward ? biasO : biasI);
+      c->dtypes.push_back(DType::f32);
+      c->pitched.push_back(false);
+    }
+  }
+  forward.expected = biasRows(g.n * g.oh() * g.ow(), biasO, g.o, bias);
+  backward.expected = biasRows(g.n * g.h * g.w, biasI, g.i, bias);
+  weight.expected.assign(static_cast<size_t>(sizeOf(ws)), 0.0);
+  eachMeeting(g, [&](int64_t xp, int64_t yp, int64_t tap) {
+    for (int64_t i = 0; i < g.i; i++)
+      for (int64_t o = 0; o < g.o; o++) {
+        const double xv = x.at(xp * g.i + i), yv = y.at(yp * g.o + o), wv = w.at((tap * g.i + i) * g.o + o);
+        forward.expected[yp * g.o + o] += xv * wv;
+        backward.expected[xp * g.i + i] += yv * wv;
+        weight.expected[(tap * g.i + i) * g.o + o] += xv * yv;
+      }
+  });
+  forward.tolerance = toleranceFor(g.kh * g.kw * g.i);
+  backward.tolerance = toleranceFor(g.kh * g.kw * g.o);
+  weight.tolerance = toleranceFor(g.n * g.oh() * g.ow());
+  for (const Case* c : {&forward, &backward}) {
+    checkCase(*c);
+    checkBatch(*c);
+  }
+  checkCase(weight);
+}
+
+void checkMatmul(int64_t m, int64_t k, int64_t n, bool transposeA, bool transposeB, bool bias, Random& random) {
+  const Tensor a = Tensor::random(transposeA ? Shape{k, m} : Shape{m, k}, random);
+  const Tensor b = Tensor::random(transposeB ? Shape{n, k} : Shape{k, n}, random);
+  const Tensor row = Tensor::random({n}, random);
+  Case c = {"matmul " + text({m, k, n}) + (transposeA ? " a^T" : "") + (transposeB ? " b^T" : "") + (bias ? " bias" : ""),
+            "matmul", {a, b}, {DType::f32, DType::f32}, {true, true}, {double(transposeA), double(transposeB)}, {m, n}, {}};
+  if (bias) {
+    c.inputs.push_back(row);
+    c.dtypes.push_back(DType::f32);
+    c.pitched.push_back(false);
+  }
+  c.expected = biasRows(m, row, n, bias);
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t l = 0; l < k; l++)
+      for (int64_t j = 0; j < n; j++)
+        c.expected[i * n + j] += double(a.at(transposeA ? l * m + i : i * k + l)) * b.at(transposeB ? j * k + l : l * n + j);
+  c.tolerance = toleranceFor(k);
+  checkCase(c);
+  if (!transposeA) checkBatch(c);
+}
+
+struct PoolGeometry {
+  int64_t n, h, w, c, kh, kw, sy, sx, top = 0, bottom = 0, left = 0, right = 0;
+};
+
+void checkPool(const PoolGeometry& p, Random& random, bool ties) {
+  const int64_t oh = (p.h + p.top + p.bottom - p.kh) / p.sy + 1, ow = (p.w + p.left + p.right - p.kw) / p.sx + 1;
+  const Shape xs = {p.n, p.h, p.w, p.c}, ys = {p.n, oh, ow, p.c};
+  Tensor x = Tensor::random(xs, random);
+  const Tensor dy = Tensor::random(ys, random);
+  if (ties)
+    for (int64_t i = 0; i < x.size(); i++) {
+      const int64_t kind = random.between(0, 9);
+      x.at(i) = kind == 0 ? NAN : kind == 1 ? -INFINITY : kind == 2 ? -0.0f : static_cast<float>(kind % 3);
+    }
+  const std::string name = text(xs) + " kernel " + text({p.kh, p.kw}) + " stride " + text({p.sy, p.sx}) + " padding " +
+                           text({p.top, p.bottom, p.left, p.right}) + (ties ? " ties" : "");
+  const Words words = join({ints({p.kh, p.kw}), ints({p.sy, p.sx}), ints({p.top, p.bottom, p.left, p.right})});
+  Case forward = {"maxPool2d " + name, "maxPool2d", {x}, {DType::f32}, {true}, words, ys, {}};
+  Case backward = {"maxPool2dGradient " + name, "maxPool2dGradient", {x, dy}, {DType::f32, DType::f32}, {true, true}, words,
+                   xs, {}};
+  forward.expected.assign(static_cast<size_t>(sizeOf(ys)), 0.0);
+  // Gradients of windows that overlap add up in row-major order, in float32.
+  std::vector<float> dx(static_cast<size_t>(sizeOf(xs)), 0.0f);
+  for (int64_t n = 0; n < p.n; n++)
+    for (int64_t oy = 0; oy < oh; oy++)
+      for (int64_t ox = 0; ox < ow; ox++)
+        for (int64_t c = 0; c < p.c; c++) {
+          int64_t best = -1;
+          for (int64_t iy = oy * p.sy - p.top; iy < oy * p.sy - p.top + p.kh; iy++)
+            for (int64_t ix = ox * p.sx - p.left; ix < ox * p.sx - p.left + p.kw; ix++) {
+              if (iy < 0 || iy >= p.h || ix < 0 || ix >= p.w) continue;
+              const int64_t at = ((n * p.h + iy) * p.w + ix) * p.c + c;
+              if (best < 0 || x.at(at) > x.at(best) || (std::isnan(x.at(at)) && !std::isnan(x.at(best)))) best = at;
+            }
+          const int64_t to = ((n * oh + oy) * ow + ox) * p.c + c;
+          forward.expected[to] = x.at(best);
+          dx[best] += dy.at(to);
+        }
+  backward.expected.assign(dx.begin(), dx.end());
+  checkCase(forward);
+  checkBatch(forward);
+  checkCase(backward);
+}
+
+void checkEmbedding(int64_t rows, int64_t width, const Shape& indexShape, Random& random) {
+  const Tensor table = Tensor::random({rows, width}, random);
+  Tensor index(indexShape);
+  for (int64_t i = 0; i < index.size(); i++) index.intAt(i) = static_cast<int32_t>(random.between(-1, rows));
+  Shape ys = indexShape;
+  ys.push_back(width);
+  const Tensor dy = Tensor::random(ys, random);
+  const std::string name = text({rows, width}) + " index " + text(indexShape);
+  Case pick = {"embedding " + name, "embedding", {table, index}, {DType::f32, DType::i32}, {true, true}, {}, ys, {}};
+  Case add = {"embeddingGradient " + name, "embeddingGradient", {index, dy}, {DType::i32, DType::f32}, {true, true},
+              {double(rows)}, {rows, width}, {}};
+  std::vector<float> sums(static_cast<size_t>(rows * width), 0.0f);
+  for (int64_t i = 0; i < index.size(); i++)
+    for (int64_t c = 0; c < width; c++) {
+      const int64_t row = index.intAt(i);
+      const bool inside = row >= 0 && row < rows;
+      pick.expected.push_back(inside ? table.at(row * width + c) : NAN);
+      if (inside) sums[row * width + c] += dy.at(i * width + c);
+    }
+  add.expected.assign(sums.begin(), sums.end());
+  checkCase(pick);
+  checkCase(add);
+}
+
+void checkAllConvolutions(Random& random) {
+  const std::vector<Geometry> geometries = {
+      {2, 8, 8, 1, 16, 3, 3, 1, 1, 1, 1, 1, 1},    {5, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1},
+      {3, 8, 8, 32, 16, 3, 3, 1, 1, 1, 1, 1, 1},   {13, 4, 4, 16, 32, 3, 3, 1, 1, 1, 1, 1, 1},
+      {7, 4, 4, 64, 32, 3, 3, 1, 1, 1, 1, 1, 1},   {19, 2, 2, 32, 64, 3, 3, 1, 1, 1, 1, 1, 1},
+      {25, 2, 2, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1},  {9, 4, 4, 32, 64, 2, 2, 2, 2},
+      {3, 8, 8, 16, 32, 2, 2, 2, 2},               {40, 8, 8, 16, 1, 1, 1},
+      {2, 8, 8, 16, 3, 3, 3, 1, 1, 1, 1, 1, 1},    {1, 40, 37, 3, 16, 3, 3, 1, 1, 1, 1, 1, 1},
+      {1, 64, 50, 16, 3, 3, 3, 1, 1, 1, 1, 1, 1},  {2, 1, 1, 4, 4, 3, 3, 1, 1, 1, 1, 1, 1},
+      {2, 7, 9, 4, 6, 3, 3, 2, 2, 1, 1, 1, 1},     {1, 6, 8, 3, 4, 3, 3, 2, 2, 0, 1, 0, 1},
+      {2, 9, 8, 2, 3, 5, 3, 1, 3, 2, 1, 0, 2},     {1, 9, 9, 3, 4, 3, 3, 1, 1, 2, 2, 3, 3, 2, 3},
+      {1, 6, 8, 3, 5, 4, 4, 2, 2, 1, 1, 1, 1},     {1, 8, 6, 18, 5, 3, 3, 2, 2, 1, 1, 1, 1},
+      {1, 9, 9, 3, 2, 3, 2, 2, 3, 1, 1, 0, 1, 2, 3}, {2, 5, 5, 33, 34, 3, 3, 1, 1, 1, 1, 1, 1},
+      {1, 5, 4, 17, 47, 1, 1},                     {1, 12, 12, 48, 48, 3, 3, 1, 1, 1, 1, 1, 1},
+      {1, 11, 10, 8, 8, 7, 7, 1, 1, 3, 3, 3, 3},   {1, 3, 3, 5, 7, 3, 3, 1, 1, 4, 4, 4, 4},
+      {1, 5, 6, 4, 5, 1, 1, 3, 2},                 {2, 16, 1, 20, 9, 3, 1, 1, 1, 1, 1, 0, 0},
+      {1, 1, 30, 65, 2, 1, 5, 1, 1, 0, 0, 2, 2},   {0, 4, 4, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1},
+      {1, 32, 32, 64, 40, 3, 3, 1, 1, 1, 1, 1, 1}, {70, 8, 8, 2, 5, 3, 3, 1, 1, 1, 1, 1, 1},
+      {1, 6, 6, 2, 3, 2, 2, 1, 1, 0, 0, 0, 0, 4, 5}};
+  bool bias = false;
+  for (const Geometry& g : geometries) checkConvolutions(g, random, bias = !bias);
+  const int64_t channels[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64};
+  for (int trial = 0; trial < 120;) {
+    const auto channel = [&] { return channels[random.between(0, 16)]; };
+    const Geometry g = {random.between(1, 6), random.between(1, 9), random.between(1, 9), channel(), channel(),
+                        random.between(1, 4), random.between(1, 4), random.between(1, 3), random.between(1, 3),
+                        random.between(0, 3), random.between(0, 3), random.between(0, 3), random.between(0, 3),
+                        random.between(1, 3), random.between(1, 3)};
+    if (!g.valid()) continue;
+    checkConvolutions(g, random, trial % 2 == 0);
+    trial++;
+  }
+}
+
+void checkAllMatmuls(Random& random) {
+  const int64_t sizes[][3] = {{128, 16, 16}, {128, 16, 32}, {128, 16, 64}, {7, 19, 37}, {33, 16, 48}, {1, 70, 33},
+                              {5, 40, 18},   {4, 1, 16},    {130, 9, 21},  {1, 1, 1},   {40, 100, 1}, {65, 33, 3},
+                              {12, 0, 5},    {0, 4, 4},     {97, 129, 70}, {3, 2500, 2}, {24, 1100, 40}, {300, 64, 530},
+                              {17, 3000, 16}};
+  bool bias = false;
+  for (const auto& s : sizes)
+    for (int t = 0; t < 4; t++) checkMatmul(s[0], s[1], s[2], t & 1, t & 2, bias = !bias, random);
+}
+
+void checkAllPools(Random& random) {
+  for (bool ties : {false, true}) {
+    checkPool({2, 8, 8, 5, 2, 2, 2, 2}, random, ties);
+    checkPool({1, 7, 5, 3, 2, 2, 2, 2}, random, ties);
+    checkPool({2, 6, 7, 17, 3, 3, 2, 2, 1, 1, 1, 1}, random, ties);
+    checkPool({1, 9, 4, 2, 3, 2, 2, 1, 0, 1, 1, 0}, random, ties);
+    checkPool({3, 8, 8, 16, 2, 2, 2, 2}, random, ties);
+    checkPool({1, 70, 66, 33, 3, 3, 1, 1, 1, 1, 1, 1}, random, ties);
+    checkPool({1, 64, 64, 32, 5, 4, 3, 2, 2, 1, 2, 2}, random, ties);
+  }
+}
+
+void checkAllEmbeddings(Random& random) {
+  checkEmbedding(100, 16, {40}, random);
+  checkEmbedding(5, 3, {4, 6}, random);
+  checkEmbedding(9, 4, {}, random);
+  checkEmbedding(7, 300, {90}, random);
+  checkEmbedding(1000, 64, {2000}, random);
+  checkEmbedding(3, 5, {0}, random);
+}
+
+}  // namespace
+
+int main() {
+  Machine one(1), two(2), three(3), five(5);
+  machines[0] = &one, machines[1] = &two, machines[2] = &three, machines[3] = &five;
+  Random random(7);
+  checkAllMatmuls(random);
+  checkAllPools(random);
+  checkAllEmbeddings(random);
+  checkAllConvolutions(random);
+  std::printf("%s: %d checks, %d failed\n", Registry::get().isa().c_str(), checks, failures);
+  return failures > 0;
+}
