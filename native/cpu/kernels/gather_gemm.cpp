@@ -1,0 +1,391 @@
+// Register-tiled microkernels over classes of pixels that share their taps (window.h), so no row of zeros is multiplied.
+#include "gather_gemm.h"
+
+#include "lanes.h"
+
+namespace langevin {
+namespace LANGEVIN_ISA {
+
+namespace {
+
+// A tile is tilePixels() x up to kTileVectors vectors of outputs: its accumulators and a row of weights fill the registers.
+#if defined(__AVX512F__)
+constexpr int kTilePixels = 12;
+#elif defined(__aarch64__)
+constexpr int kTilePixels = 10;
+#else
+constexpr int kTilePixels = 6;
+#endif
+constexpr int kTileVectors = 2;
+constexpr int64_t kPanel = kTileVectors * kWidth;
+
+// Consecutive source elements that meet consecutive rows of weights: the channels of one tap, or of several if the pixels
+// lie without gaps.
+struct Run {
+  int64_t source, weight, length;
+};
+
+// The weights of a panel: row k (tap and channel) at data + k * row. `rowsY` is the number of rows of one tap y.
+struct Panel {
+  const float* data;
+  int64_t row;
+};
+
+// What all pixels of a class have in common.
+struct Reads {
+  const Tap* tapsY;
+  int64_t tapCountY;
+  int64_t sourceRow;  // distance between source rows
+  int64_t weightsY;   // rows of weights for each tap y
+  const Run* runs;    // of one tap y
+  int64_t runCount;
+};
+
+// Where the outputs of a tile go: vectors from column `column` on, the last with `lanes` lanes.
+struct Columns {
+  int64_t column;
+  int vectors;
+  int64_t lanes;
+  const float* bias;
+};
+
+using TileFunction = void (*)(const float* const* sources, float* const* outputs, const Reads&, const Panel&,
+                              const Columns&);
+
+template <int P, int Q>
+void tile(const float* const* sources, float* const* outputs, const Reads& reads, const Panel& panel,
+          const Columns& columns) {
+  V sum[P][Q];
+#pragma GCC unroll 16
+  for (int p = 0; p < P; p++)
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; q++) sum[p][q] = zero();
+  for (int64_t a = 0; a < reads.tapCountY; a++) {
+    const Tap tap = reads.tapsY[a];
+    for (int64_t r = 0; r < reads.runCount; r++) {
+      const Run run = reads.runs[r];
+      const float* source[P];
+      const int64_t offset = tap.offset * reads.sourceRow + run.source;
+#pragma GCC unroll 16
+      for (int p = 0; p < P; p++) source[p] = sources[p] + offset;
+      const float* w = panel.data + (tap.index * reads.weightsY + run.weight) * panel.row;
+      for (int64_t c = 0; c < run.length; c++, w += panel.row) {
+        V weight[Q];
+#pragma GCC unroll 4
+        for (int q = 0; q < Q; q++) weight[q] = load(w + q * kWidth);
+#pragma GCC unroll 16
+        for (int p = 0; p < P; p++) {
+          const V x = broadcast(source[p][c]);
+#pragma GCC unroll 4
+          for (int q = 0; q < Q; q++) sum[p][q] = fma(x, weight[q], sum[p][q]);
+        }
+      }
+    }
+  }
+  if (columns.bias) {
+    V bias[Q];
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; q++)
+      bias[q] = q == Q - 1 ? loadPartial(columns.bias + columns.column + q * kWidth, columns.lanes)
+                           : load(columns.bias + columns.column + q * kWidth);
+#pragma GCC unroll 16
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; q++) sum[p][q] += bias[q];
+  }
+  if (columns.lanes == kWidth) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; q++) store(outputs[p] + columns.column + q * kWidth, sum[p][q]);
+    return;
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; p++) {
+#pragma GCC unroll 4
+    for (int q = 0; q + 1 < Q; q++) store(outputs[p] + columns.column + q * kWidth, sum[p][q]);
+    storePartial(outputs[p] + columns.column + (Q - 1) * kWidth, sum[p][Q - 1], columns.lanes);
+  }
+}
+
+constexpr int kMostPixels = 12;
+constexpr int tilePixels(int vectors) { return vectors == 1 ? kMostPixels : kTilePixels; }
+
+template <int P, int Q>
+constexpr TileFunction tileOrNone() {
+  if constexpr (P <= tilePixels(Q)) return tile<P, Q>;
+  else return nullptr;
+}
+
+#define LANGEVIN_TILES(q)                                                                               \
+  {                                                                                                     \
+    tileOrNone<1, q>(), tileOrNone<2, q>(), tileOrNone<3, q>(), tileOrNone<4, q>(), tileOrNone<5, q>(), \
+        tileOrNone<6, q>(), tileOrNone<7, q>(), tileOrNone<8, q>(), tileOrNone<9, q>(),                 \
+        tileOrNone<10, q>(), tileOrNone<11, q>(), tileOrNone<12, q>()                                   \
+  }
+const TileFunction kTiles[kTileVectors][kMostPixels] = {LANGEVIN_TILES(1), LANGEVIN_TILES(2)};
+
+// Few outputs: the channels lie in the lanes, kWidth pixels at once. weight [outputs, taps, channels].
+void dotTile(const float* const* sources, float* const* outputs, int64_t pixels, const Reads& reads, const Panel& panel,
+             const float* bias, int64_t outputCount) {
+  for (int64_t o = 0; o < outputCount; o++) {
+    V sum[kWidth];
+#pragma GCC unroll 16
+    for (int p = 0; p < kWidth; p++) sum[p] = zero();
+    for (int64_t a = 0; a < reads.tapCountY; a++) {
+      const Tap tap = reads.tapsY[a];
+      for (int64_t r = 0; r < reads.runCount; r++) {
+        const Run run = reads.runs[r];
+        const int64_t offset = tap.offset * reads.sourceRow + run.source;
+        const float* const w = panel.data + o * panel.row + tap.index * reads.weightsY + run.weight;
+        int64_t c = 0;
+        for (; c + kWidth <= run.length; c += kWidth) {
+          const V weight = load(w + c);
+#pragma GCC unroll 16
+          for (int p = 0; p < kWidth; p++) sum[p] = fma(load(sources[p] + offset + c), weight, sum[p]);
+        }
+        if (c < run.length) {
+          const V weight = loadPartial(w + c, run.length - c);
+#pragma GCC unroll 16
+          for (int p = 0; p < kWidth; p++)
+            sum[p] = fma(loadPartial(sources[p] + offset + c, run.length - c), weight, sum[p]);
+        }
+      }
+    }
+    V y = sumEach(sum);
+    if (bias) y += broadcast(bias[o]);
+    for (int64_t p = 0; p < pixels; p++) outputs[p][o] = y[p];
+  }
+}
+
+// Hands out the pixels of a class as source and output addresses.
+class PixelWalk {
+ public:
+  PixelWalk(const GatherGemm& g, const AxisClass& y, const AxisClass& x, Range images, Range rows)
+      : grid_{{images.end - images.begin, rows.end - rows.begin, x.count},
+              gridSteps(g.source, images.begin, y.source + rows.begin * y.sourceStep, x.source, y.sourceStep,
+                        x.sourceStep),
+              gridSteps(g.output, images.begin, y.first + rows.begin * y.step, x.first, y.step, x.step)},
+        source_(grid_.a.start),
+        output_(grid_.b.start) {
+    grid_.simplify();
+  }
+
+  int64_t size() const { return grid_.size(); }
+
+  void next(int64_t n, const float** sources, float** outputs) {
+    for (int64_t p = 0; p < n; p++) {
+      sources[p] = source_;
+      outputs[p] = output_;
+      source_ += grid_.a.steps[2];
+      output_ += grid_.b.steps[2];
+      if (++at_[2] == grid_.counts[2]) carry(2);
+    }
+  }
+
+ private:
+  void carry(int level) {
+    at_[level] = 0;
+    source_ -= grid_.counts[level] * grid_.a.steps[level];
+    output_ -= grid_.counts[level] * grid_.b.steps[level];
+    if (level == 0) return;
+    source_ += grid_.a.steps[level - 1];
+    output_ += grid_.b.steps[level - 1];
+    if (++at_[level - 1] == grid_.counts[level - 1]) carry(level - 1);
+  }
+
+  PixelGrid grid_;
+  int64_t at_[3] = {0, 0, 0};
+  const float* source_;
+  float* output_;
+};
+
+// Runs of each x class.
+struct RunList {
+  const Run* runs;
+  int64_t count;
+};
+
+// Sums in lanes (dotTile) tell channels apart modulo kWidth, so there taps may only follow each other in whole vectors.
+const RunList* buildRuns(const GatherGemm& g, bool lanes, Context& context) {
+  int64_t taps = 0;
+  for (int64_t i = 0; i < g.x.classCount; i++) taps += g.x.classes[i].tapCount;
+  RunList* const lists = reinterpret_cast<RunList*>(context.scratch(g.x.classCount * sizeof(RunList) / 4));
+  Run* run = reinterpret_cast<Run*>(context.scratch(most(taps, 1) * sizeof(Run) / 4));
+  const bool mayMerge = !lanes || g.channels % kWidth == 0;
+  for (int64_t i = 0; i < g.x.classCount; i++) {
+    const AxisClass& x = g.x.classes[i];
+    const Run* const first = run;
+    for (int64_t t = 0; t < x.tapCount; t++) {
+      const Run next = {x.taps[t].offset * g.source.pixel, x.taps[t].index * g.channels, g.channels};
+      Run* const last = run - 1;
+      if (mayMerge && t > 0 && next.source == last->source + last->length && next.weight == last->weight + last->length)
+        last->length += next.length;
+      else
+        *run++ = next;
+    }
+    lists[i] = {first, run - first};
+  }
+  return lists;
+}
+
+// Copies the weights of taps [begin, end) into panels: rows of kPanel outputs, zeros beyond the last.
+void packTaps(const GatherGemm& g, float* packed, int64_t begin, int64_t end) {
+  const int64_t depth = g.kernelY * g.kernelX * g.channels, panels = ceilDivide(g.outputs, kPanel);
+  for (int64_t tap = begin; tap < end; tap++) {
+    const float* const w = g.weight.data + tap / g.kernelX * g.weight.tapY + tap % g.kernelX * g.weight.tapX;
+    for (int64_t panel = 0; panel < panels; panel++)
+      for (int64_t o = panel * kPanel; o < (panel + 1) * kPanel; o += kWidth) {
+        float* to = packed + (panel * depth + tap * g.channels) * kPanel + (o - panel * kPanel);
+        const int64_t outputs = most(0, least(kWidth, g.outputs - o));
+        if (g.weight.output == 1) {
+          for (int64_t c = 0; c < g.channels; c++)
+            store(to + c * kPanel, loadPartial(w + c * g.weight.channel + o, outputs));
+          continue;
+        }
+        for (int64_t c = 0; c < g.channels; c += kWidth) {
+          const int64_t channels = least(kWidth, g.channels - c);
+          V block[kWidth];
+          for (int i = 0; i < kWidth; i++) {
+            const float* const from = w + (o + i) * g.weight.output + c;
+            block[i] = i >= outputs ? zero() : channels == kWidth ? load(from) : loadPartial(from, channels);
+          }
+          transposeBlock(block);
+          for (int64_t i = 0; i < channels; i++) store(to + (c + i) * kPanel, block[i]);
+        }
+      }
+  }
+}
+
+// [outputs, taps, channels] for dotTile.
+void packRows(const GatherGemm& g, float* packed) {
+  for (int64_t o = 0; o < g.outputs; o++)
+    for (int64_t y = 0; y < g.kernelY; y++)
+      for (int64_t x = 0; x < g.kernelX; x++) {
+        const float* const w = g.weight.data + y * g.weight.tapY + x * g.weight.tapX + o * g.weight.output;
+        for (int64_t c = 0; c < g.channels; c++) *packed++ = w[c * g.weight.channel];
+      }
+}
+
+// How the work is dealt out: groups of images, or bands of rows of single images, times groups of panels. No result
+// depends on it.
+struct Split {
+  int64_t imagesPerItem, imageGroups, bands, panelsPerItem, panelGroups;
+};
+
+constexpr double kFlopsPerItem = 1e6;  // about 10 us: large against the cost of handing an item out
+constexpr int64_t kMaxItems = 64;
+constexpr int64_t kBigPanel = 1 << 16;  // floats, about a quarter of a second-level cache
+
+Split splitWork(const GatherGemm& g, int64_t outputY, int64_t outputX, int64_t panels) {
+  const double depth = static_cast<double>(g.kernelY * g.kernelX * g.channels);
+  const double flops = 2.0 * g.images * outputY * outputX * depth * g.outputs;
+  const double wanted = flops / kFlopsPerItem;
+  const int64_t items = wanted > kMaxItems ? kMaxItems : most(1, static_cast<int64_t>(wanted));
+  // Each item reads all of its weights: it must have pixels enough to make that worth while.
+  const int64_t pixels = g.images * outputY * outputX;
+  const int64_t leastPixels = (depth * g.outputs > kBigPanel ? 8 : 2) * kTilePixels;
+  const int64_t parts = most(1, least(items, pixels / leastPixels));
+  Split s;
+  s.imagesPerItem = ceilDivide(g.images, least(parts, g.images));
+  s.imageGroups = ceilDivide(g.images, s.imagesPerItem);
+  s.bands = least(outputY, most(1, parts / s.imageGroups));
+  const int64_t panelGroups = least(panels, ceilDivide(items, s.imageGroups * s.bands));
+  s.panelsPerItem = ceilDivide(panels, panelGroups);
+  s.panelGroups = ceilDivide(panels, s.panelsPerItem);
+  return s;
+}
+
+int64_t outputsAlong(const Axis& axis) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < axis.classCount; i++) n += axis.classes[i].count;
+  return n;
+}
+
+Columns columnsOf(const GatherGemm& g, int64_t panel) {
+  const int64_t first = panel * kPanel, count = least(kPanel, g.outputs - first);
+  const int64_t vectors = ceilDivide(count, kWidth);
+  return {first, static_cast<int>(vectors), count - (vectors - 1) * kWidth, g.bias};
+}
+
+void multiplyPanel(PixelWalk walk, const Reads& reads, const Panel& panel, const Columns& columns) {
+  const float* sources[kMostPixels];
+  float* outputs[kMostPixels];
+  // Tiles of equal size rather than full ones and a remnant.
+  int64_t left = walk.size();
+  for (int64_t tiles = ceilDivide(left, tilePixels(columns.vectors)); tiles > 0; tiles--) {
+    const int64_t pixels = ceilDivide(left, tiles);
+    walk.next(pixels, sources, outputs);
+    kTiles[columns.vectors - 1][pixels - 1](sources, outputs, reads, panel, columns);
+    left -= pixels;
+  }
+}
+
+void multiplyDots(PixelWalk walk, const Reads& reads, const Panel& panel, const GatherGemm& g) {
+  const float* sources[kWidth];
+  float* outputs[kWidth];
+  for (int64_t left = walk.size(); left > 0; left -= kWidth) {
+    const int64_t pixels = least(left, kWidth);
+    walk.next(pixels, sources, outputs);
+    for (int64_t p = pixels; p < kWidth; p++) sources[p] = sources[0];
+    dotTile(sources, outputs, pixels, reads, panel, g.bias, g.outputs);
+  }
+}
+
+}  // namespace
+
+void gatherGemm(const GatherGemm& g, Context& context) {
+  const int64_t outputY = outputsAlong(g.y), outputX = outputsAlong(g.x);
+  if (g.images * outputY * outputX * g.outputs == 0) return;
+  const int64_t taps = g.kernelY * g.kernelX, depth = taps * g.channels;
+  const bool dots = g.outputs <= kWidth / 4 && g.channels >= kWidth / 2;
+  const RunList* const runs = buildRuns(g, dots, context);
+
+  const int64_t panels = dots ? 1 : ceilDivide(g.outputs, kPanel);
+  // Weights can be read where they lie if whole vectors of outputs are adjacent and a panel does not touch a page a row.
+  const bool inPlace = !dots && g.weight.output == 1 && g.outputs % kWidth == 0 && g.weight.channel <= 512 &&
+                       g.weight.tapX == g.channels * g.weight.channel && g.weight.tapY == g.kernelX * g.weight.tapX;
+  const float* weights = g.weight.data;
+  int64_t weightRow = g.weight.channel, weightPanel = kPanel;
+  if (!inPlace) {
+    float* const packed = context.scratch(most(1, dots ? depth * g.outputs : panels * depth * kPanel));
+    if (dots) {
+      packRows(g, packed);
+    } else {
+      const int64_t tapsPerItem = most(1, (1 << 14) / most(1, g.channels * panels * kPanel));
+      context.parallelFor(ceilDivide(taps, tapsPerItem), [&](int64_t item) {
+        packTaps(g, packed, item * tapsPerItem, least(taps, (item + 1) * tapsPerItem));
+      });
+    }
+    weights = packed;
+    weightRow = dots ? depth : kPanel;
+    weightPanel = depth * kPanel;
+  }
+
+  const Split split = splitWork(g, outputY, outputX, panels);
+  context.parallelFor(split.imageGroups * split.bands * split.panelGroups, [&](int64_t item) {
+    const int64_t panelGroup = item % split.panelGroups, band = item / split.panelGroups % split.bands;
+    const int64_t group = item / split.panelGroups / split.bands;
+    const Range images = {group * split.imagesPerItem, least(g.images, (group + 1) * split.imagesPerItem)};
+    const int64_t firstPanel = panelGroup * split.panelsPerItem;
+    const int64_t endPanel = least(panels, firstPanel + split.panelsPerItem);
+    for (int64_t cy = 0; cy < g.y.classCount; cy++) {
+      const AxisClass& y = g.y.classes[cy];
+      const Range rows = {y.count * band / split.bands, y.count * (band + 1) / split.bands};
+      if (rows.begin == rows.end) continue;
+      for (int64_t cx = 0; cx < g.x.classCount; cx++) {
+        const Reads reads = {y.taps,          y.tapCount,    g.source.row, g.kernelX * g.channels,
+                             runs[cx].runs, runs[cx].count};
+        const PixelWalk walk(g, y, g.x.classes[cx], images, rows);
+        for (int64_t panel = firstPanel; panel < endPanel; panel++) {
+          const Panel w = {weights + panel * weightPanel, weightRow};
+          if (dots) multiplyDots(walk, reads, w, g);
+          else multiplyPanel(walk, reads, w, columnsOf(g, panel));
+        }
+      }
+    }
+  });
+}
+
+}  // namespace LANGEVIN_ISA
+}  // namespace langevin
