@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { open, realpath, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { ArgumentError } from "../errors/index.ts";
 
 /**
@@ -15,7 +15,7 @@ export async function writeFileAtomically(
   pieces: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
 ): Promise<void> {
   const target = await realpath(path).catch(() => path); // a symbolic link keeps pointing at what it names
-  const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
+  const temporary = join(dirname(target), `.${randomUUID()}.tmp`);
   const file = await open(temporary, "wx").catch((cause: unknown) => refuse(path, cause));
   try {
     try {

@@ -50,7 +50,10 @@ export async function writePng(path: string, picture: Picture): Promise<void> {
   await writeFileAtomically(path, [encodePng(picture)]);
 }
 
-/** Reads the bytes of a PNG file of any kind; `file` is its name for error messages. Grey with alpha becomes RGBA. */
+/**
+ * Reads the bytes of a PNG file of any kind; `file` is its name for error messages. Grey with alpha becomes RGBA; a
+ * colour that the file marks as transparent stays that colour.
+ */
 export function decodePng(bytes: Uint8Array, file = "the given bytes"): Picture<Float32Array> {
   let png: DecodedPng;
   try {

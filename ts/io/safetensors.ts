@@ -73,7 +73,7 @@ export function parseSafetensors(bytes: Uint8Array, file = "the given bytes"): S
   const tensors = entries.map((entry): [string, RawTensor] => {
     const position = bytes.byteOffset + start + entry.begin;
     const aligned = position % arrays[entry.dtype].BYTES_PER_ELEMENT === 0;
-    const piece = aligned ? bytes : bytes.slice(start + entry.begin, start + entry.end);
+    const piece = aligned ? bytes : new Uint8Array(bytes.subarray(start + entry.begin, start + entry.end));
     return [entry.name, rawTensor(entry, piece.buffer, aligned ? position : piece.byteOffset)];
   });
   return { tensors: new Map(tensors), metadata };

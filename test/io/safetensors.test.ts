@@ -1,0 +1,323 @@
+// safetensors: what is written is read back bit for bit, and a hostile header is refused in words that name the tensor.
+
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "chai";
+import fc from "fast-check";
+import { ArgumentError, FormatError } from "../../ts/errors/index.ts";
+import type { RawTensor, Safetensors } from "../../ts/io/safetensors.ts";
+import { parseSafetensors, readSafetensors, serializeSafetensors, writeSafetensors } from "../../ts/io/safetensors.ts";
+import { failure, rejection } from "../failure.ts";
+
+/** One tensor of each dtype, with extremes in it. */
+const everyDType: [string, RawTensor][] = [
+  ["bool", { dtype: "BOOL", shape: [3], data: Uint8Array.of(0, 1, 1) }],
+  ["u8", { dtype: "U8", shape: [5, 1], data: Uint8Array.of(0, 1, 2, 254, 255) }],
+  ["i8", { dtype: "I8", shape: [2], data: Int8Array.of(-128, 127) }],
+  ["u16", { dtype: "U16", shape: [3], data: Uint16Array.of(0, 1, 65535) }],
+  ["i16", { dtype: "I16", shape: [1, 1, 2], data: Int16Array.of(-32768, 32767) }],
+  ["f16", { dtype: "F16", shape: [3], data: Uint16Array.of(0x3c00, 0x7c00, 0x7e01) }],
+  ["bf16", { dtype: "BF16", shape: [1], data: Uint16Array.of(0x3f80) }],
+  ["u32", { dtype: "U32", shape: [1], data: Uint32Array.of(2 ** 32 - 1) }],
+  ["i32", { dtype: "I32", shape: [2], data: Int32Array.of(-(2 ** 31), 2 ** 31 - 1) }],
+  ["f32", { dtype: "F32", shape: [2, 2], data: Float32Array.of(-0, Infinity, 1e-45, 3.25) }],
+  ["u64", { dtype: "U64", shape: [1], data: BigUint64Array.of(2n ** 64n - 1n) }],
+  ["i64", { dtype: "I64", shape: [2], data: BigInt64Array.of(-(2n ** 63n), 7n) }],
+  ["f64", { dtype: "F64", shape: [2], data: Float64Array.of(Math.PI, -5e-324) }],
+  ["scalar", { dtype: "F32", shape: [], data: Float32Array.of(2) }],
+  ["empty", { dtype: "F32", shape: [0, 3], data: new Float32Array(0) }],
+];
+
+/** A file with this header (an object, or any text) and as many zero bytes of data. */
+function fileWith(header: unknown, dataLength: number): Uint8Array {
+  const text = Buffer.from(typeof header === "string" ? header : JSON.stringify(header));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([prefix, text, Buffer.alloc(dataLength)]);
+}
+
+function headerOf(bytes: Uint8Array): {
+  length: number;
+  json: Record<string, { data_offsets: number[]; dtype: string }>;
+} {
+  const length = Number(Buffer.from(bytes).readBigUInt64LE());
+  return { length, json: JSON.parse(Buffer.from(bytes.subarray(8, 8 + length)).toString()) as never };
+}
+
+function expectSame(file: Safetensors, tensors: readonly [string, RawTensor][]): void {
+  expect(file.tensors.size).to.equal(tensors.length);
+  for (const [name, tensor] of tensors) expect(file.tensors.get(name), name).to.deep.equal(tensor);
+}
+
+describe("safetensors", () => {
+  let folder: string;
+  before(async () => (folder = await mkdtemp(join(tmpdir(), "langevin-safetensors-"))));
+  after(() => rm(folder, { recursive: true }));
+
+  it("gives back every dtype, metadata and odd names", () => {
+    const named: [string, RawTensor][] = ["", 'é\u0000"\\', "__proto__", "7", "constructor"].map((name) => [
+      name,
+      { dtype: "U8", shape: [1], data: Uint8Array.of(name.length) },
+    ]);
+    const metadata = { format: "pt", "a key": 'with "quotes"', __meta: "" };
+    const file = parseSafetensors(serializeSafetensors([...everyDType, ...named], metadata));
+    expectSame(file, [...everyDType, ...named]);
+    expect(file.metadata).to.deep.equal(metadata);
+  });
+
+  it("gives back an empty file", () => {
+    const file = parseSafetensors(serializeSafetensors([]));
+    expect(file.tensors.size).to.equal(0);
+    expect(file.metadata).to.deep.equal({});
+  });
+
+  it("aligns each tensor to its elements and pads the header with spaces", () => {
+    const bytes = serializeSafetensors(everyDType, { x: "y" });
+    const { length, json } = headerOf(bytes);
+    expect(length % 8).to.equal(0);
+    expect(Buffer.from(bytes.subarray(8, 8 + length)).toString()).to.match(/^\{.*\} *$/);
+    const widths: Record<string, number> = { F64: 8, I64: 8, U64: 8, F32: 4, I32: 4, U32: 4, U8: 1, I8: 1, BOOL: 1 };
+    for (const [name, { dtype, data_offsets }] of Object.entries(json))
+      if (name !== "__metadata__") expect(data_offsets[0] % (widths[dtype] ?? 2), name).to.equal(0);
+  });
+
+  it("writes the same bytes whatever the order it is given", () => {
+    expect(serializeSafetensors([...everyDType].reverse())).to.deep.equal(serializeSafetensors(everyDType));
+  });
+
+  it("reads tensors that are not aligned", () => {
+    const header = {
+      byte: { dtype: "U8", shape: [1], data_offsets: [0, 1] },
+      wide: { dtype: "F64", shape: [1], data_offsets: [1, 9] },
+    };
+    const bytes = fileWith(header, 9);
+    Buffer.from(bytes.buffer, bytes.byteOffset).writeDoubleLE(1.5, bytes.length - 8);
+    expect(parseSafetensors(bytes).tensors.get("wide")!.data).to.deep.equal(Float64Array.of(1.5));
+    const shifted = new Uint8Array(bytes.length + 3).subarray(3);
+    shifted.set(bytes);
+    expect(parseSafetensors(shifted).tensors.get("wide")!.data).to.deep.equal(Float64Array.of(1.5));
+  });
+
+  it("writes and reads files", async () => {
+    const path = join(folder, "all.safetensors");
+    await writeSafetensors(path, everyDType, { title: "all" });
+    const file = await readSafetensors(path);
+    expectSame(file, everyDType);
+    expect(file.metadata).to.deep.equal({ title: "all" });
+    expect(new Uint8Array(await readFile(path))).to.deep.equal(serializeSafetensors(everyDType, { title: "all" }));
+  });
+
+  it("writes views of larger arrays", () => {
+    const data = Float32Array.of(9, 1, 2, 9).subarray(1, 3);
+    const bytes = serializeSafetensors([["x", { dtype: "F32", shape: [2], data }]]);
+    expect(parseSafetensors(bytes).tensors.get("x")!.data).to.deep.equal(Float32Array.of(1, 2));
+  });
+
+  describe("refuses hostile files", () => {
+    const good = { dtype: "F32", shape: [2], data_offsets: [0, 8] };
+    const entry = (changes: object): object => ({ weight: { ...good, ...changes } });
+    const cases: [string, Uint8Array, RegExp][] = [
+      ["no bytes at all", new Uint8Array(0), /0 bytes, and the length of the header alone takes 8/],
+      ["fewer than eight bytes", new Uint8Array(7), /7 bytes/],
+      ["a header of no bytes", fileWith("", 0), /does not begin with \{/],
+      ["a header beyond the file", Buffer.from([9, 0, 0, 0, 0, 0, 0, 0, 123]), /claims 9 bytes, but only 1 follow/],
+      ["a header of 2^64 - 1 bytes", new Uint8Array(20).fill(255), /claims 18446744073709551615 bytes/],
+      ["a header above the limit", Buffer.from([1, 225, 245, 5, 0, 0, 0, 0]), /100000001 bytes, and at most 100000000/],
+      ["a header that is no object", fileWith("[]", 0), /does not begin with \{/],
+      ["a space before the header", fileWith(" {}", 0), /does not begin with \{/],
+      ["a byte order mark", fileWith("\ufeff{}", 0), /does not begin with \{/],
+      ["broken JSON", fileWith('{"weight": ', 0), /is not JSON/],
+      ["JSON with a bare NaN", fileWith('{"weight": NaN}', 0), /is not JSON/],
+      ["text after the JSON", fileWith("{} {}", 0), /is not JSON/],
+      ["an unfinished string", fileWith('{"weight', 0), /is not JSON/],
+      ["an unfinished escape", fileWith('{"weight\\', 0), /is not JSON/],
+      [
+        "bytes that are not UTF-8",
+        Buffer.concat([fileWith('{"a":1}', 0).subarray(0, 10), Buffer.from([0xff, 0xff, 34, 58, 49])]),
+        /is not UTF-8/,
+      ],
+      ["deep nesting", fileWith(`{"weight": ${"[".repeat(100_000)}${"]".repeat(100_000)}}`, 0), /nested deeper than 3/],
+      [
+        "a tensor given twice",
+        fileWith(`{"w": ${JSON.stringify(good)}, "w": ${JSON.stringify(good)}}`, 8),
+        /"w" twice/,
+      ],
+      [
+        "one given twice by an escape",
+        fileWith(`{"w": ${JSON.stringify(good)}, "\\u0077" : ${JSON.stringify(good)}}`, 8),
+        /"w" twice/,
+      ],
+      [
+        "a field given twice",
+        fileWith('{"w": {"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}', 8),
+        /"shape" twice/,
+      ],
+      ["metadata given twice", fileWith('{"__metadata__":{"a":"1","a":"2"}}', 0), /"a" twice/],
+      ["metadata that is no object", fileWith({ __metadata__: ["a"] }, 0), /__metadata__ is not an object of strings/],
+      ["metadata of null", fileWith({ __metadata__: null }, 0), /__metadata__ is not an object of strings/],
+      ["metadata with a number", fileWith({ __metadata__: { a: 1 } }, 0), /__metadata__ is not an object of strings/],
+      ["a tensor that is no object", fileWith({ weight: 3 }, 0), /"weight" is not described by an object/],
+      ["an unknown dtype", fileWith(entry({ dtype: "F8_E4M3" }), 8), /"weight" has dtype "F8_E4M3"; known are F64, /],
+      ["an inherited dtype", fileWith(entry({ dtype: "constructor" }), 8), /"weight" has dtype "constructor"/],
+      ["no dtype", fileWith(entry({ dtype: undefined }), 8), /"weight" has dtype undefined/],
+      ["a shape that is no list", fileWith(entry({ shape: 2 }), 8), /"weight" has shape 2, expected a list of sizes/],
+      ["a negative size", fileWith(entry({ shape: [-2] }), 8), /"weight" has shape \[-2\]/],
+      ["a fractional size", fileWith(entry({ shape: [2.5] }), 8), /"weight" has shape \[2.5\]/],
+      [
+        "an unsafe size",
+        fileWith('{"weight":{"dtype":"F32","shape":[9007199254740993],"data_offsets":[0,8]}}', 8),
+        /"weight" has shape \[9007199254740992\]/,
+      ],
+      ["sizes as text", fileWith(entry({ shape: ["2"] }), 8), /"weight" has shape \["2"\]/],
+      [
+        "a shape that overflows",
+        fileWith(entry({ shape: [2 ** 52, 2 ** 52, 2 ** 52] }), 8),
+        /"weight" is F32 .*, but has 8/,
+      ],
+      [
+        "a shape that overflows to nothing",
+        fileWith(entry({ shape: [...Array<number>(80).fill(2 ** 52), 0], data_offsets: [0, 0] }), 0),
+        /"weight" is F32/,
+      ],
+      [
+        "a shape larger than its bytes",
+        fileWith(entry({ shape: [3] }), 8),
+        /"weight" is F32 \[3\], which takes 12 bytes, but has 8/,
+      ],
+      [
+        "no offsets",
+        fileWith(entry({ data_offsets: [] }), 8),
+        /"weight" has data_offsets \[\], expected \[begin, end\]/,
+      ],
+      ["three offsets", fileWith(entry({ data_offsets: [0, 8, 8] }), 8), /"weight" has data_offsets \[0,8,8\]/],
+      [
+        "offsets the wrong way",
+        fileWith(entry({ data_offsets: [8, 0] }), 8),
+        /"weight" has data_offsets \[8, 0\], which do not lie/,
+      ],
+      [
+        "offsets beyond the data",
+        fileWith(entry({}), 7),
+        /"weight" has data_offsets \[0, 8\], which do not lie within the 7/,
+      ],
+      ["negative offsets", fileWith(entry({ data_offsets: [-8, 0] }), 8), /"weight" has data_offsets \[-8,0\]/],
+      [
+        "overlapping tensors",
+        fileWith({ a: good, b: { ...good, data_offsets: [4, 12] } }, 12),
+        /"b" begins at byte 4 of the data, within tensor "a", which ends at 8/,
+      ],
+      [
+        "a tensor within another",
+        fileWith({ a: { ...good, shape: [4], data_offsets: [0, 16] }, b: { ...good, data_offsets: [4, 12] } }, 16),
+        /"b" begins at byte 4/,
+      ],
+      [
+        "a gap between tensors",
+        fileWith({ a: good, b: { ...good, data_offsets: [12, 20] } }, 20),
+        /"b" begins at byte 12 .* there is a gap/,
+      ],
+      ["a gap before the first", fileWith(entry({ data_offsets: [4, 12] }), 12), /"weight" begins at byte 4 .* gap/],
+      ["bytes after the last", fileWith(entry({}), 9), /"weight" ends at byte 8 of the data, but 9 are there/],
+      ["data without tensors", fileWith({}, 4), /ends at byte 0 of the data, but 4 are there/],
+    ];
+    for (const [name, bytes, message] of cases)
+      it(name, async () => {
+        const path = join(folder, "hostile.safetensors");
+        await writeFile(path, bytes);
+        for (const error of [failure(() => parseSafetensors(bytes, path)), await rejection(readSafetensors(path))]) {
+          expect(error).to.be.instanceOf(FormatError);
+          expect(error.message).to.match(message).and.to.include(path);
+        }
+      });
+
+    it("any file with changed bytes: refused with a FormatError, or read", () => {
+      const bytes = serializeSafetensors(everyDType, { title: "fuzzed" });
+      const change = fc.record({ at: fc.nat(bytes.length - 1), to: fc.nat(255) });
+      fc.assert(
+        fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), fc.nat(bytes.length), (changes, cut) => {
+          const changed = bytes.slice(0, changes.length === 4 ? cut : bytes.length);
+          for (const { at, to } of changes) changed[at] = to;
+          try {
+            parseSafetensors(changed);
+          } catch (error) {
+            expect(error).to.be.instanceOf(FormatError);
+          }
+        }),
+        { seed: 1, numRuns: 3000 },
+      );
+    });
+  });
+
+  describe("refuses to write", () => {
+    const cases: [string, [string, RawTensor][], Record<string, string>, RegExp][] = [
+      [
+        "data that does not fill the shape",
+        [["w", { dtype: "F32", shape: [3], data: new Float32Array(2) }]],
+        {},
+        /"w" has 2 elements, which do not fill \[3\]/,
+      ],
+      [
+        "data of another type",
+        [["w", { dtype: "F32", shape: [2], data: new Float64Array(2) as never }]],
+        {},
+        /"w" is F32, which takes a Float32Array/,
+      ],
+      [
+        "an unknown dtype",
+        [["w", { dtype: "F8" as "U8", shape: [2], data: new Uint8Array(2) }]],
+        {},
+        /"w" has dtype F8/,
+      ],
+      ["a name given twice", [everyDType[0], everyDType[0]], {}, /"bool" is given twice/],
+      ["the name of the metadata", [["__metadata__", everyDType[0][1]]], {}, /keeps for its metadata/],
+      ["metadata that is no text", [], { steps: 3 as never }, /metadata "steps" is 3, expected a string/],
+    ];
+    for (const [name, tensors, metadata, message] of cases)
+      it(name, async () => {
+        const path = join(folder, "unwritten.safetensors");
+        const errors = [
+          failure(() => serializeSafetensors(tensors, metadata)),
+          await rejection(writeSafetensors(path, tensors, metadata)),
+        ];
+        for (const error of errors)
+          expect(error).to.be.instanceOf(ArgumentError).with.property("message").match(message);
+        expect(await readdir(folder)).not.to.include("unwritten.safetensors");
+      });
+  });
+
+  it("says so when a file cannot be opened", async () => {
+    const error = await rejection(readSafetensors(join(folder, "none.safetensors")));
+    expect(error)
+      .to.be.instanceOf(ArgumentError)
+      .with.property("message")
+      .match(/none\.safetensors cannot be opened/);
+  });
+
+  it("reads files that PyTorch's users wrote", () => {
+    const golden = join(import.meta.dirname, "..", "golden");
+    for (const name of [
+      "ops/conv",
+      "ops/blocks",
+      "ops/shape_reduce",
+      "optim/optimizers",
+      "seed/schedule",
+      "seed/part_b",
+    ]) {
+      const path = join(golden, `${name}.safetensors`);
+      const bytes = readFileSync(path);
+      const file = parseSafetensors(bytes, path);
+      expect(file.tensors.size, name).to.be.greaterThan(0);
+      // The header's order and text may differ; what it says and the data may not.
+      const again = parseSafetensors(serializeSafetensors(file.tensors, file.metadata));
+      expect(again.metadata).to.deep.equal(file.metadata);
+      for (const [tensor, value] of file.tensors)
+        expect(Buffer.from(bytesOf(again.tensors.get(tensor)!)).equals(bytesOf(value)), `${name} ${tensor}`).to.be.true;
+    }
+  });
+});
+
+function bytesOf({ data }: RawTensor): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
