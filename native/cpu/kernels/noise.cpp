@@ -1,0 +1,76 @@
+// randn, rand and randint: seeded noise, the same at any batch size and on any number of threads.
+#include "../../noise/normal_block.h"
+#include "iterate.h"
+
+namespace langevin {
+namespace LANGEVIN_ISA {
+namespace {
+
+// Where a tensor's noise lies: the attributes that every kind of noise has.
+struct Stream {
+  uint64_t seed;
+  noise::Counter counter;
+
+  LANGEVIN_INLINE explicit Stream(AttributeReader& attributes) : seed(attributes.seed()), counter{} {
+    counter.draw = static_cast<uint32_t>(attributes.i());
+    counter.image = static_cast<uint32_t>(attributes.i());
+    counter.step = static_cast<uint32_t>(attributes.i());
+  }
+};
+
+// Calls draw(y, element, n, counter) for runs of n elements of an image, from its element `element` on.
+template <class F>
+LANGEVIN_INLINE void forEachNoise(Context& context, const Operand& output, const Stream& stream, const F& draw) {
+  const Operand* const operands[1] = {&output};
+  const Runs runs = runsOf(operands, 1, true);
+  forEachPiece(context, runs.count, runs.length, [&](int64_t run, int64_t start, int64_t n) {
+    noise::Counter counter = stream.counter;
+    counter.image += static_cast<uint32_t>(run / runs.perImage);
+    draw(output.as<Word>() + run * runs.pitch[0] + start, run % runs.perImage * runs.length + start, n, counter);
+  });
+}
+
+void randn(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  command.attributes.ints();  // shape: known from the output
+  command.attributes.i();     // dtype: likewise
+  const Stream stream(command.attributes);
+  forEachNoise(context, command.output, stream, [&](Word* y, int64_t element, int64_t n, noise::Counter counter) {
+    normals(reinterpret_cast<float*>(y), element, n, counter, stream.seed);
+  });
+}
+
+void rand(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  command.attributes.ints();
+  command.attributes.i();
+  const Stream stream(command.attributes);
+  const float low = static_cast<float>(command.attributes.f()), high = static_cast<float>(command.attributes.f());
+  const float range = high - low;
+  forEachNoise(context, command.output, stream, [&](Word* y, int64_t element, int64_t n, noise::Counter counter) {
+    float* const out = reinterpret_cast<float*>(y);
+    uniforms(out, element, n, counter, stream.seed);
+    for (int64_t i = 0; i < n; i++) out[i] = low + range * out[i];
+  });
+}
+
+void randint(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::i32)) return;
+  command.attributes.ints();
+  const Stream stream(command.attributes);
+  const int64_t low = command.attributes.i(), high = command.attributes.i();
+  const uint32_t first = static_cast<uint32_t>(low), range = static_cast<uint32_t>(high - low);
+  forEachNoise(context, command.output, stream, [&](Word* y, int64_t element, int64_t n, noise::Counter counter) {
+    words(reinterpret_cast<uint32_t*>(y), element, n, counter, stream.seed);
+    for (int64_t i = 0; i < n; i++) y[i] = first + noise::below(y[i], range);
+  });
+}
+
+LANGEVIN_KERNEL("randn", "shape:ints,dtype:float32|float64,seed:seed,draw:int,image:int,step:int", randn)
+LANGEVIN_KERNEL("rand", "shape:ints,dtype:float32|float64,seed:seed,draw:int,image:int,step:int,low:float,high:float",
+                rand)
+LANGEVIN_KERNEL("randint", "shape:ints,seed:seed,draw:int,image:int,step:int,low:int,high:int", randint)
+
+}  // namespace
+}  // namespace LANGEVIN_ISA
+}  // namespace langevin

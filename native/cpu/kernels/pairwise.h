@@ -1,0 +1,88 @@
+// Sums in a fixed order: blocks of up to 1,024 terms over 32 interleaved lanes, and a binary tree over the blocks.
+//
+// The order follows from the number of terms alone, not from the vector width, so every instruction set gives the same bits.
+#pragma once
+
+#include "iterate.h"
+
+namespace langevin {
+namespace LANGEVIN_ISA {
+
+constexpr int64_t kTerms = 1024;
+constexpr int kSumLanes = 32;
+
+// What a sum needs to know of its element type; int32 is summed as unsigned words, which wrap.
+template <class T>
+struct SumOf;
+template <>
+struct SumOf<float> {
+  typedef V Vector;
+  static LANGEVIN_INLINE V partial(const float* p, int64_t n) { return loadPartial(p, n); }
+};
+template <>
+struct SumOf<uint32_t> {
+  typedef VU Vector;
+  static LANGEVIN_INLINE VU partial(const uint32_t* p, int64_t n) {
+    return (VU)loadPartialInt(reinterpret_cast<const int32_t*>(p), n);
+  }
+};
+
+template <class T>
+LANGEVIN_SIMD typename SumOf<T>::Vector loadAs(const T* p) {
+  typename SumOf<T>::Vector v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class T>
+LANGEVIN_SIMD void storeAs(T* p, typename SumOf<T>::Vector v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+// Sums entry i of `count` rows of `width` elements into row 0, row by row as a binary tree.
+template <class T>
+LANGEVIN_SIMD void foldRows(T* rows, int64_t count, int64_t width) {
+  for (int64_t step = 1; step < count; step *= 2)
+    for (int64_t row = 0; row + step < count; row += 2 * step) {
+      T *const to = rows + row * width, *const from = rows + (row + step) * width;
+      LANGEVIN_IVDEP
+      for (int64_t i = 0; i < width; i++) to[i] += from[i];
+    }
+}
+
+// Sum of n <= kTerms adjacent terms: lane i takes terms i, i + 32, ...; the lanes are folded by halves.
+template <class T>
+LANGEVIN_SIMD T blockSum(const T* x, int64_t n) {
+  constexpr int count = kSumLanes / kWidth;
+  typename SumOf<T>::Vector sums[count] = {};
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes)
+    for (int j = 0; j < count; j++) sums[j] += loadAs(x + i + j * kWidth);
+  for (int j = 0; j < count && i < n; j++, i += kWidth) sums[j] += SumOf<T>::partial(x + i, least(kWidth, n - i));
+  T lanes[kSumLanes];
+  __builtin_memcpy(lanes, sums, sizeof lanes);
+  for (int half = kSumLanes / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; j++) lanes[j] += lanes[j + half];
+  return lanes[0];
+}
+
+// Blocks of one dimension that an item of parallel work sums: a whole subtree.
+constexpr int64_t kBlocksPerSum = 32;
+
+// Sum of n <= kBlocksPerSum * kTerms terms; at(start, n, buffer) gives a pointer to n terms from `start` on, which may be
+// `buffer` (kTerms elements) filled with them.
+template <class T, class F>
+LANGEVIN_INLINE static T subtreeSum(int64_t n, const F& at) {
+  T sums[kBlocksPerSum];
+  T buffer[kTerms];
+  const int64_t blocks = ceilDiv(n, kTerms);
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t start = b * kTerms, m = least(kTerms, n - start);
+    sums[b] = blockSum(at(start, m, buffer), m);
+  }
+  foldRows(sums, blocks, 1);
+  return sums[0];
+}
+
+}  // namespace LANGEVIN_ISA
+}  // namespace langevin

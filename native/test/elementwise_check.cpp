@@ -1,0 +1,707 @@
+// Checks the element-wise, reducing, moving, noise, loss, diffusion and update kernels against plain loops in double.
+//
+// Every case runs with dense and with pitched operands between sentinels, on 1, 2 and 5 threads, and must give the same bits.
+// Prints a checksum of all results, which is the same for every instruction set, and ends with status 1 if a check fails.
+// Compile with the flags of one instruction set and -DLANGEVIN_ISA=..., together with the kernels, native/core and native/cpu.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "../core/registry.h"
+#include "../core/scratch.h"
+#include "../cpu/thread_pool.h"
+#include "../noise/philox.h"
+
+#if defined(__APPLE__)
+#define SECTION_START "section$start$__DATA$lv_kernels"
+#define SECTION_END "section$end$__DATA$lv_kernels"
+#else
+#define SECTION_START "__start_langevin_kernels"
+#define SECTION_END "__stop_langevin_kernels"
+#endif
+extern "C" __attribute__((visibility("hidden"))) const langevin::KernelRecord* testFirst[] __asm__(SECTION_START);
+extern "C" __attribute__((visibility("hidden"))) const langevin::KernelRecord* testEnd[] __asm__(SECTION_END);
+
+using namespace langevin;
+using Shape = std::vector<int64_t>;
+using Words = std::vector<double>;
+
+static long failures = 0;
+static uint64_t checksum = 14695981039346656037ull;  // FNV-1a
+
+static void fail(const std::string& what) {
+  if (failures++ < 40) std::printf("FAIL %s\n", what.c_str());
+}
+
+static uint32_t bits(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  return u;
+}
+static float fromBits(uint32_t u) {
+  float x;
+  std::memcpy(&x, &u, 4);
+  return x;
+}
+
+static uint32_t randomState = 12345;
+static uint32_t randomWord() {
+  randomState = randomState * 1664525u + 1013904223u;
+  return randomState ^ randomState >> 15;
+}
+static double uniform(double low, double high) { return low + (high - low) * randomWord() / 4294967296.0; }
+
+// Logical contents, in row-major order, as bits.
+struct Value {
+  Shape shape;
+  DType dtype = DType::f32;
+  std::vector<uint32_t> words;
+
+  int64_t size() const {
+    int64_t n = 1;
+    for (int64_t d : shape) n *= d;
+    return n;
+  }
+  float f(int64_t i) const { return fromBits(words[i]); }
+  int32_t i(int64_t k) const { return static_cast<int32_t>(words[k]); }
+};
+
+static Value empty(const Shape& shape, DType dtype = DType::f32) {
+  Value v{shape, dtype, {}};
+  v.words.resize(v.size());
+  return v;
+}
+static Value floats(const Shape& shape, double low = -1, double high = 1) {
+  Value v = empty(shape);
+  for (auto& w : v.words) w = bits(static_cast<float>(uniform(low, high)));
+  return v;
+}
+static Value ints(const Shape& shape, int64_t low, int64_t high) {
+  Value v = empty(shape, DType::i32);
+  for (auto& w : v.words) w = static_cast<uint32_t>(low + static_cast<int64_t>(randomWord() % (high - low)));
+  return v;
+}
+static Value given(const std::vector<float>& list) {
+  Value v = empty({static_cast<int64_t>(list.size())});
+  for (size_t i = 0; i < list.size(); i++) v.words[i] = bits(list[i]);
+  return v;
+}
+
+// A value laid out with `gap` sentinels after every row and some around all.
+class Placed {
+ public:
+  Placed(const Value& value, int64_t gap) : value_(value) {
+    cols_ = value.shape.empty() ? 1 : value.shape.back();
+    rows_ = cols_ == 0 ? 0 : value.size() / cols_;
+    pitch_ = cols_ + gap;
+    store_.assign(2 * kMargin + rows_ * pitch_, kSentinel);
+    for (int64_t i = 0; i < value.size(); i++) store_[place(i)] = value.words[i];
+  }
+  Operand operand() {
+    Operand o;
+    o.data = store_.data() + kMargin;
+    o.dtype = value_.dtype;
+    o.rank = static_cast<int>(value_.shape.size());
+    for (int i = 0; i < o.rank; i++) o.shape[i] = value_.shape[i];
+    o.pitch = pitch_;
+    return o;
+  }
+  Value read(const std::string& what) const {
+    Value v = value_;
+    std::vector<bool> used(store_.size(), false);
+    for (int64_t i = 0; i < v.size(); i++) {
+      v.words[i] = store_[place(i)];
+      used[place(i)] = true;
+    }
+    for (size_t i = 0; i < store_.size(); i++)
+      if (!used[i] && store_[i] != kSentinel) {
+        fail(what + ": wrote between or around the rows");
+        break;
+      }
+    return v;
+  }
+
+ private:
+  static constexpr int64_t kMargin = 19;  // no multiple of a vector
+  static constexpr uint32_t kSentinel = 0x7FEDCBA9u;
+  int64_t place(int64_t i) const { return kMargin + i / cols_ * pitch_ + i % cols_; }
+
+  Value value_;
+  int64_t cols_, rows_, pitch_;
+  std::vector<uint32_t> store_;
+};
+
+static Kernel kernelOf(const std::string& name) {
+  for (auto record = testFirst; record < testEnd; record++)
+    if ((*record)->name == name) return (*record)->run;
+  std::printf("no kernel %s\n", name.c_str());
+  std::exit(1);
+}
+
+static ThreadPool pools[3] = {ThreadPool(1), ThreadPool(2), ThreadPool(5)};
+
+// Runs a kernel in all ways; returns what it wrote: the output, or the written inputs of an in-place op.
+static std::vector<Value> run(const std::string& name, const Words& attributes, const std::vector<Value>& inputs,
+                              const Value* output, const std::vector<int>& writes = {}) {
+  const Kernel kernel = kernelOf(name);
+  std::vector<Value> first;
+  for (int64_t gap : {0, 5, 16}) {
+    for (ThreadPool& pool : pools) {
+      std::vector<Placed> placed;
+      for (size_t k = 0; k < inputs.size(); k++) placed.emplace_back(inputs[k], gap == 16 && k % 2 ? 0 : gap);
+      std::vector<Operand> operands;
+      for (size_t k = 0; k < inputs.size(); k++) {
+        operands.push_back(placed[k].operand());
+        if (inputs[k].shape.size() == 1 && inputs[k].shape[0] == -1) operands.back() = Operand();
+      }
+      std::vector<Placed> out;
+      if (output) {
+        Value poisoned = *output;
+        for (auto& w : poisoned.words) w = 0x7FABCDEFu;
+        out.emplace_back(poisoned, gap);
+      }
+      Command command;
+      if (output) command.output = out[0].operand();
+      command.inputs = operands.data();
+      command.inputCount = static_cast<int>(operands.size());
+      command.attributes = AttributeReader(attributes.data());
+      ScratchMemory scratch;
+      Context context(pool, scratch);
+      kernel(command, context);
+      if (context.failed()) fail(name + ": " + context.message());
+      std::vector<Value> results;
+      if (output) results.push_back(out[0].read(name));
+      for (int k : writes) results.push_back(placed[k].read(name));
+      for (size_t k = 0; k < inputs.size(); k++) {
+        bool written = false;
+        for (int w : writes) written = written || static_cast<int>(k) == w;
+        if (!written && placed[k].read(name).words != inputs[k].words) fail(name + ": changed an input");
+      }
+      if (first.empty()) first = results;
+      for (size_t k = 0; k < results.size(); k++)
+        if (results[k].words != first[k].words)
+          fail(name + ": bits differ with gap " + std::to_string(gap) + " on " + std::to_string(pool.threads()) + " threads");
+    }
+  }
+  for (const Value& v : first)
+    for (uint32_t w : v.words) {
+      // Which NaN comes out is up to the processor.
+      const bool nan = v.dtype == DType::f32 && std::isnan(fromBits(w));
+      checksum = (checksum ^ (nan ? 0x7FC00000u : w)) * 1099511628211ull;
+    }
+  return first;
+}
+
+static bool same(float a, float b) { return bits(a) == bits(b) || (std::isnan(a) && std::isnan(b)); }
+
+// Distance in units of the last place of the wanted value, as float32.
+static double ulps(float got, double want) {
+  if (std::isnan(want)) return std::isnan(got) ? 0 : 1e30;
+  const float rounded = static_cast<float>(want);
+  if (std::isinf(rounded) || std::isinf(got)) return rounded == got ? 0 : std::isinf(want) || !std::isinf(rounded) ? 1e30 : 1;
+  const double unit = std::max(std::ldexp(1.0, std::ilogb(rounded == 0 ? 1e-45f : rounded) - 23), std::ldexp(1.0, -149));
+  return std::fabs(static_cast<double>(got) - want) / unit;
+}
+
+static std::string text(const Shape& shape) {
+  std::string s = "[";
+  for (int64_t d : shape) s += (s.size() > 1 ? "," : "") + std::to_string(d);
+  return s + "]";
+}
+
+// Strides of `shape` when broadcast to `to`.
+static Shape stridesIn(const Shape& shape, const Shape& to) {
+  Shape strides(to.size(), 0);
+  int64_t stride = 1;
+  for (size_t i = 0; i < shape.size(); i++) {
+    const size_t axis = shape.size() - 1 - i;
+    if (shape[axis] != 1) strides[to.size() - 1 - i] = stride;
+    stride *= shape[axis];
+  }
+  return strides;
+}
+static int64_t offsetOf(int64_t index, const Shape& shape, const Shape& strides) {
+  int64_t offset = 0;
+  for (size_t i = shape.size(); i-- > 0;) {
+    offset += index % shape[i] * strides[i];
+    index /= shape[i];
+  }
+  return offset;
+}
+
+static void expectFloat(const std::string& what, const Value& got, int64_t i, float want) {
+  if (!same(got.f(i), want))
+    fail(what + " at " + std::to_string(i) + ": got " + std::to_string(got.f(i)) + ", expected " + std::to_string(want));
+}
+static void expectInt(const std::string& what, const Value& got, int64_t i, int32_t want) {
+  if (got.i(i) != want)
+    fail(what + " at " + std::to_string(i) + ": got " + std::to_string(got.i(i)) + ", expected " + std::to_string(want));
+}
+
+static Shape broadcastShape(const Shape& a, const Shape& b) {
+  Shape shape(std::max(a.size(), b.size()), 1);
+  for (size_t i = 1; i <= shape.size(); i++) {
+    const int64_t m = i <= a.size() ? a[a.size() - i] : 1, n = i <= b.size() ? b[b.size() - i] : 1;
+    shape[shape.size() - i] = m == 1 ? n : m;
+  }
+  return shape;
+}
+
+static float applyFloat(const std::string& op, float a, float b) {
+  return op == "add" ? a + b : op == "sub" ? a - b : op == "mul" ? a * b : a / b;
+}
+static int32_t applyInt(const std::string& op, int64_t a, int64_t b) {
+  const int64_t r = op == "add" ? a + b : op == "sub" ? a - b : op == "mul" ? a * b : b == 0 ? 0 : a / b;
+  return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(r)));
+}
+
+static const std::vector<std::pair<Shape, Shape>> pairs = {
+    {{3, 5, 7}, {3, 5, 7}}, {{4, 9}, {9}},           {{5, 6}, {5, 1}},          {{2, 3, 3, 6}, {2, 1, 1, 6}},
+    {{4, 1, 3}, {5, 1}},    {{}, {2, 3}},            {{33}, {}},                {{}, {}},
+    {{2, 0, 3}, {3}},       {{1, 1, 1}, {1}},        {{7, 11, 64}, {64}},       {{40, 40, 3}, {3}},
+    {{2, 700}, {700}},      {{2, 700}, {2, 1}},      {{3, 20000}, {3, 1}},      {{40000}, {1}},
+    {{40001}, {40001}},     {{2, 300, 3}, {2, 1, 3}},{{3, 1, 300}, {3, 4, 1}},  {{2, 3, 2, 3, 2, 3, 2, 3}, {3, 1, 3, 1, 3, 1, 3}},
+    {{5, 400}, {5, 400}},   {{17, 5, 1}, {5, 1}},    {{600, 1}, {600, 1}},      {{1, 50, 50, 8}, {1, 1, 1, 8}},
+};
+
+static void checkArithmetic() {
+  for (const auto& [sa, sb] : pairs)
+    for (int flip = 0; flip < 2; flip++)
+      for (const std::string op : {"add", "sub", "mul", "div"}) {
+        const Shape shape = broadcastShape(sa, sb);
+        const Value a = floats(flip ? sb : sa), b = floats(flip ? sa : sb);
+        const Value out = empty(shape), outInt = empty(shape, DType::i32);
+        const Shape ia = stridesIn(a.shape, shape), ib = stridesIn(b.shape, shape);
+        const std::string what = op + " " + text(a.shape) + " " + text(b.shape);
+        const Value y = run(op, {}, {a, b}, &out)[0];
+        for (int64_t i = 0; i < y.size(); i++)
+          expectFloat(what, y, i, applyFloat(op, a.f(offsetOf(i, shape, ia)), b.f(offsetOf(i, shape, ib))));
+        Value ai = ints(a.shape, INT32_MIN, INT32_MAX), bi = ints(b.shape, -3, 4);
+        if (ai.size() > 0) ai.words[0] = 0x80000000u;
+        if (bi.size() > 0) bi.words[0] = 0xFFFFFFFFu;
+        const Value yi = run(op, {}, {ai, bi}, &outInt)[0];
+        for (int64_t i = 0; i < yi.size(); i++)
+          expectInt(what + " int32", yi, i, applyInt(op, ai.i(offsetOf(i, shape, ia)), bi.i(offsetOf(i, shape, ib))));
+      }
+  for (const auto& [shape, from] : pairs) {
+    if (broadcastShape(shape, from) != shape) continue;
+    const Value x = floats(from), out = empty(shape);
+    const Shape strides = stridesIn(from, shape);
+    Words attributes{static_cast<double>(shape.size())};
+    for (int64_t d : shape) attributes.push_back(static_cast<double>(d));
+    const Value y = run("broadcastTo", attributes, {x}, &out)[0];
+    for (int64_t i = 0; i < y.size(); i++) expectFloat("broadcastTo " + text(shape), y, i, x.f(offsetOf(i, shape, strides)));
+    const Value xi = ints(shape, INT32_MIN, INT32_MAX), outInt = empty(shape, DType::i32);
+    const Value n = run("neg", {}, {xi}, &outInt)[0];
+    for (int64_t i = 0; i < n.size(); i++) expectInt("neg int32", n, i, applyInt("sub", 0, xi.i(i)));
+  }
+}
+
+struct Function {
+  std::string name;
+  double (*of)(double x, double dy);
+  double bound;  // in units of the last place
+  bool second = false;
+};
+
+static double sigmoid(double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
+
+static const std::vector<Function> functions = {
+    {"neg", [](double x, double) { return -x; }, 0},
+    {"copy", [](double x, double) { return x; }, 0},
+    {"sign", [](double x, double) { return x > 0 ? 1.0 : x < 0 ? -1.0 : x; }, 0},
+    {"abs", [](double x, double) { return std::fabs(x); }, 0},
+    {"square", [](double x, double) { return x * x; }, 0.5},
+    {"sqrt", [](double x, double) { return std::sqrt(x); }, 0.5},
+    {"exp", [](double x, double) { return std::exp(x); }, 1.5},
+    {"log", [](double x, double) { return std::log(x); }, 1.5},
+    {"relu", [](double x, double) { return x > 0 || std::isnan(x) ? x : 0.0; }, 0},
+    {"sigmoid", [](double x, double) { return sigmoid(x); }, 3},
+    {"tanh", [](double x, double) { return std::tanh(x); }, 2.5},
+    {"silu", [](double x, double) { return std::isinf(x) && x < 0 ? -0.0 : x * sigmoid(x); }, 3.5},
+    {"reluGradient", [](double y, double dy) { return y > 0 ? dy : 0.0; }, 0, true},
+    {"sigmoidGradient", [](double y, double dy) { return dy * y * (1 - y); }, 2.5, true},
+    {"tanhGradient", [](double y, double dy) { return dy * (1 - y * y); }, 1e9, true},  // cancels near 1
+    {"siluGradient", [](double x, double dy) {
+       if (std::isinf(x)) return x > 0 ? dy : 0.0;
+       return dy * sigmoid(x) * (1 + x * sigmoid(-x));
+     }, 1e9, true},  // cancels near -1.28
+};
+
+static void checkFunctions(bool thorough) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+  Value special = given({0.0f, -0.0f, 1.0f, -1.0f, inf, -inf, nan, -nan, 1e-45f, -1e-45f, 1e-39f, -1e-39f, 1.17549435e-38f,
+                         3.4028235e38f, -3.4028235e38f, 88.0f, 88.72283f, 88.72284f, 89.0f, 200.0f, -87.0f, -87.4f, -88.0f,
+                         -100.0f, -103.0f, -103.97f, -104.0f, -105.0f, -200.0f, 100.0f, 9.0f, 9.02f, -9.02f, 10.0f, 0.625f,
+                         0.62499994f, -0.625f, 1e-20f, 1e-4f, 17.0f, -17.0f, 0.99999994f, 1.0000001f});
+  // All exponents and signs, with significands that repeat only after the whole range.
+  const uint32_t step = thorough ? 2053 : 262147;
+  Value sweep = empty({static_cast<int64_t>(0xFFFFFFFFu / step)});
+  for (int64_t i = 0; i < sweep.size(); i++) sweep.words[i] = static_cast<uint32_t>(i) * step;
+  for (const Function& f : functions) {
+    double worst = 0, worstAbsolute = 0;
+    std::vector<Value> cases = {special, floats({2, 3, 5, 7}, -3, 3), floats({}, 0.5, 3), floats({3001}, -20, 20), floats({3, 0})};
+    if (f.second) cases.push_back(floats({70, 300}, 0, 1));
+    else cases.push_back(sweep);
+    for (const Value& x : cases) {
+      Value dy = floats(x.shape);
+      const Value out = empty(x.shape);
+      std::vector<Value> inputs{x};
+      if (f.second) inputs.push_back(dy);
+      const Value y = run(f.name, {}, inputs, &out)[0];
+      for (int64_t i = 0; i < y.size(); i++) {
+        const double want = f.of(x.f(i), dy.f(i)), distance = ulps(y.f(i), want);
+        const bool gradient = f.bound > 1e8;
+        // Where sigmoid is subnormal, silu inherits its few bits.
+        if (std::fabs(y.f(i) - want) < 2e-43 || static_cast<float>(want) == y.f(i)) continue;
+        if (!gradient && distance > worst) worst = distance;
+        if (gradient && std::isfinite(want)) worstAbsolute = std::max(worstAbsolute, std::fabs(y.f(i) - want) / std::max(1.0, std::fabs(want)));
+        if (!gradient && distance > f.bound)
+          fail(f.name + "(" + std::to_string(x.f(i)) + ") is " + std::to_string(y.f(i)) + ", " + std::to_string(distance) + " ulp off");
+        if (gradient && (std::isnan(want) != std::isnan(y.f(i)) || (std::isfinite(want) && !(std::fabs(y.f(i) - want) <= 4e-7 * std::max(1.0, std::fabs(want))))))
+          fail(f.name + "(" + std::to_string(x.f(i)) + ") is " + std::to_string(y.f(i)) + ", expected " + std::to_string(want));
+      }
+    }
+    std::printf("%-16s at most %.3f ulp, absolute error %.2g\n", f.name.c_str(), worst, worstAbsolute);
+  }
+  const Value one = given({10.0f, -10.0f, 20.0f, inf, -inf}), outOne = empty(one.shape);
+  const Value t = run("tanh", {}, {one}, &outOne)[0];
+  for (int i = 0; i < 5; i++) expectFloat("tanh is exactly 1", t, i, one.f(i) > 0 ? 1.0f : -1.0f);
+}
+
+static void checkCast() {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Value x = given({0.0f, 0.9f, -0.9f, 1.5f, -2.5f, 2147483520.0f, 2147483648.0f, 1e20f, -2147483648.0f, -1e20f, inf, -inf,
+                         std::nanf(""), 16777217.0f, -7.0f, 3.99f, 100.1f});
+  const int32_t want[] = {0, 0, 0, 1, -2, 2147483520, INT32_MAX, INT32_MAX, INT32_MIN, INT32_MIN, INT32_MAX, INT32_MIN, 0, 16777216, -7, 3, 100};
+  const Value out = empty(x.shape, DType::i32);
+  const Value y = run("cast", {1}, {x}, &out)[0];
+  for (int64_t i = 0; i < y.size(); i++) expectInt("cast", y, i, want[i]);
+  const Value xi = ints({5, 301}, INT32_MIN, INT32_MAX), outFloat = empty({5, 301});
+  const Value yf = run("cast", {0}, {xi}, &outFloat)[0];
+  for (int64_t i = 0; i < yf.size(); i++) expectFloat("cast", yf, i, static_cast<float>(xi.i(i)));
+  const Value outInt = empty({5, 301}, DType::i32);
+  if (run("cast", {1}, {xi}, &outInt)[0].words != xi.words) fail("cast int32 to int32");
+  if (run("copy", {}, {xi}, &outInt)[0].words != xi.words) fail("copy int32");
+}
+
+static Words attributeInts(const std::vector<int64_t>& list) {
+  Words words{static_cast<double>(list.size())};
+  for (int64_t v : list) words.push_back(static_cast<double>(v));
+  return words;
+}
+
+static void checkReductions() {
+  const std::vector<std::pair<Shape, std::vector<int64_t>>> cases = {
+      {{3, 5, 2}, {0, 1, 2}},   {{4, 3, 5}, {0}},         {{3, 4, 7}, {2}},          {{2, 5, 3, 4}, {1, 2}},
+      {{3, 6, 7, 5}, {0, 1, 2}},{{3, 4, 6}, {0, 2}},      {{2, 2500}, {1}},          {{2100, 3}, {0}},
+      {{3, 2}, {}},             {{}, {}},                 {{1, 1}, {0, 1}},          {{70000}, {0}},
+      {{3, 40000}, {-1}},       {{70000, 3}, {0}},        {{3, 1100, 70}, {1}},      {{2, 33, 40, 16}, {0, 1, 2}},
+      {{2, 33, 40, 16}, {1, 2}},{{2, 33, 40, 130}, {0, 1, 2}}, {{5, 1300}, {0}},     {{1100, 1300}, {0}},
+      {{33, 5, 47, 3}, {0, 2}}, {{33, 5, 47, 70}, {0, 2}},{{33, 5, 47, 9}, {0, 2, 3}}, {{2, 3, 2, 3, 2, 3, 2, 3}, {0, 2, 4, 6}},
+      {{2, 3, 2, 3, 2, 3, 2, 3}, {1, 3, 5, 7}}, {{4, 300, 1}, {1}}, {{4, 300, 1}, {0}}, {{0, 3}, {0}}, {{3, 0}, {0}}, {{3, 0}, {1}},
+      {{1025}, {0}},            {{7, 64, 64, 3}, {0, 1, 2}}, {{9, 2, 2, 256}, {1, 2}}, {{6, 5, 4}, {0, 1}},
+  };
+  for (const auto& [shape, axes] : cases)
+    for (const std::string op : {"sum", "mean", "int32"})
+      for (int keep = 0; keep < 2; keep++) {
+        std::vector<bool> summed(shape.size(), false);
+        for (int64_t axis : axes) summed[axis < 0 ? axis + shape.size() : axis] = true;
+        Shape out, strides(shape.size(), 0);
+        int64_t terms = 1, stride = 1;
+        for (size_t i = 0; i < shape.size(); i++) {
+          if (summed[i]) terms *= shape[i];
+          if (!summed[i] || keep) out.push_back(summed[i] ? 1 : shape[i]);
+        }
+        for (size_t i = shape.size(); i-- > 0;)
+          if (!summed[i]) {
+            strides[i] = stride;
+            stride *= shape[i];
+          }
+        Words attributes = attributeInts(axes);
+        attributes.push_back(keep);
+        const bool integer = op == "int32";
+        const Value x = integer ? ints(shape, INT32_MIN, INT32_MAX) : floats(shape, -1, 1.5);
+        const Value output = empty(out, x.dtype);
+        const Value y = run(integer ? "sum" : op, attributes, {x}, &output)[0];
+        std::vector<double> sums(y.size(), 0), sizes(y.size(), 0);
+        std::vector<uint32_t> wrapped(y.size(), 0);
+        for (int64_t i = 0; i < x.size(); i++) {
+          const int64_t at = offsetOf(i, shape, strides);
+          wrapped[at] += x.words[i];
+          if (integer) continue;
+          sums[at] += x.f(i);
+          sizes[at] += std::fabs(x.f(i));
+        }
+        for (int64_t i = 0; i < y.size(); i++) {
+          if (integer) {
+            expectInt("sum int32 " + text(shape), y, i, static_cast<int32_t>(wrapped[i]));
+            continue;
+          }
+          const double divisor = op == "mean" ? static_cast<double>(terms) : 1;
+          const double want = sums[i] / divisor;
+          // Pairwise sums err by a few roundings of the sum of magnitudes, whatever the number of terms.
+          const double bound = (sizes[i] / divisor) * 6e-7 + 1e-30;
+          if (std::isnan(want) ? !std::isnan(y.f(i)) : !(std::fabs(y.f(i) - want) <= bound))
+            fail(op + " " + text(shape) + " at " + std::to_string(i) + ": got " + std::to_string(y.f(i)) + ", expected " + std::to_string(want));
+        }
+      }
+  // An image's sum must not depend on the batch that it is in.
+  for (const Shape& image : {Shape{33, 40, 16}, Shape{4, 4, 256}, Shape{64, 64, 3}, Shape{1, 1, 700}}) {
+    const Value batch = floats({5, image[0], image[1], image[2]});
+    const Value sums = empty({5, image[2]}), one = empty({1, image[2]});
+    const Words attributes{2, 1, 2, 0};
+    const Value all = run("sum", attributes, {batch}, &sums)[0];
+    const int64_t size = batch.size() / 5;
+    for (int64_t k = 0; k < 5; k++) {
+      Value single = empty({1, image[0], image[1], image[2]});
+      std::copy(batch.words.begin() + k * size, batch.words.begin() + (k + 1) * size, single.words.begin());
+      const Value alone = run("sum", attributes, {single}, &one)[0];
+      for (int64_t c = 0; c < image[2]; c++) expectFloat("sum of an image in a batch", alone, c, all.f(k * image[2] + c));
+    }
+  }
+}
+
+static void checkMoves() {
+  const std::vector<std::pair<Shape, std::vector<int64_t>>> permutations = {
+      {{33, 17}, {1, 0}}, {{2, 3, 4, 5}, {0, 2, 3, 1}}, {{3, 2, 5}, {1, 0, 2}}, {{3, 4}, {-1, -2}}, {{}, {}}, {{7}, {0}},
+      {{2, 130, 3}, {0, 2, 1}}, {{2, 3, 130}, {0, 2, 1}}, {{100, 90}, {1, 0}}, {{2, 40, 3, 50}, {0, 3, 2, 1}}, {{3, 0, 2}, {2, 1, 0}},
+      {{2, 3, 2, 3, 2, 3, 2, 3}, {7, 5, 3, 1, 0, 2, 4, 6}}, {{2, 50, 4, 33}, {0, 2, 1, 3}}, {{300, 200}, {1, 0}}, {{9, 1, 20}, {2, 1, 0}},
+  };
+  for (const auto& [shape, axes] : permutations) {
+    Shape out, source = stridesIn(shape, shape), strides;
+    for (int64_t axis : axes) {
+      const size_t a = axis < 0 ? axis + shape.size() : axis;
+      out.push_back(shape[a]);
+      strides.push_back(source[a]);
+    }
+    const Value x = floats(shape), output = empty(out);
+    const Value y = run("permute", attributeInts(axes), {x}, &output)[0];
+    for (int64_t i = 0; i < y.size(); i++) expectFloat("permute " + text(shape), y, i, x.f(offsetOf(i, out, strides)));
+  }
+  struct Slice {
+    Shape shape, starts, stops, steps;
+  };
+  const std::vector<Slice> slices = {
+      {{2, 3, 3, 8}, {0, 0, 0, 2}, {2, 3, 3, 7}, {1, 1, 1, 1}}, {{7, 9}, {1, 0}, {7, 9}, {2, 3}}, {{4, 2}, {2, 0}, {2, 2}, {1, 1}},
+      {{40, 700}, {3, 5}, {38, 690}, {3, 1}}, {{2, 20000}, {0, 7}, {2, 19000}, {1, 1}}, {{3, 40000}, {1, 3}, {3, 39990}, {1, 7}},
+      {{5, 6, 7}, {1, 2, 3}, {4, 6, 4}, {2, 3, 1}}, {{50}, {10}, {45}, {4}}, {{}, {}, {}, {}}, {{5, 4}, {0, 1}, {5, 1}, {1, 1}},
+  };
+  for (const Slice& s : slices) {
+    Shape out;
+    for (size_t i = 0; i < s.shape.size(); i++) out.push_back((s.stops[i] - s.starts[i] + s.steps[i] - 1) / s.steps[i]);
+    Shape strides = stridesIn(s.shape, s.shape);
+    int64_t start = 0;
+    for (size_t i = 0; i < strides.size(); i++) {
+      if (s.shape[i] == 1) strides[i] = 1;
+      start += s.starts[i] * strides[i];
+      strides[i] *= s.steps[i];
+    }
+    Words attributes = attributeInts(s.starts), stops = attributeInts(s.stops), steps = attributeInts(s.steps);
+    attributes.insert(attributes.end(), stops.begin(), stops.end());
+    attributes.insert(attributes.end(), steps.begin(), steps.end());
+    const Value x = floats(s.shape), output = empty(out);
+    const Value y = run("slice", attributes, {x}, &output)[0];
+    Words back = attributeInts(s.shape), starts = attributeInts(s.starts);
+    back.insert(back.end(), starts.begin(), starts.end());
+    back.insert(back.end(), steps.begin(), steps.end());
+    const Value dy = floats(out), whole = empty(s.shape);
+    const Value dx = run("sliceGradient", back, {dy}, &whole)[0];
+    std::vector<float> want(dx.size(), 0.0f);
+    for (int64_t i = 0; i < y.size(); i++) {
+      const int64_t at = start + offsetOf(i, out, strides);
+      expectFloat("slice " + text(s.shape), y, i, x.f(at));
+      want[at] = dy.f(i);
+    }
+    for (int64_t i = 0; i < dx.size(); i++) expectFloat("sliceGradient " + text(s.shape), dx, i, want[i]);
+  }
+  const std::vector<std::pair<std::vector<Shape>, int64_t>> joins = {
+      {{{2, 3, 3, 4}, {2, 3, 3, 6}}, 3}, {{{1, 5}, {2, 5}, {3, 5}}, 0}, {{{2, 1, 3}, {2, 4, 3}}, -2}, {{{4}}, 0},
+      {{{2, 0}, {2, 3}, {2, 1}}, 1}, {{{30, 40, 7}, {30, 40, 3}}, 2}, {{{2, 20000}, {2, 300}}, 1}, {{{3}, {4}, {5}, {6}, {1}, {2}, {3}, {1}, {1}, {2}, {7}, {9}, {3}, {1}, {1}, {1}, {8}, {2}}, 0},
+  };
+  for (const auto& [shapes, signedAxis] : joins) {
+    const size_t axis = signedAxis < 0 ? signedAxis + shapes[0].size() : signedAxis;
+    Shape out = shapes[0];
+    out[axis] = 0;
+    std::vector<Value> inputs;
+    for (const Shape& shape : shapes) {
+      out[axis] += shape[axis];
+      inputs.push_back(floats(shape));
+    }
+    const Value output = empty(out);
+    const Value y = run("concat", {static_cast<double>(signedAxis)}, inputs, &output)[0];
+    int64_t inner = 1, outer = 1, done = 0;
+    for (size_t i = 0; i < out.size(); i++) (i < axis ? outer : inner) *= out[i];
+    for (const Value& x : inputs) {
+      const int64_t block = outer == 0 ? 0 : x.size() / outer;
+      for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < block; i++) expectFloat("concat " + text(out), y, o * inner + done + i, x.f(o * block + i));
+      done += block;
+    }
+  }
+}
+
+// The noise of element e of row `row`.
+static noise::Counter counterOf(int64_t e, int64_t row, uint32_t draw, uint32_t image, uint32_t step) {
+  return {static_cast<uint32_t>(e / 4), draw, image + static_cast<uint32_t>(row), step};
+}
+
+static void checkNoise() {
+  const uint64_t seed = 0xfedcba9876543210ull;
+  const uint32_t draw = 3, image = 7, step = 11;
+  const Words counter{static_cast<double>(seed & 0xFFFFFFFFu), static_cast<double>(seed >> 32), draw, image, step};
+  for (const Shape& shape : {Shape{3, 5, 7}, Shape{2, 4096}, Shape{}, Shape{37}, Shape{1, 64, 64, 3}, Shape{3, 1}, Shape{5, 1030}, Shape{0, 3}, Shape{2, 17, 9}, Shape{1, 50001}}) {
+    const int64_t rows = shape.empty() ? 1 : shape[0];
+    const Value out = empty(shape), outInt = empty(shape, DType::i32);
+    const int64_t perRow = rows == 0 ? 0 : out.size() / rows;
+    Words head = attributeInts(shape), typed;
+    typed = head;
+    typed.push_back(0);
+    typed.insert(typed.end(), counter.begin(), counter.end());
+    const Value z = run("randn", typed, {}, &out)[0];
+    typed.insert(typed.end(), {-0.3, 0.7});
+    const Value u = run("rand", typed, {}, &out)[0];
+    head.insert(head.end(), counter.begin(), counter.end());
+    Words wide = head;
+    head.insert(head.end(), {-5, 1000});
+    wide.insert(wide.end(), {-2147483648.0, 2147483647.0});
+    const Value n = run("randint", head, {}, &outInt)[0], w = run("randint", wide, {}, &outInt)[0];
+    for (int64_t i = 0; i < out.size(); i++) {
+      const noise::Counter at = counterOf(i % perRow, i / perRow, draw, image, step);
+      const int k = static_cast<int>(i % perRow % 4);
+      const uint32_t word = noise::philox(at, seed).v[k];
+      expectFloat("randn " + text(shape), z, i, noise::normal4(at, seed).v[k]);
+      const float low = -0.3f, range = 0.7f - low, product = range * (static_cast<float>(word >> 8) / 16777216.0f);
+      expectFloat("rand " + text(shape), u, i, low + product);
+      expectInt("randint " + text(shape), n, i, static_cast<int32_t>(-5 + static_cast<int64_t>(static_cast<uint64_t>(word) * 1005 >> 32)));
+      expectInt("randint wide", w, i, static_cast<int32_t>(INT32_MIN + static_cast<int64_t>(static_cast<uint64_t>(word) * 4294967295ull >> 32)));
+    }
+  }
+}
+
+static void checkDiffusion() {
+  const uint64_t seed = 77;
+  const Words counter{static_cast<double>(seed), 0, 4, 3, 12};
+  for (const Shape& shape : {Shape{5, 3, 3, 3}, Shape{6, 7}, Shape{5}, Shape{1, 64, 64, 3}, Shape{2, 130, 131}, Shape{0, 3}, Shape{9, 5, 1}}) {
+    const Value x = floats(shape, -3, 3), e = floats(shape, -3, 3), z = floats(shape, -3, 3), out = empty(shape);
+    Value t = ints({shape[0]}, -1, 5);  // -1 and 4 lie outside of the table
+    const Value table = floats({4, 3}, 0, 1), pair = floats({4, 2}, 0, 1);
+    const int64_t perImage = shape[0] == 0 ? 0 : x.size() / shape[0];
+    const Value noisy = run("addNoise", {}, {x, e, t, pair}, &out)[0];
+    Value absent = empty({0});
+    absent.shape = {-1};
+    const Value drawn = run("ddpmStep", counter, {x, e, t, table}, &out)[0];
+    const Value stepped = run("ddpmStep", counter, {x, e, t, table, z}, &out)[0];
+    for (int64_t i = 0; i < x.size(); i++) {
+      const int32_t step = t.i(i / perImage);
+      float forward = std::nanf(""), own = forward, other = forward;
+      if (step >= 0 && step < 4) {
+        const float a = pair.f(2 * step) * x.f(i), b = pair.f(2 * step + 1) * e.f(i);
+        forward = a + b;
+        const float d = table.f(3 * step + 1) * e.f(i), mean = table.f(3 * step) * (x.f(i) - d), sigma = table.f(3 * step + 2);
+        const float noise = noise::normal4(counterOf(i % perImage, i / perImage, 4, 3, 12), seed).v[i % perImage % 4];
+        const float ownNoise = sigma * noise, otherNoise = sigma * z.f(i);
+        own = step == 0 ? mean : mean + ownNoise;
+        other = step == 0 ? mean : mean + otherNoise;
+      }
+      expectFloat("addNoise " + text(shape), noisy, i, forward);
+      expectFloat("ddpmStep drawn " + text(shape), drawn, i, own);
+      expectFloat("ddpmStep given " + text(shape), stepped, i, other);
+    }
+  }
+}
+
+static void checkLoss() {
+  for (const Shape& shape : {Shape{4, 8, 8, 3}, Shape{37}, Shape{5, 1001}, Shape{}, Shape{200, 301}, Shape{0, 3}, Shape{3, 40000}})
+    for (int sum = 0; sum < 2; sum++) {
+      const Value p = floats(shape), t = floats(shape), dy = floats({}), scalar = empty({}), out = empty(shape);
+      const Value loss = run("mseLoss", {static_cast<double>(sum)}, {p, t}, &scalar)[0];
+      double total = 0;
+      for (int64_t i = 0; i < p.size(); i++) total += (static_cast<double>(p.f(i)) - t.f(i)) * (static_cast<double>(p.f(i)) - t.f(i));
+      const double want = sum ? total : total / static_cast<double>(p.size());
+      if (std::isnan(want) ? !std::isnan(loss.f(0)) : !(std::fabs(loss.f(0) - want) <= 6e-7 * want))
+        fail("mseLoss " + text(shape) + ": got " + std::to_string(loss.f(0)) + ", expected " + std::to_string(want));
+      const Value g = run("mseLossGradient", {static_cast<double>(sum)}, {p, t, dy}, &out)[0];
+      const float scale = static_cast<float>(2.0 * dy.f(0) / (sum ? 1.0 : static_cast<double>(p.size())));
+      for (int64_t i = 0; i < g.size(); i++) expectFloat("mseLossGradient", g, i, (p.f(i) - t.f(i)) * scale);
+    }
+}
+
+static void checkUpdates() {
+  for (const Shape& shape : {Shape{2, 3, 5}, Shape{4099}, Shape{}, Shape{7, 300}, Shape{0}, Shape{40000}, Shape{3, 20001}}) {
+    const Value target = floats(shape), source = floats(shape), ti = ints(shape, 0, 9), si = ints(shape, 0, 9);
+    if (run("assign", {}, {target, source}, nullptr, {0})[0].words != source.words) fail("assign");
+    if (run("assign", {}, {ti, si}, nullptr, {0})[0].words != si.words) fail("assign int32");
+    const Value sum = run("accumulate", {}, {target, source}, nullptr, {0})[0];
+    for (int64_t i = 0; i < sum.size(); i++) expectFloat("accumulate", sum, i, target.f(i) + source.f(i));
+    for (int mode = 0; mode < 3; mode++) {
+      const double decay = mode == 0 ? 0 : 0.1, lr = 0.01, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+      const double stepSize = lr / (1 - std::pow(beta1, 3)), correction = std::sqrt(1 - std::pow(beta2, 3));
+      const bool decoupled = mode == 2;
+      const Value m = floats(shape), v = floats(shape, 0, 1);
+      const std::vector<Value> after =
+          run("adam", {lr, beta1, beta2, epsilon, decay, decoupled ? 1.0 : 0.0, stepSize, correction}, {target, source, m, v}, nullptr, {0, 2, 3});
+      for (int64_t i = 0; i < m.size(); i++) {
+        float p = target.f(i), g = source.f(i);
+        if (mode == 1) {
+          const float decayed = static_cast<float>(decay) * p;
+          g = g + decayed;
+        }
+        if (decoupled) p = p * static_cast<float>(1 - lr * decay);
+        const float m1 = static_cast<float>(beta1) * m.f(i), m2 = static_cast<float>(1 - beta1) * g, moment = m1 + m2;
+        const float v1 = static_cast<float>(beta2) * v.f(i), v2 = static_cast<float>(1 - beta2) * g, v3 = v2 * g, variance = v1 + v3;
+        const float root = std::sqrt(variance) / static_cast<float>(correction), divisor = root + static_cast<float>(epsilon);
+        const float step = static_cast<float>(stepSize) * (moment / divisor);
+        expectFloat("adam parameter", after[0], i, p - step);
+        expectFloat("adam m", after[1], i, moment);
+        expectFloat("adam v", after[2], i, variance);
+      }
+    }
+  }
+}
+
+// A dtype that a kernel does not have must be refused, not misread.
+static void checkRefusals() {
+  for (auto record = testFirst; record < testEnd; record++) {
+    const std::string name = (*record)->name;
+    if (name == "fill") continue;  // any dtype
+    double storage[64] = {};
+    Operand odd;
+    odd.data = storage;
+    odd.dtype = DType::f64;
+    odd.rank = 1;
+    odd.shape[0] = 1;
+    Operand inputs[5] = {odd, odd, odd, odd, odd};
+    const double attributes[32] = {};
+    Command command;
+    command.output = odd;
+    command.inputs = inputs;
+    command.inputCount = 4;
+    command.attributes = AttributeReader(attributes);
+    ScratchMemory scratch;
+    Context context(pools[0], scratch);
+    (*record)->run(command, context);
+    if (!context.failed()) fail(name + " accepts float64");
+  }
+}
+
+int main(int argc, char** argv) {
+  const bool thorough = argc > 1 && std::strcmp(argv[1], "thorough") == 0;
+  checkArithmetic();
+  checkFunctions(thorough);
+  checkCast();
+  checkReductions();
+  checkMoves();
+  checkNoise();
+  checkDiffusion();
+  checkLoss();
+  checkUpdates();
+  checkRefusals();
+  std::printf("checksum %016llx\n", static_cast<unsigned long long>(checksum));
+  std::printf("%s: %ld failures\n", LANGEVIN_ISA_NAME, failures);
+  return failures ? 1 : 0;
+}
