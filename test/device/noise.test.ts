@@ -1,13 +1,11 @@
 // The noise has the same bits in TypeScript and in C++, on every input that its floating-point part can see, for ever.
 
 import { expect } from "chai";
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 
 import { NoiseStream, highProduct, minusTwoLog, philox, rotate, uniform } from "../../ts/device/ts/noise.ts";
-import { packageRoot } from "../../ts/device/native/addon.ts";
+import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
 /** What native/test/noise_golden.cpp prints. These numbers must never change: every seed of every user depends on them. */
 const golden = {
@@ -118,20 +116,14 @@ describe("noise", () => {
 });
 
 describe("noise in C++", () => {
-  const compiler = process.env.CXX ?? "c++";
-  const hasCompiler = spawnSync(compiler, ["--version"]).status === 0;
   const name = "a fused multiply-add that rounds once gives the same bits";
-  if (!hasCompiler) it.skip(`${name}: skipped, no compiler ${compiler}`);
+  if (!hasCompiler()) it.skip(`${name}: skipped, no compiler`);
   else
-    it(name, () => {
-      const folder = mkdtempSync(join(tmpdir(), "langevin-noise-"));
-      try {
+    it(name, () =>
+      inFolder((folder) => {
         const program = join(folder, "noise_golden");
-        const source = join(packageRoot(), "native", "test", "noise_golden.cpp");
-        execFileSync(compiler, ["-std=c++17", "-O2", "-ffp-contract=off", "-o", program, source]);
+        compile(["native/test/noise_golden.cpp"], program, ["-O2"]);
         expect(JSON.parse(execFileSync(program, { encoding: "utf8" }))).to.deep.equal(golden);
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
-    }).timeout(120_000);
+      }),
+    ).timeout(120_000);
 });

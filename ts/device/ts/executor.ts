@@ -44,7 +44,7 @@ export class TsExecutor implements Executor {
     this.#buffers.write(buffer, byteOffset, source);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- what is wrong rejects, as on other executors
+   
   async read(buffer: BufferId, byteOffset: number, target: ElementArray): Promise<void> {
     this.#buffers.read(buffer, byteOffset, target);
   }

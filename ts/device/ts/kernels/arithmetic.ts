@@ -2,6 +2,7 @@
 
 import { sizeOf } from "../../../ops/index.ts";
 import type { ElementArray } from "../../executor.ts";
+import { pairwiseSum } from "../pairwise.ts";
 import type { Kernel, View } from "../view.ts";
 import { stridesOf } from "../view.ts";
 import { broadcastPath, pathOf, walk } from "../walk.ts";
@@ -65,31 +66,6 @@ export const broadcastTo: Kernel<object> = (y, [x]) => {
   });
 };
 
-/** Longest sum that is taken one term after the other; longer ones are halved. */
-const block = 1024;
-
-/** Sum of data[start + terms[k]] for from <= k < to, pairwise over blocks. */
-function pairwiseSum(data: ElementArray, start: number, terms: Int32Array, from: number, to: number): number {
-  if (to - from <= block) {
-    let sum = 0;
-    for (let k = from; k < to; k++) sum += data[start + terms[k]];
-    return sum;
-  }
-  const middle = from + block * Math.ceil((to - from) / (2 * block));
-  return pairwiseSum(data, start, terms, from, middle) + pairwiseSum(data, start, terms, middle, to);
-}
-
-/** Sum of the first `length` elements, pairwise over blocks. */
-export function pairwiseSumOf(data: Float64Array, length: number, from = 0): number {
-  if (length <= block) {
-    let sum = 0;
-    for (let k = from; k < from + length; k++) sum += data[k];
-    return sum;
-  }
-  const first = block * Math.ceil(length / (2 * block));
-  return pairwiseSumOf(data, first, from) + pairwiseSumOf(data, length - first, from + first);
-}
-
 /** Positions, relative to the first, of the elements that the listed axes of x span, in row-major order. */
 function positionsAlong(x: View, axes: readonly number[]): Int32Array {
   const strides = stridesOf(x);
@@ -114,10 +90,19 @@ function reduce(y: View, x: View, { axes }: Reduction, divisor: (terms: number) 
   const terms = positionsAlong(x, axesOf(false));
   const places = positionsAlong(x, axesOf(true));
   const by = divisor(terms.length);
+  let start = 0;
+  const sumBlock = (from: number, to: number): number => {
+    const { data } = x;
+    const first = start;
+    let sum = 0;
+    for (let k = from; k < to; k++) sum += data[first + terms[k]];
+    return sum;
+  };
   for (let row = 0, place = 0; row < y.rows; row++)
-    for (let col = 0; col < y.cols; col++, place++)
-      y.data[y.offset + row * y.pitch + col] =
-        pairwiseSum(x.data, x.offset + places[place], terms, 0, terms.length) / by;
+    for (let col = 0; col < y.cols; col++, place++) {
+      start = x.offset + places[place];
+      y.data[y.offset + row * y.pitch + col] = pairwiseSum(0, terms.length, sumBlock) / by;
+    }
 }
 
 export const sum: Kernel<Reduction> = (y, [x], attributes) => reduce(y, x!, attributes, () => 1);

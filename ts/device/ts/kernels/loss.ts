@@ -1,9 +1,9 @@
 // The squared error and its gradient.
 
 import { sizeOf } from "../../../ops/index.ts";
+import { pairwiseSum } from "../pairwise.ts";
 import type { Kernel } from "../view.ts";
 import { pathOf, walk } from "../walk.ts";
-import { pairwiseSumOf } from "./arithmetic.ts";
 
 interface Reduction {
   readonly reduction: "mean" | "sum";
@@ -20,7 +20,11 @@ export const mseLoss: Kernel<Reduction> = (y, [prediction, target], { reduction 
       squares[filled++] = error * error;
     }
   });
-  const total = pairwiseSumOf(squares, count);
+  const total = pairwiseSum(0, count, (from, to) => {
+    let sum = 0;
+    for (let k = from; k < to; k++) sum += squares[k];
+    return sum;
+  });
   y.data[y.offset] = reduction === "mean" ? total / count : total;
 };
 
