@@ -11,8 +11,7 @@ import { evaluate } from "./run-op.ts";
 
 /** Applies ops to values at once. */
 const builder: OpBuilder<Value> = {
-  apply: (op, inputs, attributes) =>
-    evaluate(oracle.open(), { op: op as AnyOp, inputs, attributes }),
+  apply: (op, inputs, attributes) => evaluate(oracle.open(), { op: op as AnyOp, inputs, attributes }),
   type: (value) => value.type,
 };
 

@@ -44,7 +44,6 @@ export class TsExecutor implements Executor {
     this.#buffers.write(buffer, byteOffset, source);
   }
 
-   
   async read(buffer: BufferId, byteOffset: number, target: ElementArray): Promise<void> {
     this.#buffers.read(buffer, byteOffset, target);
   }
