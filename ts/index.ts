@@ -1,6 +1,6 @@
 // The public API: everything that `import ... from "langevin"` offers.
 
-export { setDefaultDevice } from "./device/devices.ts";
+export { defaultDevice, setDefaultDevice } from "./device/devices.ts";
 export type { DeviceName, MemoryStats } from "./device/executor.ts";
 export {
   ArgumentError,

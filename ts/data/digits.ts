@@ -5,21 +5,16 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { packageRoot } from "../device/native/addon.ts";
 import { FormatError } from "../errors/index.ts";
-
-/** Labelled pictures, [N, H, W, C] with values in [-1, 1]. */
-export interface LabelledImages {
-  readonly images: Float32Array;
-  readonly labels: Int32Array;
-  readonly shape: readonly [count: number, height: number, width: number, channels: number];
-}
+import type { ImageSetOptions } from "./image-set.ts";
+import { ImageSet } from "./image-set.ts";
 
 const [size, highestGrey, classes] = [8, 16, 10];
 const pixels = size * size;
 
-/** Reads the digits: background -1, ink up to 1. */
-export function digits(): LabelledImages {
+/** The digits [1797, 8, 8, 1] with their labels: background -1, ink up to 1. */
+export function digits(): ImageSet {
   const file = join(packageRoot(), "data", "digits.csv.gz");
-  return parseDigits(unzip(file), file);
+  return new ImageSet(parseDigits(unzip(file), file));
 }
 
 function unzip(file: string): string {
@@ -32,7 +27,7 @@ function unzip(file: string): string {
 }
 
 /** Reads lines of 64 grey levels 0..16, row by row, and the label. */
-export function parseDigits(csv: string, file: string): LabelledImages {
+export function parseDigits(csv: string, file: string): Required<ImageSetOptions> {
   const lines = csv.split("\n").filter((line) => line !== "");
   const images = new Float32Array(lines.length * pixels);
   const labels = new Int32Array(lines.length);

@@ -46,7 +46,7 @@ export function parseDeviceName(op: string, name: string): DeviceName {
  * The device that tensors are made on when none is named: the one given to `setDefaultDevice`, else the environment
  * variable LANGEVIN_DEVICE, else the fastest that works here. A name that was asked for and does not work throws.
  */
-export function defaultDevice(): Executor {
+export function defaultExecutor(): Executor {
   if (chosen) return openDevice(chosen);
   const asked = process.env.LANGEVIN_DEVICE;
   if (asked) return openDevice((chosen = parseDeviceName("LANGEVIN_DEVICE", asked)));
@@ -58,7 +58,12 @@ export function defaultDevice(): Executor {
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
     }
-  throw new DeviceError({ op: "defaultDevice", problem: "no executor works here." });
+  throw new DeviceError({ op: "default device", problem: "no executor works here." });
+}
+
+/** Name of the default device: the fastest that works here unless one was asked for. */
+export function defaultDevice(): DeviceName {
+  return defaultExecutor().name;
 }
 
 /** Sets the device for tensors that name none, and returns its name. Throws when it does not work here. */

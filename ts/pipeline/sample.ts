@@ -1,6 +1,6 @@
 // sample: draws pictures from a trained model by running the reverse process from noise.
 
-import { defaultDevice, openDevice } from "../device/devices.ts";
+import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { DeviceName } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
@@ -79,7 +79,7 @@ export async function sample(options: SampleOptions): Promise<Tensor> {
 async function sampleBatch(options: SampleOptions, image: number, count: number): Promise<Tensor> {
   const { model, schedule, size, signal, onPreview } = options;
   const seed = seedKey("sample", options.seed ?? 0);
-  const executor = options.device ? openDevice(options.device) : defaultDevice();
+  const executor = options.device ? openDevice(options.device) : defaultExecutor();
   const device = executor.name;
   const every = options.previewEvery ?? schedule.steps;
   const pacer = new Pacer(executor);

@@ -1,6 +1,6 @@
 // Tensor: an n-dimensional array on a device, with eager operations that are recorded for gradients.
 
-import { defaultDevice, openDevice } from "../device/devices.ts";
+import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { Command, DeviceName, ElementArray, Executor, Operand } from "../device/executor.ts";
 import { dense } from "../device/executor.ts";
 import {
@@ -465,7 +465,7 @@ export function apply<S extends Op["attributes"]>(
   executor?: Executor,
 ): Tensor {
   const operands = inputs.map((input) => input?.operand(op.name));
-  const on = commonExecutor(op.name, inputs) ?? executor ?? defaultDevice();
+  const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
   const type = op.infer(inputs, attributes);
   expectSupported(op.name, on, type.dtype);
   const viewed = op.view ? 0 : op.viewOffset?.(inputs, attributes);
@@ -610,7 +610,7 @@ export interface TensorOptions {
 
 /** @internal */
 export function executorOf(options: { readonly device?: DeviceName }): Executor {
-  return options.device ? openDevice(options.device) : defaultDevice();
+  return options.device ? openDevice(options.device) : defaultExecutor();
 }
 
 /** What `tensor` takes: a number, nested arrays, or a typed array. */

@@ -1,7 +1,7 @@
 // train: runs a training step over batches of noised data, and reports as it goes.
 
 import type { Batch, Batches } from "../data/image-set.ts";
-import { defaultDevice, openDevice } from "../device/devices.ts";
+import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { DeviceName } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
@@ -58,7 +58,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<TrainProgres
     throw new ArgumentError({ op: "train", problem: `iterations is ${iterations}, expected an integer >= 0.` });
   schedule.expectNoiseAtEnd("train", options.allowResidualSignal);
   const seed = seedKey("train", options.seed ?? 0);
-  const executor = options.device ? openDevice(options.device) : defaultDevice();
+  const executor = options.device ? openDevice(options.device) : defaultExecutor();
   const device = executor.name;
   const pacer = new Pacer(executor);
   const reports: Promise<TrainProgress>[] = [];
