@@ -1,0 +1,201 @@
+// Compares ops that sum or move elements with their definitions, written as one plain loop for each subscript.
+
+import type { AnyAttributes, AnyOp, Shape } from "../../ts/ops/index.ts";
+import { ops, sizeOf } from "../../ts/ops/index.ts";
+import type { Value } from "./draw.ts";
+import { drawCase } from "./draw.ts";
+import { describeSubject, oracle, subjects } from "./executors.ts";
+import { evaluate } from "./run-op.ts";
+import { expectClose } from "./tolerance.ts";
+
+/** Calls `visit` with every subscript of `shape` in row-major order. */
+function subscripts(shape: Shape, visit: (subscript: number[]) => void): void {
+  for (let e = 0; e < sizeOf(shape); e++) {
+    let rest = e;
+    const subscript = new Array<number>(shape.length);
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      subscript[axis] = rest % shape[axis];
+      rest = Math.floor(rest / shape[axis]);
+    }
+    visit(subscript);
+  }
+}
+
+const position = (shape: Shape, subscript: Shape): number => subscript.reduce((at, s, i) => at * shape[i] + s, 0);
+const at = ({ type, elements }: Value, ...subscript: number[]): number => elements[position(type.shape, subscript)];
+
+/** An array of doubles that terms are added to. */
+class Sums {
+  readonly shape: Shape;
+  readonly elements: Float64Array;
+  constructor(shape: Shape) {
+    this.shape = shape;
+    this.elements = new Float64Array(sizeOf(shape));
+  }
+  add(subscript: Shape, term: number): void {
+    this.elements[position(this.shape, subscript)] += term;
+  }
+}
+
+type Definition = (y: Sums, inputs: readonly (Value | undefined)[], attributes: AnyAttributes) => void;
+
+/**
+ * Visits every product of a convolution from images [N, H, W, I] to [N, OH, OW, O] that lies inside the image: the pixel
+ * of the image, the tap, and the pixel of the output.
+ */
+function eachTap(
+  image: Shape,
+  kernel: Shape,
+  output: Shape,
+  attributes: AnyAttributes,
+  visit: (n: number, pixel: [number, number], tap: [number, number], out: [number, number]) => void,
+): void {
+  const { stride, padding, dilation } = attributes as Record<string, readonly number[]>;
+  subscripts([image[0], output[1], output[2], kernel[0], kernel[1]], ([n, oy, ox, ky, kx]) => {
+    const y = oy * stride[0] - padding[0] + ky * dilation[0];
+    const x = ox * stride[1] - padding[2] + kx * dilation[1];
+    if (y >= 0 && y < image[1] && x >= 0 && x < image[2]) visit(n, [y, x], [ky, kx], [oy, ox]);
+  });
+}
+
+function addBias(y: Sums, bias: Value | undefined): void {
+  if (bias) subscripts(y.shape, (s) => y.add(s, at(bias, s[s.length - 1])));
+}
+
+const resolved = (axes: readonly number[], rank: number): number[] => axes.map((a) => (a < 0 ? a + rank : a));
+
+const definitions: readonly [AnyOp, Definition][] = [
+  [
+    ops.conv2d,
+    (y, [x, weight, bias], attributes) => {
+      eachTap(x!.type.shape, weight!.type.shape, y.shape, attributes, (n, pixel, tap, out) =>
+        subscripts(weight!.type.shape.slice(2), ([i, o]) =>
+          y.add([n, ...out, o], at(x!, n, ...pixel, i) * at(weight!, ...tap, i, o)),
+        ),
+      );
+      addBias(y, bias);
+    },
+  ],
+  [
+    ops.convTranspose2d,
+    (y, [x, weight, bias], attributes) => {
+      eachTap(y.shape, weight!.type.shape, x!.type.shape, attributes, (n, pixel, tap, out) =>
+        subscripts(weight!.type.shape.slice(2), ([i, o]) =>
+          y.add([n, ...pixel, i], at(x!, n, ...out, o) * at(weight!, ...tap, i, o)),
+        ),
+      );
+      addBias(y, bias);
+    },
+  ],
+  [
+    ops.conv2dWeightGradient,
+    (dw, [x, dy], attributes) =>
+      eachTap(x!.type.shape, dw.shape, dy!.type.shape, attributes, (n, pixel, tap, out) =>
+        subscripts(dw.shape.slice(2), ([i, o]) =>
+          dw.add([...tap, i, o], at(x!, n, ...pixel, i) * at(dy!, n, ...out, o)),
+        ),
+      ),
+  ],
+  [
+    ops.matmul,
+    (y, [a, b, bias], { transposeA, transposeB }) => {
+      const terms = a!.type.shape[transposeA ? 0 : 1];
+      subscripts([...y.shape, terms], ([m, n, k]) =>
+        y.add([m, n], (transposeA ? at(a!, k, m) : at(a!, m, k)) * (transposeB ? at(b!, n, k) : at(b!, k, n))),
+      );
+      addBias(y, bias);
+    },
+  ],
+  [
+    ops.sum,
+    (y, [x], { axes, keepDims }) => {
+      const reduced = resolved(axes as number[], x!.type.shape.length);
+      subscripts(x!.type.shape, (s) => {
+        const kept = keepDims
+          ? s.map((v, axis) => (reduced.includes(axis) ? 0 : v))
+          : s.filter((_, axis) => !reduced.includes(axis));
+        y.add(kept, at(x!, ...s));
+      });
+    },
+  ],
+  [
+    ops.broadcastTo,
+    (y, [x]) => {
+      const lead = y.shape.length - x!.type.shape.length;
+      subscripts(y.shape, (s) => y.add(s, at(x!, ...x!.type.shape.map((n, axis) => (n === 1 ? 0 : s[lead + axis])))));
+    },
+  ],
+  [
+    ops.permute,
+    (y, [x], { axes }) => {
+      const order = resolved(axes as number[], y.shape.length);
+      subscripts(y.shape, (s) => y.add(s, at(x!, ...order.map((_, axis) => s[order.indexOf(axis)]))));
+    },
+  ],
+  [
+    ops.slice,
+    (y, [x], attributes) => {
+      const { starts, steps } = attributes as Record<string, readonly number[]>;
+      subscripts(y.shape, (s) => y.add(s, at(x!, ...s.map((v, axis) => starts[axis] + v * steps[axis]))));
+    },
+  ],
+  [
+    ops.sliceGradient,
+    (dx, [dy], attributes) => {
+      const { starts, steps } = attributes as Record<string, readonly number[]>;
+      subscripts(dy!.type.shape, (s) => {
+        dx.add(
+          s.map((v, axis) => starts[axis] + v * steps[axis]),
+          at(dy!, ...s),
+        );
+      });
+    },
+  ],
+  [
+    ops.concat,
+    (y, inputs, attributes) => {
+      const [axis] = resolved([attributes.axis as number], y.shape.length);
+      let start = 0;
+      for (const x of inputs) {
+        subscripts(x!.type.shape, (s) => {
+          y.add(
+            s.map((v, i) => (i === axis ? start + v : v)),
+            at(x!, ...s),
+          );
+        });
+        start += x!.type.shape[axis];
+      }
+    },
+  ],
+  [
+    ops.maxPool2d,
+    (y, [x], attributes) => {
+      y.elements.fill(-Infinity);
+      const kernel = attributes.kernel as readonly number[];
+      eachTap(x!.type.shape, kernel, y.shape, { ...attributes, dilation: [1, 1] }, (n, pixel, _, out) =>
+        subscripts([y.shape[3]], ([c]) => {
+          const to = position(y.shape, [n, ...out, c]);
+          y.elements[to] = Math.max(y.elements[to], at(x!, n, ...pixel, c));
+        }),
+      );
+    },
+  ],
+];
+
+describe("definitions", () => {
+  for (const [op, define] of definitions)
+    describe(op.name, () => {
+      for (const sample of op.samples) {
+        let expected: Sums | undefined;
+        for (const subject of [oracle, ...subjects])
+          describeSubject(subject, () =>
+            it(sample.name, () => {
+              const c = drawCase(op, sample, subject.float);
+              const got = evaluate(subject.open(), c);
+              if (!expected) define((expected = new Sums(got.type.shape)), c.inputs, c.attributes);
+              expectClose(c, got, { type: got.type, elements: expected.elements });
+            }),
+          );
+      }
+    });
+});
