@@ -1,6 +1,7 @@
 // Operations of networks as functions: convolution, pooling, linear, embedding, losses.
 
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { expectShape } from "../ops/checks.ts";
 import { ops } from "../ops/index.ts";
 import type { Tensor } from "./tensor.ts";
 import { apply } from "./tensor.ts";
@@ -116,6 +117,7 @@ export function mse(prediction: Tensor, target: Tensor, reduction: Reduction = "
     case "sum":
       return apply(ops.mseLoss, [prediction, target], { reduction });
     case "none":
+      expectShape("mse", "target", target, prediction.shape, "as the prediction (losses do not broadcast)");
       return prediction.sub(target).square();
     default:
       throw new ArgumentError({

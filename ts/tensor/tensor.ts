@@ -13,6 +13,7 @@ import {
   showShape,
 } from "../errors/index.ts";
 import type { AnyAttributes, AnyOp, AttributesOf, DType, Op, OpBuilder, Shape, TensorType } from "../ops/index.ts";
+import { expectSameDType, expectSizes } from "../ops/checks.ts";
 import { bytesOf, ops, sizeOf } from "../ops/index.ts";
 import { gradEnabled, noGrad } from "./grad-mode.ts";
 import type { Owned, Scope } from "./scope.ts";
@@ -176,6 +177,10 @@ export class Tensor implements Owned, Leaf<Tensor> {
         op: "backward",
         problem: `gradient has shape ${showShape(gradient.shape)}, expected ${showShape(this.shape)}.`,
       });
+    if (gradient) {
+      commonExecutor("backward", [this, gradient]);
+      expectSameDType("backward", ["the tensor", "its gradient"], this, gradient);
+    }
     const builder = builderOn(this.executor);
     noGrad(() => {
       scope(() => {
@@ -295,6 +300,11 @@ export class Tensor implements Owned, Leaf<Tensor> {
     const shown = Array.from(this.elements("toString").subarray(0, 8), (x) => String(Number(x.toPrecision(6))));
     const rest = this.size > 8 ? `, ... ${this.size - 8} more` : "";
     return `Tensor(${showShape(this.shape)}, ${this.dtype}, ${this.device}: ${shown.join(", ")}${rest})`;
+  }
+
+  /** What console.log shows. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
   }
 
   // ---- arithmetic --------------------------------------------------------------------------------------------------
@@ -621,8 +631,11 @@ export type TensorData = NestedNumbers | readonly number[] | Float32Array | Floa
  * Throws ShapeError when the arrays are ragged or the count does not match the shape.
  */
 export function tensor(data: TensorData, options: TensorOptions & { readonly shape?: Shape } = {}): Tensor {
+  if (typeof data !== "number" && !Array.isArray(data) && !ArrayBuffer.isView(data))
+    throw new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${typeof data}.` });
   const flat = ArrayBuffer.isView(data) ? data : flatten(data);
   const shape = options.shape ?? (ArrayBuffer.isView(data) ? [data.length] : shapeOfNested(data));
+  expectSizes("tensor", shape);
   const dtype = options.dtype ?? (data instanceof Int32Array ? "int32" : floatType);
   if (sizeOf(shape) !== flat.length)
     throw new ShapeError({
