@@ -22,6 +22,10 @@ async function run(line: string, programCode = 0) {
         started.push({ name, args });
         return programCode;
       },
+      build: async () => {
+        started.push({ name: "build", args: [] });
+        return programCode;
+      },
       writeOut: (text) => (out += text),
       writeError: (text) => (errors += text),
     },
@@ -50,6 +54,10 @@ describe("langevin", () => {
     expect((await run("demo --sample-only --seed=9")).started).to.deep.equal([
       { name: "demo", args: ["--seed=9", "--sample-only"] },
     ]);
+  });
+
+  it("compiles the addon again and ends with what came of it", async () => {
+    expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: [] }] });
   });
 
   it("ends with the program's exit code", async () => {
@@ -88,7 +96,8 @@ describe("langevin", () => {
     });
 
   it("prints the library's errors without a stack and lets others through", async () => {
-    const surroundings = { writeOut: () => undefined, writeError: (text: string) => (errors += text) };
+    const build = async (): Promise<number> => 0;
+    const surroundings = { build, writeOut: () => undefined, writeError: (text: string) => (errors += text) };
     let errors = "";
     const refuse = async (): Promise<number> => {
       throw new ArgumentError({ op: "langevin", problem: "it is missing.", advice: "Reinstall." });

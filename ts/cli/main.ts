@@ -7,18 +7,21 @@ import { packageRoot } from "../device/native/addon.ts";
 import { LangevinError } from "../errors/index.ts";
 import type { ProgramOptions } from "./program-options.ts";
 import { addProgramOptions, toArguments } from "./program-options.ts";
-import { startProgram } from "./start-program.ts";
+import { buildAddon, startProgram } from "./start-program.ts";
 
 /** What the commands act on; tests put their own in place. */
 export interface Surroundings {
   /** Starts an example program and resolves with its exit code. */
   readonly start: (name: string, args: readonly string[]) => Promise<number>;
+  /** Compiles the addon and resolves with the exit code. */
+  readonly build: () => Promise<number>;
   readonly writeOut: (text: string) => void;
   readonly writeError: (text: string) => void;
 }
 
 const realSurroundings: Surroundings = {
   start: startProgram,
+  build: buildAddon,
   writeOut: (text) => process.stdout.write(text),
   writeError: (text) => process.stderr.write(text),
 };
@@ -70,6 +73,13 @@ function createProgram(surroundings: Surroundings, end: (code: number) => void):
       end(await surroundings.start("demo", toArguments(options)));
     });
   addProgramOptions(demo);
+
+  program
+    .command("build")
+    .description("compile the native addon again, as the installation does")
+    .action(async () => {
+      end(await surroundings.build());
+    });
   return program;
 }
 

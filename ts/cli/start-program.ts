@@ -1,9 +1,9 @@
-// Starts one of the packed example programs as a child process and lives exactly as long as it.
+// Starts the packed example programs, and the build of the addon, as child processes and lives exactly as long as they.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot } from "../device/native/addon.ts";
+import { packageRoot, readBuildRecord } from "../device/native/addon.ts";
 import { ArgumentError } from "../errors/index.ts";
 
 /** Whether this file was compiled: then so are the examples, and otherwise all of it runs through tsx. */
@@ -32,6 +32,13 @@ export async function startProgram(name: string, args: readonly string[]): Promi
     await new Promise((resolve) => setTimeout(resolve, 1000)); // the signal arrives before this ends
   }
   return code ?? 1;
+}
+
+/** Compiles the native addon by the script that the installation runs; the exit code tells whether there is one now. */
+export async function buildAddon(): Promise<number> {
+  const root = packageRoot();
+  const { code } = await runChild([join(root, "scripts", "install.mjs")], process.env);
+  return code === 0 && readBuildRecord(root)?.built ? 0 : 1;
 }
 
 interface Ending {
