@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,16 @@ class Random {
 
 constexpr uint32_t kSentinel = 0x7fc0dead;  // a NaN, so reading it spoils results
 constexpr int64_t kMargin = 64;             // floats before and behind
+
+// Buffers of a device start at cache lines.
+template <class T>
+struct CacheLineAllocator {
+  using value_type = T;
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(64)); }
+  bool operator==(const CacheLineAllocator&) const { return true; }
+  bool operator!=(const CacheLineAllocator&) const { return false; }
+};
 
 inline int64_t sizeOf(const Shape& shape) {
   int64_t n = 1;
@@ -121,7 +132,7 @@ class Tensor {
 
   Shape shape_;
   int64_t gap_ = 0;
-  std::vector<float> data_;
+  std::vector<float, CacheLineAllocator<float>> data_;
 };
 
 using Words = std::vector<double>;

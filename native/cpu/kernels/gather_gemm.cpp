@@ -125,37 +125,73 @@ constexpr TileFunction tileOrNone() {
   }
 const TileFunction kTiles[kTileVectors][kMostPixels] = {LANGEVIN_TILES(1), LANGEVIN_TILES(2)};
 
-// Few outputs: the channels lie in the lanes, kWidth pixels at once. weight [outputs, taps, channels].
-void dotTile(const float* const* sources, float* const* outputs, int64_t pixels, const Reads& reads, const Panel& panel,
-             const float* bias, int64_t outputCount) {
-  for (int64_t o = 0; o < outputCount; o++) {
-    V sum[kWidth];
-#pragma GCC unroll 16
-    for (int p = 0; p < kWidth; p++) sum[p] = zero();
-    for (int64_t a = 0; a < reads.tapCountY; a++) {
-      const Tap tap = reads.tapsY[a];
-      for (int64_t r = 0; r < reads.runCount; r++) {
-        const Run run = reads.runs[r];
-        const int64_t offset = tap.offset * reads.sourceRow + run.source;
-        const float* const w = panel.data + o * panel.row + tap.index * reads.weightsY + run.weight;
-        int64_t c = 0;
-        for (; c + kWidth <= run.length; c += kWidth) {
-          const V weight = load(w + c);
-#pragma GCC unroll 16
-          for (int p = 0; p < kWidth; p++) sum[p] = fma(load(sources[p] + offset + c), weight, sum[p]);
-        }
-        if (c < run.length) {
-          const V weight = loadPartial(w + c, run.length - c);
-#pragma GCC unroll 16
-          for (int p = 0; p < kWidth; p++)
-            sum[p] = fma(loadPartial(sources[p] + offset + c, run.length - c), weight, sum[p]);
+// Few outputs: the channels lie in the lanes. kDotPixels x up to kDotOutputs sums, then a sum over the lanes of each.
+constexpr int kDotPixels = 8;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kDotOutputs = 3;
+#else
+constexpr int kDotOutputs = 1;
+#endif
+
+// The sum over the lanes of each of kDotPixels vectors.
+LANGEVIN_SIMD void sumPixels(const V* sum, float* y) {
+  if constexpr (kWidth > kDotPixels) {
+    const V pairs = sumEach<kDotPixels>(sum);
+    const V all = addNeighbours(pairs, pairs);
+    storePartial(y, all, kDotPixels);
+  } else {
+    for (int p = 0; p < kDotPixels; p += kWidth) store(y + p, sumEach<kWidth>(sum + p));
+  }
+}
+
+// weights [outputs, taps, channels] in rows of `depth`. Tails: channels do not fill vectors.
+template <int O, bool Tails>
+void dotTile(const float* const* sources, float* const* outputs, int64_t pixels, const Reads& reads, const float* weights,
+             int64_t depth, const float* bias) {
+  V sum[O][kDotPixels];
+#pragma GCC unroll 4
+  for (int o = 0; o < O; o++)
+#pragma GCC unroll 8
+    for (int p = 0; p < kDotPixels; p++) sum[o][p] = zero();
+  for (int64_t a = 0; a < reads.tapCountY; a++) {
+    const Tap tap = reads.tapsY[a];
+    for (int64_t r = 0; r < reads.runCount; r++) {
+      const Run run = reads.runs[r];
+      const int64_t offset = tap.offset * reads.sourceRow + run.source;
+      const float* source[kDotPixels];
+#pragma GCC unroll 8
+      for (int p = 0; p < kDotPixels; p++) source[p] = sources[p] + offset;
+      const float* const w = weights + tap.index * reads.weightsY + run.weight;
+      for (int64_t c = 0; c < run.length; c += kWidth) {
+        const int64_t lanes = Tails ? least(kWidth, run.length - c) : kWidth;
+        V weight[O];
+#pragma GCC unroll 4
+        for (int o = 0; o < O; o++)
+          weight[o] = lanes == kWidth ? load(w + o * depth + c) : loadPartial(w + o * depth + c, lanes);
+#pragma GCC unroll 8
+        for (int p = 0; p < kDotPixels; p++) {
+          const V x = lanes == kWidth ? load(source[p] + c) : loadPartial(source[p] + c, lanes);
+#pragma GCC unroll 4
+          for (int o = 0; o < O; o++) sum[o][p] = fma(x, weight[o], sum[o][p]);
         }
       }
     }
-    V y = sumEach(sum);
-    if (bias) y += broadcast(bias[o]);
-    for (int64_t p = 0; p < pixels; p++) outputs[p][o] = y[p];
   }
+#pragma GCC unroll 4
+  for (int o = 0; o < O; o++) {
+    float y[kDotPixels];
+    sumPixels(sum[o], y);
+    for (int64_t p = 0; p < pixels; p++) outputs[p][o] = bias ? y[p] + bias[o] : y[p];
+  }
+}
+
+using DotFunction = void (*)(const float* const* sources, float* const* outputs, int64_t pixels, const Reads&,
+                             const float* weights, int64_t depth, const float* bias);
+
+template <bool Tails>
+DotFunction dotTileOf(int64_t outputs) {
+  if constexpr (kDotOutputs == 1) return dotTile<1, Tails>;
+  else return outputs == 1 ? dotTile<1, Tails> : outputs == 2 ? dotTile<2, Tails> : dotTile<3, Tails>;
 }
 
 // Hands out the pixels of a class as source and output addresses.
@@ -172,6 +208,8 @@ class PixelWalk {
   }
 
   int64_t size() const { return grid_.size(); }
+
+  void skipOutputs(int64_t n) { output_ += n; }
 
   void next(int64_t n, const float** sources, float** outputs) {
     for (int64_t p = 0; p < n; p++) {
@@ -321,14 +359,20 @@ void multiplyPanel(PixelWalk walk, const Reads& reads, const Panel& panel, const
   }
 }
 
-void multiplyDots(PixelWalk walk, const Reads& reads, const Panel& panel, const GatherGemm& g) {
-  const float* sources[kWidth];
-  float* outputs[kWidth];
-  for (int64_t left = walk.size(); left > 0; left -= kWidth) {
-    const int64_t pixels = least(left, kWidth);
-    walk.next(pixels, sources, outputs);
-    for (int64_t p = pixels; p < kWidth; p++) sources[p] = sources[0];
-    dotTile(sources, outputs, pixels, reads, panel, g.bias, g.outputs);
+void multiplyDots(const PixelWalk& walk, const Reads& reads, const Panel& panel, const GatherGemm& g) {
+  const float* sources[kDotPixels];
+  float* outputs[kDotPixels];
+  for (int64_t o = 0; o < g.outputs; o += kDotOutputs) {
+    const int64_t count = least(kDotOutputs, g.outputs - o);
+    const DotFunction tile = g.channels % kWidth == 0 ? dotTileOf<false>(count) : dotTileOf<true>(count);
+    PixelWalk rest = walk;
+    rest.skipOutputs(o);
+    for (int64_t left = walk.size(); left > 0; left -= kDotPixels) {
+      const int64_t pixels = least(left, kDotPixels);
+      rest.next(pixels, sources, outputs);
+      for (int64_t p = pixels; p < kDotPixels; p++) sources[p] = sources[0];
+      tile(sources, outputs, pixels, reads, panel.data + o * panel.row, panel.row, g.bias ? g.bias + o : nullptr);
+    }
   }
 }
 
@@ -342,8 +386,9 @@ void gatherGemm(const GatherGemm& g, Context& context) {
   const RunList* const runs = buildRuns(g, dots, context);
 
   const int64_t panels = dots ? 1 : ceilDivide(g.outputs, kPanel);
-  // Weights can be read where they lie if whole vectors of outputs are adjacent and a panel does not touch a page a row.
-  const bool inPlace = !dots && g.weight.output == 1 && g.outputs % kWidth == 0 && g.weight.channel <= 512 &&
+  // Weights can be read where they lie if they form rows of whole vectors; far apart, these are only worth it for few pixels.
+  const bool nearby = g.weight.channel <= 128 || g.images * outputY * outputX < 2 * kMostPixels;
+  const bool inPlace = !dots && g.weight.output == 1 && g.outputs % kWidth == 0 && nearby &&
                        g.weight.tapX == g.channels * g.weight.channel && g.weight.tapY == g.kernelX * g.weight.tapX;
   const float* weights = g.weight.data;
   int64_t weightRow = g.weight.channel, weightPanel = kPanel;

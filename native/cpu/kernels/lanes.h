@@ -62,13 +62,11 @@ LANGEVIN_SIMD void transposeBlock(V* v) {
   }
 }
 
-// Lane i of the result is the sum of the lanes of vector i, as a binary tree over neighbours. Overwrites v.
-LANGEVIN_SIMD V sumEach(V* v) {
-#pragma GCC unroll 4
-  for (int n = kWidth / 2; n > 0; n /= 2)
-#pragma GCC unroll 16
-    for (int i = 0; i < n; i++) v[i] = addNeighbours(v[2 * i], v[2 * i + 1]);
-  return v[0];
+// Lane i of the result is the sum of the lanes of vector i, as a binary tree over neighbours.
+template <int N = kWidth>
+LANGEVIN_SIMD V sumEach(const V* v) {
+  if constexpr (N == 1) return v[0];
+  else return addNeighbours(sumEach<N / 2>(v), sumEach<N / 2>(v + N / 2));
 }
 
 }  // namespace LANGEVIN_ISA

@@ -35,11 +35,11 @@ void transposedProduct(const Operand& a, const Operand& b, const float* bias, co
   outerProduct(g, context);
 }
 
-// a^T, dense, in scratch.
-float* transposed(const Operand& a, Context& context) {
-  const int64_t rows = a.dim(0), cols = a.dim(1);
+// a^T in scratch.
+Operand transposed(const Operand& a, Context& context) {
+  const int64_t rows = a.dim(0), cols = a.dim(1), pitch = rows + 16 - rows % 16;
   const float* const from = a.as<float>();
-  float* const to = context.scratch(most(1, rows * cols));
+  float* const to = context.scratch(cols * pitch);
   context.parallelFor(ceilDivide(cols, kWidth), [=](int64_t item) {
     const int64_t c = item * kWidth, width = least(kWidth, cols - c);
     for (int64_t r = 0; r < rows; r += kWidth) {
@@ -48,10 +48,33 @@ float* transposed(const Operand& a, Context& context) {
       for (int i = 0; i < kWidth; i++)
         block[i] = i < height ? loadPartial(from + (r + i) * a.pitch + c, width) : zero();
       transposeBlock(block);
-      for (int64_t i = 0; i < width; i++) storePartial(to + (c + i) * rows + r, block[i], height);
+      for (int64_t i = 0; i < width; i++) storePartial(to + (c + i) * pitch + r, block[i], height);
     }
   });
-  return to;
+  Operand t = a;
+  t.data = to;
+  t.shape[0] = cols, t.shape[1] = rows;
+  t.pitch = pitch;
+  return t;
+}
+
+// Rows a power of two apart compete for the same few cache lines: copies such a matrix to rows with a gap, where `uses`
+// (how often each element is multiplied) makes that worth while.
+Operand spread(const Operand& a, int64_t uses, Context& context) {
+  constexpr int64_t alias = 512, gap = 16, fewUses = 128;
+  const int64_t rows = a.dim(0), cols = a.dim(1);
+  if (a.pitch % alias != 0 || uses < fewUses || rows < kWidth) return a;
+  Operand copy = a;
+  copy.pitch = cols + gap;
+  float* const to = context.scratch(rows * copy.pitch);
+  copy.data = to;
+  constexpr int64_t elementsPerItem = 1 << 15;
+  const int64_t rowsPerItem = most(1, elementsPerItem / cols);
+  context.parallelFor(ceilDivide(rows, rowsPerItem), [=](int64_t item) {
+    for (int64_t r = item * rowsPerItem; r < least(rows, (item + 1) * rowsPerItem); r++)
+      __builtin_memcpy(to + r * copy.pitch, a.as<float>() + r * a.pitch, cols * sizeof(float));
+  });
+  return copy;
 }
 
 void matmul(Command& command, Context& context) {
@@ -59,9 +82,11 @@ void matmul(Command& command, Context& context) {
   const Operand &a = command.inputs[0], &b = command.inputs[1], &y = command.output;
   if (y.size() == 0) return;
   const float* const bias = command.has(2) ? command.inputs[2].as<float>() : nullptr;
-  if (transposeA && !transposeB) return transposedProduct(a, b, bias, y, context);
+  if (transposeA && !transposeB)
+    return transposedProduct(spread(a, y.dim(1), context), spread(b, y.dim(0), context), bias, y, context);
   const int64_t depth = a.dim(transposeA ? 0 : 1);
-  const Pixels x = transposeA ? pixelsOf(transposed(a, context), depth) : pixelsOf(a.as<float>(), a.pitch);
+  const Operand rows = transposeA ? transposed(a, context) : spread(a, y.dim(1), context);
+  const Pixels x = pixelsOf(rows.as<float>(), rows.pitch);
   const Weights weight = transposeB ? Weights{b.as<float>(), 0, 0, 1, b.pitch} : Weights{b.as<float>(), 0, 0, b.pitch, 1};
   product(x, depth, weight, bias, y, context);
 }

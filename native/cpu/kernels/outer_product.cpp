@@ -26,17 +26,19 @@ struct Row {
   float* sums;
 };
 
-// Adds a[pixel][row] * b[pixel][columns] over the grid's pixels to the rows of sums. The last of Q vectors has `lanes` lanes.
-// Adjacent: row m multiplies element m after the first one's.
+// Adds a[pixel][row] * b[pixel][columns] over the grid's pixels to the rows of sums, which start at zero if `fresh`. The
+// last of Q vectors has `lanes` lanes. Adjacent: row m multiplies element m after the first one's.
 template <int M, int Q, bool Adjacent>
-void accumulate(const PixelGrid& grid, const Row* rows, int64_t lanes) {
+void accumulate(const PixelGrid& grid, const Row* rows, int64_t lanes, bool fresh) {
   const bool whole = lanes == kWidth;
   V sum[M][Q];
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
     for (int q = 0; q < Q; q++)
-      sum[m][q] = q < Q - 1 ? load(rows[m].sums + q * kWidth) : loadPartial(rows[m].sums + q * kWidth, lanes);
+      sum[m][q] = fresh       ? zero()
+                  : q < Q - 1 ? load(rows[m].sums + q * kWidth)
+                              : loadPartial(rows[m].sums + q * kWidth, lanes);
   int64_t element[M];
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++) element[m] = Adjacent ? m : rows[m].element;
@@ -66,7 +68,7 @@ void accumulate(const PixelGrid& grid, const Row* rows, int64_t lanes) {
       else storePartial(rows[m].sums + q * kWidth, sum[m][q], lanes);
 }
 
-using TileFunction = void (*)(const PixelGrid&, const Row*, int64_t lanes);
+using TileFunction = void (*)(const PixelGrid&, const Row*, int64_t lanes, bool fresh);
 
 template <int M, int Q, bool Adjacent>
 constexpr TileFunction tileOrNone() {
@@ -159,6 +161,10 @@ struct Sums {
   int64_t row;
 };
 
+void clear(float* sums, const PanelColumns& columns) {
+  __builtin_memset(sums, 0, ((columns.vectors - 1) * kWidth + columns.lanes) * sizeof(float));
+}
+
 // One tile whose rows are channels of one tap.
 void tapTile(const OuterProduct& g, const Layout& l, const ChunkPixels& pixels, int64_t tap, int64_t rowTile,
              const PanelColumns& columns, const Sums& sums) {
@@ -167,11 +173,12 @@ void tapTile(const OuterProduct& g, const Layout& l, const ChunkPixels& pixels, 
   const Range y = {most(inside.begin, pixels.rows.begin), least(inside.end, pixels.rows.end)};
   const int64_t begin = l.rowChannels * rowTile / l.rowTiles, end = l.rowChannels * (rowTile + 1) / l.rowTiles;
   Row rows[kMostRows];
-  for (int64_t r = begin; r < end; r++) {
+  for (int64_t r = begin; r < end; r++)
     rows[r - begin] = {r, sums.data + (tap * l.rowChannels + r) * sums.row + columns.first};
-    for (int64_t c = 0; c < (columns.vectors - 1) * kWidth + columns.lanes; c++) rows[r - begin].sums[c] = 0;
+  if (y.begin >= y.end || x.begin >= x.end || pixels.images.begin >= pixels.images.end) {
+    for (int64_t r = begin; r < end; r++) clear(rows[r - begin].sums, columns);
+    return;
   }
-  if (y.begin >= y.end || x.begin >= x.end) return;
   const GridSteps source =
       gridSteps(g.source, pixels.images.begin, y.begin * g.y.stride - g.y.padding + ky * g.y.dilation,
                 x.begin * g.x.stride - g.x.padding + kx * g.x.dilation, g.y.stride, g.x.stride);
@@ -181,7 +188,7 @@ void tapTile(const OuterProduct& g, const Layout& l, const ChunkPixels& pixels, 
                     l.swapped ? source : gradient};
   grid.b.start += columns.first;
   grid.simplify();
-  kTiles[columns.vectors - 1][1][end - begin - 1](grid, rows, columns.lanes);
+  kTiles[columns.vectors - 1][1][end - begin - 1](grid, rows, columns.lanes, true);
 }
 
 // One tile whose rows are (tap, channel) pairs, class by class of pixels that read the same taps.
@@ -189,9 +196,7 @@ void mixedTile(const OuterProduct& g, const Layout& l, const Axis& yAxis, const 
                int64_t rowTile, const PanelColumns& columns, const Sums& sums) {
   const int64_t total = l.taps * g.inputs;
   const int64_t begin = total * rowTile / l.rowTiles, end = total * (rowTile + 1) / l.rowTiles;
-  for (int64_t r = begin; r < end; r++)
-    for (int64_t c = 0; c < (columns.vectors - 1) * kWidth + columns.lanes; c++)
-      sums.data[r * sums.row + columns.first + c] = 0;
+  for (int64_t r = begin; r < end; r++) clear(sums.data + r * sums.row + columns.first, columns);
   for (int64_t cy = 0; cy < yAxis.classCount; cy++) {
     const AxisClass& y = yAxis.classes[cy];
     const int64_t first = most(0, pixels.rows.begin - y.first), last = least(y.count, pixels.rows.end - y.first);
@@ -215,7 +220,7 @@ void mixedTile(const OuterProduct& g, const Layout& l, const Axis& yAxis, const 
           gridSteps(g.gradient, pixels.images.begin, y.first + first, x.first, 1, 1)};
       grid.b.start += columns.first;
       grid.simplify();
-      kTiles[columns.vectors - 1][0][n - 1](grid, rows, columns.lanes);
+      kTiles[columns.vectors - 1][0][n - 1](grid, rows, columns.lanes, false);
     }
   }
 }
