@@ -117,7 +117,9 @@ onEveryDevice("int32 tensors", () => {
 
   it("refuse fractional numbers", () => {
     expect(failure(() => arange(2).mul(0.5))).to.be.instanceOf(DTypeError);
-    expect(failure(() => arange(2).mul(0.5)).message).to.contain("an int32 tensor with the number 0.5");
+    expect(failure(() => arange(2).mul(0.5)).message).to.equal(
+      'mul: an int32 tensor with the number 0.5. Convert the tensor with .to("float32").',
+    );
   });
 
   it("refuse functions of floating numbers", () => {

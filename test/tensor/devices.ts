@@ -61,7 +61,7 @@ const collect = runInNewContext("gc") as () => void;
  * lest a collection frees what an earlier test left behind.
  */
 export async function referencedMemory(device: DeviceName = defaultDevice()): Promise<LiveMemory> {
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 2; i++) {
     collect();
     await eventLoopTurn();
   }
