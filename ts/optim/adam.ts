@@ -4,7 +4,7 @@ import { ArgumentError } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
 import type { Parameter, ParameterPack } from "../tensor/parameter.ts";
 import { packParameters } from "../tensor/parameter.ts";
-import type { Storage } from "../tensor/storage.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
 
 export interface AdamOptions {
@@ -29,8 +29,8 @@ export class Adam {
   lr: number;
   private readonly options: Required<Omit<AdamOptions, "lr">>;
   private readonly pack: ParameterPack;
-  private readonly m: Storage;
-  private readonly v: Storage;
+  private readonly m: Tensor;
+  private readonly v: Tensor;
   /** Steps that each parameter has taken. */
   private readonly steps: number[];
 
@@ -79,16 +79,18 @@ export class Adam {
 
   /** Frees the optimizer's state. */
   dispose(): void {
-    this.m.release();
-    this.v.release();
+    this.m.dispose();
+    this.v.dispose();
   }
 
   /** One pass over neighbours in the pack that have taken equally many steps. */
   private update(first: number, last: number): void {
     const { betas, ...options } = this.options;
     const t = this.steps[first] + 1;
-    const { values, gradients } = this.pack.buffers;
-    const operands = [values, gradients, this.m, this.v].map((storage) => this.pack.flat(storage, first, last));
+    const { values, gradients } = this.pack;
+    const operands = [values, gradients, this.m, this.v].map((whole) =>
+      this.pack.flat("Adam.step", whole, first, last),
+    );
     applyInPlace(ops.adam, operands, {
       lr: this.lr,
       beta1: betas[0],

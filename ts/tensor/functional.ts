@@ -3,6 +3,7 @@
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { expectShape } from "../ops/checks.ts";
 import { ops } from "../ops/index.ts";
+import { scope } from "./scope.ts";
 import type { Tensor } from "./tensor.ts";
 import { apply } from "./tensor.ts";
 
@@ -97,9 +98,12 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
       op: "linear",
       problem: `expected ${weight.shape[0]} input features, got ${width ?? "a scalar"} (x ${showShape(x.shape)}, weight ${showShape(weight.shape)}).`,
     });
-  const rows = x.rank === 2 ? x : x.reshape([x.size / Math.max(1, width), width]);
-  const y = apply(ops.matmul, [rows, weight, bias], { transposeA: false, transposeB: false });
-  return x.rank === 2 ? y : y.reshape([...x.shape.slice(0, -1), weight.shape[1]]);
+  const product = (rows: Tensor): Tensor =>
+    apply(ops.matmul, [rows, weight, bias], { transposeA: false, transposeB: false });
+  if (x.rank === 2) return product(x);
+  return scope(() =>
+    product(x.reshape([x.size / Math.max(1, width), width])).reshape([...x.shape.slice(0, -1), weight.shape[1]]),
+  );
 }
 
 /** Rows of `table` [rows, D] picked by int32 `index` [...] (`torch.nn.functional.embedding`) -> [..., D]. */
@@ -118,7 +122,7 @@ export function mse(prediction: Tensor, target: Tensor, reduction: Reduction = "
       return apply(ops.mseLoss, [prediction, target], { reduction });
     case "none":
       expectShape("mse", "target", target, prediction.shape, "as the prediction (losses do not broadcast)");
-      return prediction.sub(target).square();
+      return scope(() => prediction.sub(target).square());
     default:
       throw new ArgumentError({
         op: "mse",

@@ -5,7 +5,6 @@ import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/inde
 import type { DType } from "../ops/index.ts";
 import { ops } from "../ops/index.ts";
 import type { TorchLayout } from "../io/layout.ts";
-import type { Storage } from "./storage.ts";
 import { Tensor, apply, applyInPlace } from "./tensor.ts";
 
 /** A place in the flat gradient buffer, and whether backward has put something there. */
@@ -23,7 +22,7 @@ export class Parameter extends Tensor {
   /** Takes over `initial`: its memory becomes the parameter's, and `initial` must not be used again. */
   constructor(initial: Tensor, layout: TorchLayout = "plain") {
     const { storage, offset } = initial.place("Parameter");
-    super({ storage: storage.retain(), offset }, initial);
+    super({ storage: storage.retain(), offset }, initial, { version: initial.version });
     initial.dispose();
     this.layout = layout;
     this.requireGrad();
@@ -56,6 +55,13 @@ export class Parameter extends Tensor {
     applyInPlace(ops.assign, [this, values], {});
   }
 
+  override dispose(): void {
+    if (this.disposed) return;
+    super.dispose();
+    this.packed?.slot.view.dispose();
+    this.packed?.pack.leave();
+  }
+
   /** @internal The flat buffer that holds this parameter, if any. */
   get pack(): ParameterPack | undefined {
     return this.packed?.pack;
@@ -67,6 +73,7 @@ export class Parameter extends Tensor {
     const { storage, offset } = values.place("ParameterPack");
     this.moveTo({ storage: storage.retain(), offset });
     values.dispose();
+    gradient.onOrphaned();
     const collected = super.grad;
     this.packed = { pack, slot: { view: gradient, filled: false } };
     if (collected) {
@@ -86,9 +93,11 @@ export class ParameterPack {
   readonly dtype: DType;
   /** Elements of the whole pack. */
   readonly size: number;
+  /** The flat buffers; they live as long as any of the parameters. */
+  readonly values: Tensor;
+  readonly gradients: Tensor;
   private readonly offsets: readonly number[];
-  private readonly values: Storage;
-  private readonly gradients: Storage;
+  private present: number;
 
   /**
    * Moves the parameters into the pack; the objects stay, their memory changes. They must share a device and a dtype,
@@ -119,31 +128,32 @@ export class ParameterPack {
     this.size = size;
     this.values = this.zeroLike(first);
     this.gradients = this.zeroLike(first);
-    const part = (storage: Storage, i: number): Tensor =>
-      new Tensor({ storage: storage.retain(), offset: offsets[i] }, parameters[i]);
+    this.present = parameters.length;
+    const part = (whole: Tensor, i: number): Tensor =>
+      new Tensor({ storage: whole.place("ParameterPack").storage.retain(), offset: offsets[i] }, parameters[i]);
     parameters.forEach((parameter, i) => {
       parameter.enterPack(this, part(this.values, i), part(this.gradients, i));
     });
   }
 
-  /** A flat buffer of zeros of the pack's size and kind, for an optimizer's state. */
-  zeroLike(on: Tensor = this.parameters[0]): Storage {
-    const zeros = apply(ops.fill, [], { shape: [this.size], dtype: this.dtype, value: 0 }, on.executor);
-    const storage = zeros.place("ParameterPack").storage.retain();
-    zeros.dispose();
-    return storage;
+  /** A flat tensor of zeros of the pack's size and kind, for an optimizer's state; it lives until disposed. */
+  zeroLike(on: Tensor = this.parameters[0]): Tensor {
+    return apply(ops.fill, [], { shape: [this.size], dtype: this.dtype, value: 0 }, on.executor).keep();
   }
 
-  /** Flat views of parameters `first` to `last` (exclusive) of a buffer of the pack's size. */
-  flat(storage: Storage, first: number, last: number): Tensor {
+  /** The place of parameters `first` to `last` (exclusive) in a flat tensor of the pack's size. */
+  flat(op: string, whole: Tensor, first: number, last: number): Tensor {
+    const { storage } = whole.place(op);
     const start = this.offsets[first];
     const end = last < this.parameters.length ? this.offsets[last] : this.size;
     return new Tensor({ storage: storage.retain(), offset: start }, { shape: [end - start], dtype: this.dtype });
   }
 
-  /** The flat buffers of values and of gradients. */
-  get buffers(): { readonly values: Storage; readonly gradients: Storage } {
-    return { values: this.values, gradients: this.gradients };
+  /** @internal A parameter was disposed. */
+  leave(): void {
+    if (--this.present > 0) return;
+    this.values.dispose();
+    this.gradients.dispose();
   }
 }
 

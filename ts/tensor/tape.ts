@@ -58,10 +58,14 @@ export class TapeNode<V> {
     this.holders++;
   }
 
+  /** Lets go of one hold; a loop, because graphs can be deeper than the call stack. */
   release(): void {
-    if (--this.holders > 0) return;
-    this.free();
-    for (const edge of this.edges) if (edge instanceof TapeNode) edge.release();
+    const released: TapeNode<V>[] = [this];
+    for (let node = released.pop(); node; node = released.pop()) {
+      if (--node.holders > 0) continue;
+      node.free();
+      for (const edge of node.edges) if (edge instanceof TapeNode) released.push(edge);
+    }
   }
 
   /** Gives up what backward would need. */

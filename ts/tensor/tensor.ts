@@ -311,19 +311,19 @@ export class Tensor implements Owned, Leaf<Tensor> {
 
   /** this + other, with numpy's broadcasting (`torch.add`). */
   add(other: Operable): Tensor {
-    return apply(ops.add, [this, this.operable(other)], {});
+    return this.binary(ops.add, other);
   }
   /** this - other (`torch.sub`). */
   sub(other: Operable): Tensor {
-    return apply(ops.sub, [this, this.operable(other)], {});
+    return this.binary(ops.sub, other);
   }
   /** this * other, element by element (`torch.mul`). */
   mul(other: Operable): Tensor {
-    return apply(ops.mul, [this, this.operable(other)], {});
+    return this.binary(ops.mul, other);
   }
   /** this / other (`torch.div`; for int32 it truncates). */
   div(other: Operable): Tensor {
-    return apply(ops.div, [this, this.operable(other)], {});
+    return this.binary(ops.div, other);
   }
   /** -this. */
   neg(): Tensor {
@@ -423,13 +423,17 @@ export class Tensor implements Owned, Leaf<Tensor> {
         problem: `${ranges.length} ranges for a tensor of shape ${showShape(this.shape)}.`,
       });
     const resolved = this.shape.map((n, axis) => resolveRange(n, axis, ranges[axis] ?? null));
-    const part = apply(ops.slice, [this], {
-      starts: resolved.map((r) => r[0]),
-      stops: resolved.map((r) => r[1]),
-      steps: resolved.map((r) => r[2]),
+    const part = (): Tensor =>
+      apply(ops.slice, [this], {
+        starts: resolved.map((r) => r[0]),
+        stops: resolved.map((r) => r[1]),
+        steps: resolved.map((r) => r[2]),
+      });
+    if (!ranges.some((range) => typeof range === "number")) return part();
+    return scope(() => {
+      const whole = part();
+      return whole.reshape(whole.shape.filter((_, axis) => typeof ranges[axis] !== "number"));
     });
-    const kept = part.shape.filter((_, axis) => typeof ranges[axis] !== "number");
-    return kept.length === part.rank ? part : part.reshape(kept);
   }
   /** Conversion to another dtype (a new tensor; the same one when it has that dtype already). */
   to(dtype: DType): Tensor {
@@ -440,15 +444,20 @@ export class Tensor implements Owned, Leaf<Tensor> {
     return apply(ops.copy, [this], {});
   }
 
-  private operable(other: Operable): Tensor {
-    if (typeof other !== "number") return other;
+  private binary(op: typeof ops.add, other: Operable): Tensor {
+    if (typeof other !== "number") return apply(op, [this, other], {});
     if (this.dtype === "int32" && !Number.isInteger(other))
       throw new DTypeError({
-        op: "arithmetic",
+        op: op.name,
         problem: `an int32 tensor with the number ${other}.`,
         advice: 'Convert the tensor with .to("float32").',
       });
-    return apply(ops.fill, [], { shape: [], dtype: this.dtype, value: other }, this.executor);
+    const scalar = apply(ops.fill, [], { shape: [], dtype: this.dtype, value: other }, this.executor);
+    try {
+      return apply(op, [this, scalar], {});
+    } finally {
+      scalar.dispose();
+    }
   }
 
   private axes(axes: number | readonly number[] | undefined): readonly number[] {
@@ -559,15 +568,14 @@ function record(
   const edges = inputs.map((input): Edge<Tensor> | undefined => input?.node ?? (input?.isLeaf ? input : undefined));
   if (edges.every((edge) => edge === undefined)) return undefined;
   const keptValues: Tensor[] = [];
-  const keep = (value: Tensor): (() => Tensor) => {
-    const handle = share(value);
+  const keep = (handle: Tensor): (() => Tensor) => {
     keptValues.push(handle);
     const written = handle.version.count;
     return () => {
       if (handle.version.count !== written)
         throw new GradientError({
           op: "backward",
-          problem: `an operand of ${op.name} (shape ${showShape(handle.shape)}) was overwritten after the forward pass.`,
+          problem: `a value that ${op.name} kept (shape ${showShape(handle.shape)}) was overwritten after the forward pass.`,
           advice: "Call backward before optimizer.step() or assign, or compute the loss again.",
         });
       return handle;
@@ -576,14 +584,11 @@ function record(
   const keptInputs = new Map<number, () => Tensor>();
   for (const index of op.keeps?.inputs ?? []) {
     const input = inputs[index];
-    if (input) keptInputs.set(index, keep(input));
+    if (input) keptInputs.set(index, keep(share(input)));
   }
-  let keptOutput: (() => Tensor) | undefined;
-  if (op.keeps?.output) {
-    const handle = new Tensor({ storage: output.storage.retain(), offset: output.offset }, outputType, { version });
-    keptValues.push(handle);
-    keptOutput = () => handle;
-  }
+  const keptOutput = op.keeps?.output
+    ? keep(new Tensor({ storage: output.storage.retain(), offset: output.offset }, outputType, { version }))
+    : undefined;
   return new TapeNode({
     op,
     attributes,
