@@ -32,13 +32,20 @@ function resolve(path) {
   }
 }
 
+/** The environment of a build. npm's own settings of node-gyp outrank its options, and could make it download headers. */
+function buildEnvironment() {
+  const outranking = /^npm_config_(nodedir|target|disturl|dist_url|tarball)$/i;
+  const kept = Object.entries(process.env).filter(([name, value]) => !outranking.test(name) && value !== "");
+  return { ...Object.fromEntries(kept), npm_config_loglevel: "error" };
+}
+
 /** Runs node on a script; everything it prints goes to the log file. */
 function runNode(log, script, args) {
   const result = spawnSync(process.execPath, [script, ...args], {
     cwd: root,
     encoding: "utf8",
     maxBuffer: 1 << 28,
-    env: { ...process.env, JOBS: String(cores), npm_config_loglevel: "error" },
+    env: buildEnvironment(),
   });
   const output = `${result.stdout ?? ""}${result.stderr ?? ""}${result.error ? `${result.error.message}\n` : ""}`;
   mkdirSync(logs, { recursive: true });

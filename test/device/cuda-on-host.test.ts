@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 
 import { dense } from "../../ts/device/executor.ts";
+import { loadAddon, packageRoot } from "../../ts/device/native/addon.ts";
 import { CpuExecutor } from "../../ts/device/native/cpu-executor.ts";
 import { ops } from "../../ts/ops/index.ts";
 import { compile, hasCompiler, inFolder } from "./native-programs.ts";
@@ -102,17 +103,33 @@ describe("CUDA kernels on the host: ddpmStep", function () {
     if (!hasCompiler()) this.skip();
   });
 
-  it("gives the bits of the cpu executor", () => {
+  function expectSameBits(program: string, folder: string): void {
     const executor = new CpuExecutor({ threads: 2 });
+    for (const c of cases) {
+      const inputs = inputsOf(c);
+      const [kernel, cpu] = [runKernel(program, folder, c, inputs), runCpu(executor, c, inputs)];
+      expect(kernel.some(Number.isNaN), `${c.name}: an element was not written`).to.be.false;
+      expect(bits(kernel), c.name).to.deep.equal(bits(cpu));
+    }
+  }
+
+  it("gives the bits of the cpu executor", () => {
     inFolder((folder) => {
       const program = join(folder, "ddpm_step");
       compile(["native/test/ddpm_step_host.cpp"], program, ["-O2"]);
-      for (const c of cases) {
-        const inputs = inputsOf(c);
-        const [kernel, cpu] = [runKernel(program, folder, c, inputs), runCpu(executor, c, inputs)];
-        expect(kernel.some(Number.isNaN), `${c.name}: an element was not written`).to.be.false;
-        expect(bits(kernel), c.name).to.deep.equal(bits(cpu));
-      }
+      expectSameBits(program, folder);
+    });
+  });
+
+  it("gives the same bits on a GPU", function () {
+    if (loadAddon().addon.cuda().devices.length === 0) this.skip();
+    inFolder((folder) => {
+      const program = join(folder, "ddpm_step");
+      const flags = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-ffp-contract=off", "-arch=native", "-x", "cu"];
+      const source = "native/test/ddpm_step_host.cpp";
+      const built = spawnSync("nvcc", [...flags, source, "-o", program], { cwd: packageRoot(), encoding: "utf8" });
+      expect(built.status, built.error?.message ?? built.stderr).to.equal(0);
+      expectSameBits(program, folder);
     });
   });
 
@@ -125,7 +142,7 @@ describe("CUDA kernels on the host: ddpmStep", function () {
       ]) {
         writeFileSync(
           source,
-          `#include "${process.cwd()}/native/cuda/gpu.h"\n__global__ void k() { ${use} }\nint main() { k(); }\n`,
+          `#include "${packageRoot()}/native/cuda/gpu.h"\n__global__ void k() { ${use} }\nint main() { k(); }\n`,
         );
         let said = "";
         try {

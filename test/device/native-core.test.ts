@@ -44,7 +44,7 @@ describe("native core", function () {
     it(`passes its checks under -fsanitize=${sanitizer}`, function () {
       inFolder((folder) => {
         const program = join(folder, "core");
-        compile(core, program, ["-O1", "-g", `-fsanitize=${sanitizer}`]);
+        compile(core, program, ["-O0", "-g1", `-fsanitize=${sanitizer}`]);
         const result = spawnSync(program, {
           encoding: "utf8",
           env: {

@@ -1,6 +1,6 @@
 // The executor `cpu`: hands commands to the addon's queue, which runs its vectorised kernels on a thread of its own.
 
-import { ArgumentError, DeviceError } from "../../errors/index.ts";
+import { ArgumentError, DeviceError, LangevinError } from "../../errors/index.ts";
 import type { AnyOp, DType } from "../../ops/index.ts";
 import { opList } from "../../ops/index.ts";
 import type { BufferId, Command, ElementArray, Executor, MemoryStats } from "../executor.ts";
@@ -50,6 +50,16 @@ function asDeviceError<T>(call: () => T): T {
   }
 }
 
+/** The addon's kernels. Fails where LANGEVIN_ISA asks for what is not there: then no other device may be chosen quietly. */
+function kernelsOf(addon: Addon): { name: string; signature: string }[] {
+  try {
+    return addon.kernels();
+  } catch (error) {
+    const { problem } = error as { problem?: string };
+    throw new LangevinError({ op: "CpuExecutor", problem: `${problem ?? String(error)}.`, cause: error });
+  }
+}
+
 export class CpuExecutor implements Executor {
   readonly name = "cpu";
   readonly threads: number;
@@ -61,12 +71,7 @@ export class CpuExecutor implements Executor {
     const threads =
       options.threads === undefined ? threadsFromEnvironment() : checkThreads("CpuExecutor.threads", options.threads);
     this.#addon = options.addon ?? loadAddon().addon;
-    this.#encoder = new CommandEncoder(
-      matchKernels(
-        options.records ?? opList,
-        asDeviceError(() => this.#addon.kernels()),
-      ),
-    );
+    this.#encoder = new CommandEncoder(matchKernels(options.records ?? opList, kernelsOf(this.#addon)));
     this.#device = asDeviceError(() => this.#addon.openDevice(threads ?? 0));
     this.threads = this.#addon.threadCount(this.#device);
   }

@@ -6,7 +6,7 @@
 //   attribute    := by kind, in the signature's order: int, float, bool and an enumeration's index take one word;
 //                   ints the length and then the elements; seed the low and the high 32 bits
 
-import { DeviceError } from "../../errors/index.ts";
+import { DeviceError, LangevinError } from "../../errors/index.ts";
 import type { AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
 import { signatureText } from "../../ops/index.ts";
 import type { Command, Operand } from "../executor.ts";
@@ -21,8 +21,9 @@ const maxOperandWords = 5 + 8;
 export const maxRank = 8;
 
 /**
- * Gives each record the op code of its kernel. Throws a DeviceError that names every op whose kernel is missing or was
- * written for other attributes, and every kernel without a record.
+ * Gives each record the op code of its kernel. Throws an error that names every op whose kernel is missing or was written
+ * for other attributes, and every kernel without a record. It is no DeviceError: the device is there, so that choosing
+ * another one quietly would be wrong.
  */
 export function matchKernels(
   records: readonly AnyOp[],
@@ -44,7 +45,7 @@ export function matchKernels(
   }
   for (const name of codes.keys()) problems.push(`kernel ${name} belongs to no op`);
   if (problems.length > 0)
-    throw new DeviceError({
+    throw new LangevinError({
       op: "matchKernels",
       problem: `the native addon does not fit this version of the package: ${problems.join("; ")}.`,
       advice: 'Compile it anew with "npx langevin build".',
