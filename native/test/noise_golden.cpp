@@ -12,10 +12,13 @@ struct TrueFma : noise::Scalar {
   static float fused(float a, float b, float c) { return std::fma(a, b, c); }
 };
 
-// FNV-1a over 32-bit words.
+// FNV-1a over 32-bit words, its upper bits folded back: alone, it loses an even number of wrong signs.
 struct Hash {
   uint32_t state = 2166136261u;
-  void add(uint32_t word) { state = (state ^ word) * 16777619u; }
+  void add(uint32_t word) {
+    state = (state ^ word) * 16777619u;
+    state ^= state >> 15;
+  }
   void add(float value) { add(noise::bitsOf(value)); }
 };
 

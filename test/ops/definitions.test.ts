@@ -5,7 +5,7 @@ import { ops, sizeOf } from "../../ts/ops/index.ts";
 import type { Value } from "./draw.ts";
 import { drawCase } from "./draw.ts";
 import { describeSubject, oracle, subjects } from "./executors.ts";
-import { evaluate } from "./run-op.ts";
+import { evaluate, runCase } from "./run-op.ts";
 import { expectClose } from "./tolerance.ts";
 
 /** Calls `visit` with every subscript of `shape` in row-major order. */
@@ -168,6 +168,37 @@ const definitions: readonly [AnyOp, Definition][] = [
     },
   ],
   [
+    ops.mseLoss,
+    (y, [prediction, target], { reduction }) => {
+      const count = reduction === "mean" ? prediction!.elements.length : 1;
+      prediction!.elements.forEach((p, i) => y.add([], (p - target!.elements[i]) ** 2 / count));
+    },
+  ],
+  [
+    ops.mseLossGradient,
+    (dx, [prediction, target, dy], { reduction }) => {
+      const scale = (2 * dy!.elements[0]) / (reduction === "mean" ? dx.elements.length : 1);
+      prediction!.elements.forEach((p, i) => (dx.elements[i] = scale * (p - target!.elements[i])));
+    },
+  ],
+  [
+    ops.embeddingGradient,
+    (dtable, [index, dy]) => {
+      const [, width] = dtable.shape;
+      index!.elements.forEach((row, k) => {
+        for (let d = 0; d < width; d++) dtable.add([row, d], dy!.elements[k * width + d]);
+      });
+    },
+  ],
+  [
+    ops.addNoise,
+    (y, [x0, noise, t, coefficients]) =>
+      subscripts(y.shape, (s) => {
+        const step = at(t!, s[0]);
+        y.add(s, at(coefficients!, step, 0) * at(x0!, ...s) + at(coefficients!, step, 1) * at(noise!, ...s));
+      }),
+  ],
+  [
     ops.maxPool2d,
     (y, [x], attributes) => {
       y.elements.fill(-Infinity);
@@ -181,6 +212,37 @@ const definitions: readonly [AnyOp, Definition][] = [
     },
   ],
 ];
+
+/** Kingma and Ba 2015, algorithm 1, for one number; AdamW's decay where decoupled. Returns p, m, v. */
+function adamStep([p, g, m, v]: number[], a: Record<string, number>, decoupled: boolean): [number, number, number] {
+  if (decoupled) p -= a.lr * a.weightDecay * p;
+  else g += a.weightDecay * p;
+  const mean = a.beta1 * m + (1 - a.beta1) * g;
+  const variance = a.beta2 * v + (1 - a.beta2) * g * g;
+  return [p - (a.stepSize * mean) / (Math.sqrt(variance) / a.correction + a.epsilon), mean, variance];
+}
+
+describe("definition of adam", () => {
+  for (const subject of [oracle, ...subjects])
+    describeSubject(subject, () => {
+      for (const sample of ops.adam.samples)
+        it(sample.name, () => {
+          const c = drawCase(ops.adam, sample, subject.float);
+          const [p, m, v] = runCase(subject.open(), c);
+          const { decoupled, ...numbers } = sample.attributes;
+          const expected = Array.from(p.elements, (_, i) =>
+            adamStep(
+              c.inputs.map((input) => input!.elements[i]),
+              numbers,
+              decoupled,
+            ),
+          );
+          [p, m, v].forEach((got, k) =>
+            expectClose(c, got, { type: got.type, elements: Float64Array.from(expected, (values) => values[k]) }),
+          );
+        });
+    });
+});
 
 describe("definitions", () => {
   for (const [op, define] of definitions)
