@@ -1,5 +1,5 @@
 // Compares the cpu kernels for products, pooling and embedding with plain loops in double precision, and checks that bits
-// depend on nothing they should not: pitches, threads, the batch.
+// depend on nothing they should not: pitches, threads, the batch. An argument says how many random convolutions to try.
 #include "kernel_harness.h"
 
 using namespace langevin;
@@ -246,7 +246,7 @@ void checkEmbedding(int64_t rows, int64_t width, const Shape& indexShape, Random
   checkCase(add);
 }
 
-void checkAllConvolutions(Random& random) {
+void checkAllConvolutions(Random& random, int trials) {
   const std::vector<Geometry> geometries = {
       {2, 8, 8, 1, 16, 3, 3, 1, 1, 1, 1, 1, 1},    {5, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1},
       {3, 8, 8, 32, 16, 3, 3, 1, 1, 1, 1, 1, 1},   {13, 4, 4, 16, 32, 3, 3, 1, 1, 1, 1, 1, 1},
@@ -268,7 +268,7 @@ void checkAllConvolutions(Random& random) {
   bool bias = false;
   for (const Geometry& g : geometries) checkConvolutions(g, random, bias = !bias);
   const int64_t channels[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64};
-  for (int trial = 0; trial < 120;) {
+  for (int trial = 0; trial < trials;) {
     const auto channel = [&] { return channels[random.between(0, 16)]; };
     const Geometry g = {random.between(1, 6), random.between(1, 9), random.between(1, 9), channel(), channel(),
                         random.between(1, 4), random.between(1, 4), random.between(1, 3), random.between(1, 3),
@@ -313,14 +313,14 @@ void checkAllEmbeddings(Random& random) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   Machine one(1), two(2), three(3), five(5);
   machines[0] = &one, machines[1] = &two, machines[2] = &three, machines[3] = &five;
   Random random(7);
   checkAllMatmuls(random);
   checkAllPools(random);
   checkAllEmbeddings(random);
-  checkAllConvolutions(random);
+  checkAllConvolutions(random, argc > 1 ? std::atoi(argv[1]) : 120);
   std::printf("%s: %d checks, %d failed\n", Registry::get().isa().c_str(), checks, failures);
   return failures > 0;
 }
