@@ -129,6 +129,21 @@ function edgesOf({ float, open }: Subject): void {
     expect(run(ops.conv2d, [x, weight, undefined], window)).to.deep.equal([nan, nan, 1, 1]);
   });
 
+  it("uniform numbers and integers fill their range", () => {
+    const at = { seed: 9n, draw: 2, image: 0, step: 0, shape: [100, 100] };
+    const expectRange = (values: number[], low: number, high: number) => {
+      expect(Math.min(...values)).to.be.within(low, low + (high - low) / 1000);
+      expect(Math.max(...values)).to.be.within(high - (high - low) / 1000, high);
+      const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
+      expect(mean).to.be.closeTo((low + high) / 2, (high - low) / 50);
+    };
+    expectRange(run(ops.rand, [], { ...at, dtype: float, low: -0.25, high: 0.75 }), -0.25, 0.75);
+    expectRange(run(ops.rand, [], { ...at, dtype: float, low: 3, high: 4 }), 3, 4);
+    expectRange(run(ops.randint, [], { ...at, low: -50_000, high: 20_000 }), -50_000, 19_999);
+    expectRange(run(ops.randint, [], { ...at, low: -(2 ** 31), high: 2 ** 31 - 1 }), -(2 ** 31), 2 ** 31 - 2);
+    expect(new Set(run(ops.randint, [], { ...at, low: -1, high: 2 }))).to.deep.equal(new Set([-1, 0, 1]));
+  });
+
   it("sizes of zero", () => {
     expect(run(ops.sum, [floats([0, 3], [])], { axes: [0], keepDims: false })).to.deep.equal([0, 0, 0]);
     expect(run(ops.sum, [floats([0, 3], [])], { axes: [1], keepDims: false })).to.deep.equal([]);
