@@ -1,6 +1,7 @@
 // The layers that hold weights: Conv2d, ConvTranspose2d, Linear, Embedding.
 
 import { ArgumentError } from "../errors/index.ts";
+import { expectIntegers } from "../ops/checks.ts";
 import type { Conv2dOptions, ConvTranspose2dOptions, Pair } from "../tensor/functional.ts";
 import { conv2d, convTranspose2d, embedding, linear } from "../tensor/functional.ts";
 import type { Parameter } from "../tensor/parameter.ts";
@@ -19,8 +20,10 @@ function expectCount(layer: string, name: string, value: number): void {
     throw new ArgumentError({ op: layer, problem: `${name} is ${value}, expected an integer >= 1.` });
 }
 
-function kernelSize(kernel: Pair): readonly [number, number] {
-  return typeof kernel === "number" ? [kernel, kernel] : kernel;
+function kernelSize(layer: string, kernel: Pair): readonly [number, number] {
+  const size = typeof kernel === "number" ? ([kernel, kernel] as const) : kernel;
+  expectIntegers(layer, "kernel", size, 2, 1);
+  return size;
 }
 
 /** Convolution over NHWC images (`torch.nn.Conv2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
@@ -33,7 +36,7 @@ export class Conv2d extends Module {
     super();
     expectCount("Conv2d", "inChannels", inChannels);
     expectCount("Conv2d", "outChannels", outChannels);
-    const [kh, kw] = kernelSize(kernel);
+    const [kh, kw] = kernelSize("Conv2d", kernel);
     const fanIn = inChannels * kh * kw;
     this.options = options;
     this.weight = uniformByFanIn([kh, kw, inChannels, outChannels], fanIn, "OIHW", options);
@@ -60,7 +63,7 @@ export class ConvTranspose2d extends Module {
     super();
     expectCount("ConvTranspose2d", "inChannels", inChannels);
     expectCount("ConvTranspose2d", "outChannels", outChannels);
-    const [kh, kw] = kernelSize(kernel);
+    const [kh, kw] = kernelSize("ConvTranspose2d", kernel);
     // PyTorch reads fan-in off axis 1 of its [in, out, kh, kw] weight, which are the output channels.
     const fanIn = outChannels * kh * kw;
     this.options = options;

@@ -18,7 +18,7 @@ interface Child {
 }
 
 /**
- * A layer or a model. A subclass makes its layers and parameters as properties (or arrays of them) and defines
+ * A layer or a model. A subclass makes its layers and parameters as properties (or arrays of them, not `#private` ones) and defines
  * `forward`; it gets names, state and, in every error that passes `forward`, the path of the layer that failed.
  */
 export abstract class Module {
@@ -30,19 +30,20 @@ export abstract class Module {
     const forward = this.forward;
     Object.defineProperty(this, "forward", {
       value: (...args: unknown[]): unknown => entering(this, () => forward.apply(this, args)),
-      enumerable: false,
+      configurable: true,
+      writable: true,
     });
   }
 
   /** All parameters by PyTorch's names (`down.1.conv1.weight`), each once, in the order of their properties. */
   namedParameters(): Map<string, Parameter> {
     const found = new Map<string, Parameter>();
-    const seen = new Set<Parameter>();
+    const seen = new Set<unknown>();
     const visit = (value: unknown, name: string): void => {
-      if (value instanceof Parameter) {
-        if (!seen.has(value)) found.set(name, value);
-        seen.add(value);
-      } else if (value instanceof Module)
+      if (!(value instanceof Parameter || value instanceof Module) || seen.has(value)) return;
+      seen.add(value);
+      if (value instanceof Parameter) found.set(name, value);
+      else
         for (const child of childrenOf(value)) visit(child.value, name === "" ? child.name : `${name}.${child.name}`);
     };
     visit(this, "");
@@ -71,7 +72,7 @@ export abstract class Module {
         op: "loadStateDict",
         problem: `the state does not belong to this model: missing [${missing.join(", ")}], unknown [${unknown.join(", ")}].`,
       });
-    for (const [name, parameter] of parameters) expectFits("loadStateDict", name, parameter, state[name].shape);
+    for (const [name, parameter] of parameters) expectFits("loadStateDict", name, parameter, state[name]);
     for (const [name, parameter] of parameters) parameter.assign(state[name]);
   }
 
@@ -86,13 +87,15 @@ export abstract class Module {
   }
 }
 
-/** What a module holds in its properties. */
+/** What a module holds in its properties, and in arrays there. */
 function childrenOf(module: Module): Child[] {
-  return Object.entries(module).flatMap(([key, value]: [string, unknown]): Child[] =>
-    Array.isArray(value)
-      ? value.map((item: unknown, i) => ({ label: `${key}[${i}]`, name: `${key}.${i}`, value: item }))
-      : [{ label: key, name: key, value }],
-  );
+  const unfold = (child: Child): Child[] =>
+    Array.isArray(child.value)
+      ? child.value.flatMap((value: unknown, i) =>
+          unfold({ label: `${child.label}[${i}]`, name: `${child.name}.${i}`, value }),
+        )
+      : [child];
+  return Object.entries(module).flatMap(([key, value]: [string, unknown]) => unfold({ label: key, name: key, value }));
 }
 
 /** The modules whose `forward` is running, outermost first. */

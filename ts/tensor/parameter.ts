@@ -1,8 +1,9 @@
 // Parameters: tensors that are trained, and their packing into one flat buffer so that an optimizer updates all in one pass.
 
 import type { DeviceName } from "../device/executor.ts";
-import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, DTypeError, DeviceError, ShapeError, showShape } from "../errors/index.ts";
 import type { DType } from "../ops/index.ts";
+import { expectSameDType } from "../ops/checks.ts";
 import { ops } from "../ops/index.ts";
 import type { TorchLayout } from "../io/layout.ts";
 import { Tensor, apply, applyInPlace } from "./tensor.ts";
@@ -169,11 +170,15 @@ export function packParameters(parameters: readonly Parameter[]): ParameterPack 
   return new ParameterPack(parameters);
 }
 
-/** Throws unless `values` fits the parameter. */
-export function expectFits(op: string, name: string, parameter: Parameter, shape: readonly number[]): void {
-  if (shape.length !== parameter.shape.length || shape.some((n, i) => n !== parameter.shape[i]))
+/** Throws unless `values` can be assigned to the parameter. */
+export function expectFits(op: string, name: string, parameter: Parameter, values: Tensor): void {
+  values.operand(op);
+  if (values.shape.length !== parameter.shape.length || values.shape.some((n, i) => n !== parameter.shape[i]))
     throw new ShapeError({
       op,
-      problem: `${name} has shape ${showShape(shape)}, the parameter ${showShape(parameter.shape)}.`,
+      problem: `${name} has shape ${showShape(values.shape)}, the parameter ${showShape(parameter.shape)}.`,
     });
+  expectSameDType(op, [name, "the parameter"], values, parameter);
+  if (values.executor !== parameter.executor)
+    throw new DeviceError({ op, problem: `${name} lies on ${values.device}, the parameter on ${parameter.device}.` });
 }
