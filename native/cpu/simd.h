@@ -163,8 +163,29 @@ LANGEVIN_SIMD V select(VI mask, V a, V b) { return (V)(((VI)a & mask) | ((VI)b &
 LANGEVIN_SIMD VI selectInt(VI mask, VI a, VI b) { return (a & mask) | (b & ~mask); }
 
 // a > b ? a : b and a < b ? a : b: the second operand where either is NaN, as a scalar written so gives.
-LANGEVIN_SIMD V maximum(V a, V b) { return select((VI)(a > b), a, b); }
-LANGEVIN_SIMD V minimum(V a, V b) { return select((VI)(a < b), a, b); }
+LANGEVIN_SIMD V maximum(V a, V b) {
+#if defined(__AVX512F__)
+  return (V)_mm512_maskz_max_ps((__mmask16)-1, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (V)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return select((VI)(a > b), a, b);
+#endif
+}
+
+LANGEVIN_SIMD V minimum(V a, V b) {
+#if defined(__AVX512F__)
+  return (V)_mm512_maskz_min_ps((__mmask16)-1, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (V)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (V)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return select((VI)(a < b), a, b);
+#endif
+}
 
 LANGEVIN_SIMD V sqrt(V a) {
 #if defined(__AVX512F__)

@@ -48,9 +48,8 @@ void neg(Command& command, Context& context) {
   if (!expectSameWords(command, context)) return;
   const Operand* const inputs[1] = {&command.inputs[0]};
   if (command.output.dtype == DType::f32) {
-    elementwise(context, command.output, inputs, [](Word* y, const Word* const* x, int64_t n) {
-      mapFloats([](V a) { return -a; }, y, x, n);
-    });
+    elementwise(context, command.output, inputs,
+                [](Word* y, const Word* const* x, int64_t n) { mapFloats([](V a) { return -a; }, y, x, n); });
   } else {
     elementwise(context, command.output, inputs, [](Word* y, const Word* const* x, int64_t n) {
       const Word* const a = x[0];

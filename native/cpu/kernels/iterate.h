@@ -1,4 +1,4 @@
-// How kernels walk pitched and broadcast operands in parallel: runs of adjacent elements, and blocks of element-wise work.
+// How kernels walk pitched and broadcast operands in parallel: runs of adjacent elements, blocks of element-wise work.
 //
 // All dtypes that kernels know take four bytes, so walking moves words and leaves their meaning to the innermost loop.
 #pragma once
@@ -20,7 +20,8 @@ typedef uint32_t Word __attribute__((may_alias));
 // Elements that one item of parallel work handles: large against the cost of handing it out, small against the caches.
 constexpr int64_t kChunk = 16384;
 
-// Elements that are brought together for one pass of an innermost loop; a few such blocks fit into the first-level cache.
+// Elements that are brought together for one pass of an innermost loop; a few such blocks fit into the first-level
+// cache.
 constexpr int64_t kBlock = 1024;
 
 LANGEVIN_SIMD int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -175,8 +176,8 @@ LANGEVIN_SIMD void scatter(Word* y, const Word* x, int64_t rows, int64_t cols, i
 // Element-wise work on n adjacent words of the output and of every input.
 using Block = void (*)(Word* y, const Word* const* x, int64_t n);
 
-// One item's view of a nest: hands the inputs to `block` as adjacent words. Operand 0 of the nest is the output; an operand
-// that is not adjacent as it lies goes through a buffer, which is kept as long as a repeated operand repeats.
+// One item's view of a nest: hands the inputs to `block` as adjacent words. Operand 0 of the nest is the output; an
+// operand that is not adjacent as it lies goes through a buffer, which is kept as long as a repeated operand repeats.
 template <int N>
 struct BlockWalker {
   const Nest<N + 1>& nest;
@@ -259,7 +260,8 @@ static void forEachBlock(Context& context, const Nest<N + 1>& nest, Word* y, con
       BlockWalker<N> walker(nest, y, x, block);
       const int64_t start = item % pieces * kChunk, first = item / pieces * perItem;
       const int64_t end = least(rows, first + perItem);
-      for (int64_t row = first; row < end; row++) walker.piece(row, start, pieces == 1 ? cols : least(kChunk, cols - start));
+      for (int64_t row = first; row < end; row++)
+        walker.piece(row, start, pieces == 1 ? cols : least(kChunk, cols - start));
     });
     return;
   }

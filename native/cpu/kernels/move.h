@@ -2,20 +2,48 @@
 #pragma once
 
 #include "iterate.h"
+#include "lanes.h"
 
 namespace langevin {
 namespace LANGEVIN_ISA {
 
-// Side of the square that a transposition reads along one axis and writes along the other: 4 KB a side stays in the cache.
-constexpr int64_t kTile = 32;
-
-// to[i * 1 + j * toStride] = from[i * fromStride + j] for i < n, j < m.
-LANGEVIN_SIMD void transposeTile(Word* to, int64_t toStride, const Word* from, int64_t fromStride, int64_t n, int64_t m) {
-  for (int64_t j = 0; j < m; j++)
-    for (int64_t i = 0; i < n; i++) to[j * toStride + i] = from[i * fromStride + j];
+LANGEVIN_SIMD void copyWords(Word* y, const Word* x, int64_t n) {
+  int32_t* const to = reinterpret_cast<int32_t*>(y);
+  const int32_t* const from = reinterpret_cast<const int32_t*>(x);
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) storeInt(to + i, loadInt(from + i));
+  if (i < n) storePartialInt(to + i, loadPartialInt(from + i, n - i), n - i);
 }
 
-// The element at index (i, j, ...) of `to` becomes that of `from`, over `shape`. Strides in elements; 0 in `from` repeats.
+// Side of the square that a transposition reads along one axis and writes along the other.
+constexpr int64_t kTile = 32;
+
+// to[i + j * toStride] = from[i * fromStride + j] for i < n, j < m; the words move as floats, whose bits nothing
+// touches.
+LANGEVIN_SIMD void transposeTile(Word* to, int64_t toStride, const Word* from, int64_t fromStride, int64_t n,
+                                 int64_t m) {
+  float* const y = reinterpret_cast<float*>(to);
+  const float* const x = reinterpret_cast<const float*>(from);
+  for (int64_t i = 0; i < n; i += kWidth)
+    for (int64_t j = 0; j < m; j += kWidth) {
+      const int64_t rows = least(kWidth, n - i), cols = least(kWidth, m - j);
+      V v[kWidth];
+      if (rows == kWidth && cols == kWidth) {
+#pragma GCC unroll 16
+        for (int k = 0; k < kWidth; k++) v[k] = load(x + (i + k) * fromStride + j);
+        transposeBlock(v);
+#pragma GCC unroll 16
+        for (int k = 0; k < kWidth; k++) store(y + (j + k) * toStride + i, v[k]);
+      } else {
+        for (int k = 0; k < kWidth; k++) v[k] = k < rows ? loadPartial(x + (i + k) * fromStride + j, cols) : zero();
+        transposeBlock(v);
+        for (int k = 0; k < cols; k++) storePartial(y + (j + k) * toStride + i, v[k], rows);
+      }
+    }
+}
+
+// The element at index (i, j, ...) of `to` becomes that of `from`, over `shape`. Strides in elements; 0 in `from`
+// repeats.
 static inline void move(Context& context, int rank, const int64_t* shape, Word* to, const int64_t* toStride,
                         const Word* from, const int64_t* fromStride) {
   Nest<2> nest;
@@ -28,17 +56,16 @@ static inline void move(Context& context, int rank, const int64_t* shape, Word* 
   nest.collapse();
   const int inner = nest.rank - 1;
   int along = -1;  // the axis along which the source is adjacent, where that is not the innermost
-  if (nest.stride[0][inner] == 1 && nest.stride[1][inner] > 1 && nest.shape[inner] >= 8)
+  if (nest.stride[0][inner] == 1 && nest.stride[1][inner] > 1)
     for (int i = 0; i < inner; i++)
-      if (nest.stride[1][i] == 1 && nest.shape[i] >= 8) along = i;
+      if (nest.stride[1][i] == 1) along = i;
   if (along < 0) {
     const int64_t toStep = nest.stride[0][inner], fromStep = nest.stride[1][inner];
     forEachPiece(context, nest.rows(), nest.shape[inner], [&, toStep, fromStep](int64_t row, int64_t start, int64_t n) {
       Word* const y = to + nest.rowOffset(0, row) + start * toStep;
       const Word* const x = from + nest.rowOffset(1, row) + start * fromStep;
       if (toStep == 1 && fromStep == 1) {
-        LANGEVIN_IVDEP
-        for (int64_t i = 0; i < n; i++) y[i] = x[i];
+        copyWords(y, x, n);
       } else {
         for (int64_t i = 0; i < n; i++) y[i * toStep] = x[i * fromStep];
       }
@@ -62,7 +89,8 @@ static inline void move(Context& context, int rank, const int64_t* shape, Word* 
     const Word* const x = from + outer.rowOffset(1, row);
     for (int64_t tile = start / (kTile * kTile); tile < (start + count) / (kTile * kTile); tile++) {
       const int64_t i = tile / across * kTile, j = tile % across * kTile;
-      transposeTile(y + i + j * toStep, toStep, x + i * fromStep + j, fromStep, least(kTile, n - i), least(kTile, m - j));
+      transposeTile(y + i + j * toStep, toStep, x + i * fromStep + j, fromStep, least(kTile, n - i),
+                    least(kTile, m - j));
     }
   });
 }

@@ -1,6 +1,7 @@
 // Sums in a fixed order: blocks of up to 1,024 terms over 32 interleaved lanes, and a binary tree over the blocks.
 //
-// The order follows from the number of terms alone, not from the vector width, so every instruction set gives the same bits.
+// The order follows from the number of terms alone, not from the vector width, so every instruction set gives the same
+// bits.
 #pragma once
 
 #include "iterate.h"
@@ -69,8 +70,8 @@ LANGEVIN_SIMD T blockSum(const T* x, int64_t n) {
 // Blocks of one dimension that an item of parallel work sums: a whole subtree.
 constexpr int64_t kBlocksPerSum = 32;
 
-// Sum of n <= kBlocksPerSum * kTerms terms; at(start, n, buffer) gives a pointer to n terms from `start` on, which may be
-// `buffer` (kTerms elements) filled with them.
+// Sum of n <= kBlocksPerSum * kTerms terms; at(start, n, buffer) gives a pointer to n terms from `start` on, which may
+// be `buffer` (kTerms elements) filled with them.
 template <class T, class F>
 LANGEVIN_INLINE static T subtreeSum(int64_t n, const F& at) {
   T sums[kBlocksPerSum];

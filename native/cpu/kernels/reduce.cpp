@@ -132,7 +132,8 @@ void sumRows(const Reduction& r, const T* x, T* y, bool mean, Context& context) 
 // Columns that one item sums; also the size of its accumulators.
 constexpr int64_t kColumns = 512;
 
-// Terms of a column that are summed in sequence: fewer than pairwise summing asks for, as the tree above costs little here.
+// Terms of a column that are summed in sequence: fewer than pairwise summing asks for, as the tree above costs little
+// here.
 constexpr int64_t kColumnTerms = 256;
 
 // sums[i] += every row's x[i], row after row. `sums` has room for a whole vector at its end.
@@ -158,8 +159,8 @@ LANGEVIN_SIMD void addRows(T* sums, const T* x, int64_t rows, int64_t stride, in
   }
 }
 
-// The innermost axis remains: rows of `cols` elements are summed, column by column. Narrow rows are taken `group` at a time
-// as one wide row, so that row k of a block goes to sum k % group; the sums of a group are folded by halves.
+// The innermost axis remains: rows of `cols` elements are summed, column by column. Narrow rows are taken `group` at a
+// time as one wide row, so that row k of a block goes to sum k % group; the sums of a group are folded by halves.
 template <class T>
 struct ColumnSums {
   const Reduction& r;
@@ -223,7 +224,8 @@ void sumColumns(const Reduction& r, const T* x, T* y, bool mean, Context& contex
       const int64_t n = least(perPart, terms - part * perPart), count = ceilDiv(n, kColumnTerms);
       T rows[kColumns];  // several blocks only of narrow rows: blocks * cols < 256
       for (int64_t b = 0; b < count; b++)
-        sums.block(at, part * perPart + b * kColumnTerms, least(kColumnTerms, n - b * kColumnTerms), width, rows + b * width);
+        sums.block(at, part * perPart + b * kColumnTerms, least(kColumnTerms, n - b * kColumnTerms), width,
+                   rows + b * width);
       foldRows(rows, count, width);
       if (!partial) put(o, from, width, rows);
       else

@@ -70,8 +70,7 @@ void sliceGradient(Command& command, Context& context) {
     } else if (step == 1) {
       const int64_t first = most(begin, least(end, start)), stop = most(first, least(end, start + taken));
       for (int64_t c = begin; c < first; c++) to[c] = 0;
-      LANGEVIN_IVDEP
-      for (int64_t c = first; c < stop; c++) to[c] = at[c - start];
+      copyWords(to + first, at + (first - start), stop - first);
       for (int64_t c = stop; c < end; c++) to[c] = 0;
     } else {
       for (int64_t c = begin; c < end; c++) to[c] = 0;
@@ -86,6 +85,18 @@ void concat(Command& command, Context& context) {
   const Operand& y = command.output;
   int64_t axis = command.attributes.i();
   if (axis < 0) axis += y.rank;
+  if (axis == y.rank - 1) {
+    // Row by row, so that each row of the output is written at once.
+    forEachPiece(context, y.rows(), most(1, least(y.cols(), kChunk - 1)), [&](int64_t row, int64_t, int64_t) {
+      Word* to = y.as<Word>() + row * y.pitch;
+      for (int k = 0; k < command.inputCount; k++) {
+        const Operand& x = command.inputs[k];
+        copyWords(to, x.as<const Word>() + row * x.pitch, x.cols());
+        to += x.cols();
+      }
+    });
+    return;
+  }
   int64_t to[kMaxRank] = {};
   y.strides(to);
   Word* at = y.as<Word>();

@@ -1,7 +1,7 @@
 // Exponential, logarithm, sigmoid and hyperbolic tangent on vectors, from correctly rounded operations only.
 //
-// Nothing fuses here, so every instruction set gives the same bits. The polynomials are those of Cephes (expf, logf, tanhf;
-// Moshier 1992) on the arguments that Cody and Waite's two-part ln 2 leaves.
+// Nothing fuses here, so every instruction set gives the same bits. The polynomials are those of Cephes (expf, logf,
+// tanhf; Moshier 1992) on the arguments that Cody and Waite's two-part ln 2 leaves.
 #pragma once
 
 #include "../simd.h"
@@ -12,13 +12,12 @@ namespace LANGEVIN_ISA {
 // ln 2 in two parts: the first has 9 bits, so its product with an exponent is exact.
 constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 
-LANGEVIN_SIMD V powerOfTwo(VI exponent) { return fromBits((exponent + 127) << 23); }
+// 2^exponent; exponents that are not a float's give some value (unsigned, so that none is undefined).
+LANGEVIN_SIMD V powerOfTwo(VI exponent) { return fromBits((VI)(((VU)exponent + 127) << 23)); }
 
 // e^x. Infinity above 88.72, subnormal below -87.33, 0 below -103.97; NaN stays NaN.
 LANGEVIN_SIMD V exponential(V x) {
-  const V high = broadcast(89.0f), low = broadcast(-105.0f);
-  x = select((VI)(x > high), high, x);
-  x = select((VI)(x < low), low, x);
+  x = minimum(broadcast(89.0f), maximum(broadcast(-105.0f), x));
   const V magic = broadcast(12582912.0f);  // 1.5 2^23: adding it rounds to an integer, which stays in the low bits
   const V shifted = x * 1.44269504f + magic;
   const V k = shifted - magic;
@@ -30,9 +29,8 @@ LANGEVIN_SIMD V exponential(V x) {
   p = p * r + 5.0000001201e-1f;
   const V y = (p * (r * r) + r) + 1.0f;
   // Two factors, since 2^128 and 2^-149 are no normal numbers; the first product is exact.
-  const VI exponent = selectInt((VI)(x == x), bitsOf(shifted) - bitsOf(magic), zeroInt());
-  const VI half = exponent >> 1;
-  return y * powerOfTwo(half) * powerOfTwo(exponent - half);
+  const VI exponent = (VI)((VU)shifted - (VU)magic), half = exponent >> 1;
+  return y * powerOfTwo(half) * powerOfTwo((VI)((VU)exponent - (VU)half));
 }
 
 // Natural logarithm. -Infinity at 0, NaN below.

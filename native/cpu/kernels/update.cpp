@@ -18,9 +18,8 @@ void accumulate(Command& command, Context& context) {
   if (!expectDType(command, context, DType::f32)) return;
   const Operand &target = command.inputs[0], &source = command.inputs[1];
   const Operand* const inputs[2] = {&target, &source};
-  elementwise(context, target, inputs, [](Word* y, const Word* const* x, int64_t n) {
-    mapFloatPairs([](V a, V b) { return a + b; }, y, x, n);
-  });
+  elementwise(context, target, inputs,
+              [](Word* y, const Word* const* x, int64_t n) { mapFloatPairs([](V a, V b) { return a + b; }, y, x, n); });
 }
 
 // Kingma and Ba 2015, algorithm 1, in PyTorch's order of operations; every operation rounds to float32.

@@ -1,0 +1,54 @@
+// The cpu kernels that work element by element, reduce, move or draw: native/test/elementwise_check.cpp in every instruction set.
+
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+
+import { expect } from "chai";
+
+import type { InstructionSet } from "./instruction-sets.ts";
+import { supportedInstructionSets } from "./instruction-sets.ts";
+import { compile, hasCompiler, inFolder } from "./native-programs.ts";
+
+const kernels = ["arithmetic", "diffusion", "functions", "loss", "noise", "reduce", "shape", "update"];
+const sources = [
+  "native/test/elementwise_check.cpp",
+  "native/core/queue.cpp",
+  "native/core/scratch.cpp",
+  "native/cpu/thread_pool.cpp",
+  ...kernels.map((name) => `native/cpu/kernels/${name}.cpp`),
+];
+
+/** Compiles and runs the checks; returns the checksum of all results. */
+function check({ isa, flags }: InstructionSet, options: readonly string[]): string {
+  return inFolder((folder) => {
+    const program = join(folder, "elementwise");
+    compile(sources, program, [`-DLANGEVIN_ISA=${isa}`, ...flags, ...options]);
+    const result = spawnSync(program, { encoding: "utf8" });
+    expect(result.status, result.stdout + result.stderr).to.equal(0);
+    return /^checksum (\w+)$/m.exec(result.stdout)![1];
+  });
+}
+
+describe("element-wise kernels on the cpu", function () {
+  this.timeout(300_000);
+  const sets = supportedInstructionSets();
+  const checksums = new Map<string, string>();
+
+  before("needs a C++ compiler", function () {
+    if (!hasCompiler()) this.skip();
+  });
+
+  // The baseline's partial vectors are plain loops: there a sanitizer sees every element.
+  const sanitizers = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"];
+  for (const set of sets) {
+    const sanitized = set.isa === "baseline";
+    it(`${set.isa}: results, sentinels, any number of threads${sanitized ? ", under sanitizers" : ""}`, () => {
+      checksums.set(set.isa, check(set, sanitized ? sanitizers : ["-O2"]));
+    });
+  }
+
+  it("every instruction set gives the same bits", () => {
+    expect([...checksums.keys()]).to.deep.equal(sets.map(({ isa }) => isa));
+    expect(new Set(checksums.values())).to.have.lengthOf(1);
+  });
+});
