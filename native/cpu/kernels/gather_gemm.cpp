@@ -56,9 +56,9 @@ template <int P, int Q>
 void tile(const float* const* sources, float* const* outputs, const Reads& reads, const Panel& panel,
           const Columns& columns) {
   V sum[P][Q];
-#pragma GCC unroll 16
+  LANGEVIN_UNROLL
   for (int p = 0; p < P; p++)
-#pragma GCC unroll 4
+    LANGEVIN_UNROLL
     for (int q = 0; q < Q; q++) sum[p][q] = zero();
   for (int64_t a = 0; a < reads.tapCountY; a++) {
     const Tap tap = reads.tapsY[a];
@@ -66,17 +66,17 @@ void tile(const float* const* sources, float* const* outputs, const Reads& reads
       const Run run = reads.runs[r];
       const float* source[P];
       const int64_t offset = tap.offset * reads.sourceRow + run.source;
-#pragma GCC unroll 16
+      LANGEVIN_UNROLL
       for (int p = 0; p < P; p++) source[p] = sources[p] + offset;
       const float* w = panel.data + (tap.index * reads.weightsY + run.weight) * panel.row;
       for (int64_t c = 0; c < run.length; c++, w += panel.row) {
         V weight[Q];
-#pragma GCC unroll 4
+        LANGEVIN_UNROLL
         for (int q = 0; q < Q; q++) weight[q] = load(w + q * kWidth);
-#pragma GCC unroll 16
+        LANGEVIN_UNROLL
         for (int p = 0; p < P; p++) {
           const V x = broadcast(source[p][c]);
-#pragma GCC unroll 4
+          LANGEVIN_UNROLL
           for (int q = 0; q < Q; q++) sum[p][q] = fma(x, weight[q], sum[p][q]);
         }
       }
@@ -84,25 +84,25 @@ void tile(const float* const* sources, float* const* outputs, const Reads& reads
   }
   if (columns.bias) {
     V bias[Q];
-#pragma GCC unroll 4
+    LANGEVIN_UNROLL
     for (int q = 0; q < Q; q++)
       bias[q] = q == Q - 1 ? loadPartial(columns.bias + columns.column + q * kWidth, columns.lanes)
                            : load(columns.bias + columns.column + q * kWidth);
-#pragma GCC unroll 16
+    LANGEVIN_UNROLL
     for (int p = 0; p < P; p++)
-#pragma GCC unroll 4
+      LANGEVIN_UNROLL
       for (int q = 0; q < Q; q++) sum[p][q] += bias[q];
   }
   if (columns.lanes == kWidth) {
-#pragma GCC unroll 16
+    LANGEVIN_UNROLL
     for (int p = 0; p < P; p++)
-#pragma GCC unroll 4
+      LANGEVIN_UNROLL
       for (int q = 0; q < Q; q++) store(outputs[p] + columns.column + q * kWidth, sum[p][q]);
     return;
   }
-#pragma GCC unroll 16
+  LANGEVIN_UNROLL
   for (int p = 0; p < P; p++) {
-#pragma GCC unroll 4
+    LANGEVIN_UNROLL
     for (int q = 0; q + 1 < Q; q++) store(outputs[p] + columns.column + q * kWidth, sum[p][q]);
     storePartial(outputs[p] + columns.column + (Q - 1) * kWidth, sum[p][Q - 1], columns.lanes);
   }
@@ -127,7 +127,7 @@ const TileFunction kTiles[kTileVectors][kMostPixels] = {LANGEVIN_TILES(1), LANGE
 
 // Few outputs: the channels lie in the lanes. kDotPixels x up to kDotOutputs sums, then a sum over the lanes of each.
 constexpr int kDotPixels = 8;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX512F__)
 constexpr int kDotOutputs = 3;
 #else
 constexpr int kDotOutputs = 1;
@@ -149,9 +149,9 @@ template <int O, bool Tails>
 void dotTile(const float* const* sources, float* const* outputs, int64_t pixels, const Reads& reads, const float* weights,
              int64_t depth, const float* bias) {
   V sum[O][kDotPixels];
-#pragma GCC unroll 4
+  LANGEVIN_UNROLL
   for (int o = 0; o < O; o++)
-#pragma GCC unroll 8
+    LANGEVIN_UNROLL
     for (int p = 0; p < kDotPixels; p++) sum[o][p] = zero();
   for (int64_t a = 0; a < reads.tapCountY; a++) {
     const Tap tap = reads.tapsY[a];
@@ -159,25 +159,25 @@ void dotTile(const float* const* sources, float* const* outputs, int64_t pixels,
       const Run run = reads.runs[r];
       const int64_t offset = tap.offset * reads.sourceRow + run.source;
       const float* source[kDotPixels];
-#pragma GCC unroll 8
+      LANGEVIN_UNROLL
       for (int p = 0; p < kDotPixels; p++) source[p] = sources[p] + offset;
       const float* const w = weights + tap.index * reads.weightsY + run.weight;
       for (int64_t c = 0; c < run.length; c += kWidth) {
         const int64_t lanes = Tails ? least(kWidth, run.length - c) : kWidth;
         V weight[O];
-#pragma GCC unroll 4
+        LANGEVIN_UNROLL
         for (int o = 0; o < O; o++)
           weight[o] = lanes == kWidth ? load(w + o * depth + c) : loadPartial(w + o * depth + c, lanes);
-#pragma GCC unroll 8
+        LANGEVIN_UNROLL
         for (int p = 0; p < kDotPixels; p++) {
           const V x = lanes == kWidth ? load(source[p] + c) : loadPartial(source[p] + c, lanes);
-#pragma GCC unroll 4
+          LANGEVIN_UNROLL
           for (int o = 0; o < O; o++) sum[o][p] = fma(x, weight[o], sum[o][p]);
         }
       }
     }
   }
-#pragma GCC unroll 4
+  LANGEVIN_UNROLL
   for (int o = 0; o < O; o++) {
     float y[kDotPixels];
     sumPixels(sum[o], y);

@@ -6,6 +6,13 @@
 namespace langevin {
 namespace LANGEVIN_ISA {
 
+// Unrolls the next loop, of up to 16 rounds, so that the vectors it indexes can be registers.
+#if defined(__clang__)
+#define LANGEVIN_UNROLL _Pragma("unroll")
+#else
+#define LANGEVIN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 // GCC before 12 has only the first spelling, Clang only the second.
 #if defined(__clang__)
 #define LANGEVIN_SHUFFLE(a, b, ...) (V) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -50,14 +57,14 @@ LANGEVIN_SIMD V addNeighbours(V a, V b) {
 // Transposes kWidth vectors in place: after log2(kWidth) perfect shuffles lane j of vector i is lane i of vector j.
 LANGEVIN_SIMD void transposeBlock(V* v) {
   V t[kWidth];
-#pragma GCC unroll 4
+  LANGEVIN_UNROLL
   for (int stage = 1; stage < kWidth; stage *= 2) {
-#pragma GCC unroll 16
+    LANGEVIN_UNROLL
     for (int i = 0; i < kWidth / 2; i++) {
       t[2 * i] = interleaveLow(v[i], v[i + kWidth / 2]);
       t[2 * i + 1] = interleaveHigh(v[i], v[i + kWidth / 2]);
     }
-#pragma GCC unroll 16
+    LANGEVIN_UNROLL
     for (int i = 0; i < kWidth; i++) v[i] = t[i];
   }
 }

@@ -1,7 +1,7 @@
 // Register tiles of sums that stay in registers while their chunk's pixels pass by; only pixels inside of x are visited.
 #include "outer_product.h"
 
-#include "../simd.h"
+#include "lanes.h"
 
 namespace langevin {
 namespace LANGEVIN_ISA {
@@ -32,15 +32,15 @@ template <int M, int Q, bool Adjacent>
 void accumulate(const PixelGrid& grid, const Row* rows, int64_t lanes, bool fresh) {
   const bool whole = lanes == kWidth;
   V sum[M][Q];
-#pragma GCC unroll 16
+  LANGEVIN_UNROLL
   for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
+    LANGEVIN_UNROLL
     for (int q = 0; q < Q; q++)
       sum[m][q] = fresh       ? zero()
                   : q < Q - 1 ? load(rows[m].sums + q * kWidth)
                               : loadPartial(rows[m].sums + q * kWidth, lanes);
   int64_t element[M];
-#pragma GCC unroll 16
+  LANGEVIN_UNROLL
   for (int m = 0; m < M; m++) element[m] = Adjacent ? m : rows[m].element;
   const float* const start = grid.a.start + (Adjacent ? rows[0].element : 0);
   for (int64_t n = 0; n < grid.counts[0]; n++)
@@ -49,20 +49,20 @@ void accumulate(const PixelGrid& grid, const Row* rows, int64_t lanes, bool fres
       const float* b = grid.b.start + n * grid.b.steps[0] + y * grid.b.steps[1];
       for (int64_t x = 0; x < grid.counts[2]; x++, a += grid.a.steps[2], b += grid.b.steps[2]) {
         V column[Q];
-#pragma GCC unroll 4
+        LANGEVIN_UNROLL
         for (int q = 0; q < Q - 1; q++) column[q] = load(b + q * kWidth);
         column[Q - 1] = whole ? load(b + (Q - 1) * kWidth) : loadPartial(b + (Q - 1) * kWidth, lanes);
-#pragma GCC unroll 16
+        LANGEVIN_UNROLL
         for (int m = 0; m < M; m++) {
           const V row = broadcast(a[element[m]]);
-#pragma GCC unroll 4
+          LANGEVIN_UNROLL
           for (int q = 0; q < Q; q++) sum[m][q] = fma(row, column[q], sum[m][q]);
         }
       }
     }
-#pragma GCC unroll 16
+  LANGEVIN_UNROLL
   for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
+    LANGEVIN_UNROLL
     for (int q = 0; q < Q; q++)
       if (q < Q - 1) store(rows[m].sums + q * kWidth, sum[m][q]);
       else storePartial(rows[m].sums + q * kWidth, sum[m][q], lanes);
