@@ -1,5 +1,6 @@
 // Images in memory as a data set: on the device once, from where seeded, shuffled batches are gathered.
 
+import { defaultDevice } from "../device/devices.ts";
 import type { DeviceName } from "../device/executor.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { sizeOf } from "../ops/index.ts";
@@ -7,7 +8,7 @@ import { embedding } from "../tensor/functional.ts";
 import { draws } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { tensor } from "../tensor/tensor.ts";
+import { defaultDType, tensor } from "../tensor/tensor.ts";
 import { shuffledOrder } from "./shuffle.ts";
 
 /** What a training step is given of the data. */
@@ -40,7 +41,7 @@ export class ImageSet {
   readonly images: Float32Array;
   readonly shape: readonly [count: number, height: number, width: number, channels: number];
   readonly labels: Int32Array | undefined;
-  private readonly resident = new Map<DeviceName | undefined, Tensor>();
+  private readonly resident = new Map<string, Tensor>();
 
   constructor({ images, shape, labels }: ImageSetOptions) {
     if (shape.length !== 4 || sizeOf(shape) !== images.length || shape[0] < 1)
@@ -80,7 +81,7 @@ export class ImageSet {
       throw new ArgumentError({ op: "ImageSet.batches", problem: `size is ${size}, expected an integer >= 1.` });
     return {
       size,
-      batch: (iteration, seed, device) => {
+      batch: (iteration, seed, device = defaultDevice()) => {
         const index = this.indexes(iteration * size, size, seed);
         const [, ...image] = this.shape;
         const x0 = embedding(this.table(device), tensor(index, { device })).reshape([size, ...image]);
@@ -114,13 +115,14 @@ export class ImageSet {
     return index;
   }
 
-  /** The images as a table [count, H W C] on the device. */
-  private table(device: DeviceName | undefined): Tensor {
-    const known = this.resident.get(device);
+  /** The images as a table [count, H W C] on the device, in the default dtype. */
+  private table(device: DeviceName): Tensor {
+    const dtype = defaultDType();
+    const known = this.resident.get(`${device} ${dtype}`);
     if (known && !known.disposed) return known;
     const shape = [this.count, this.images.length / this.count];
-    const made = scope(() => tensor(this.images, { shape, device }).keep());
-    this.resident.set(device, made);
+    const made = scope(() => tensor(this.images, { shape, device, dtype }).keep());
+    this.resident.set(`${device} ${dtype}`, made);
     return made;
   }
 }

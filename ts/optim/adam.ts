@@ -47,7 +47,7 @@ export class Adam {
     expectRange("weightDecay", weightDecay, 0, Infinity);
     this.lr = lr;
     this.options = { betas, epsilon, weightDecay, decoupled };
-    this.pack = packParameters(list);
+    this.pack = packParameters("Adam", list);
     this.m = this.pack.zeroLike();
     this.v = this.pack.zeroLike();
     this.steps = list.map(() => 0);

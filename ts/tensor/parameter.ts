@@ -101,21 +101,26 @@ export class ParameterPack {
   private present: number;
 
   /**
-   * Moves the parameters into the pack; the objects stay, their memory changes. They must share a device and a dtype,
-   * and none may be packed already.
+   * Moves the parameters, at least one, into the pack on behalf of `op`; the objects stay, their memory changes. They
+   * must share a device and a dtype, and none may be packed already.
    */
-  constructor(parameters: readonly Parameter[]) {
+  constructor(op: string, parameters: readonly Parameter[]) {
     const [first] = parameters;
-    if (!first) throw new ArgumentError({ op: "ParameterPack", problem: "no parameters were given." });
     for (const parameter of parameters) {
       if (parameter.dtype !== first.dtype || parameter.executor !== first.executor)
         throw new DTypeError({
-          op: "ParameterPack",
+          op,
           problem: `parameters of ${first.dtype} on ${first.device} and of ${parameter.dtype} on ${parameter.device}.`,
           advice: "The parameters of one optimizer share a dtype and a device.",
         });
-      if (parameter.pack) throw new ArgumentError({ op: "ParameterPack", problem: "a parameter is packed already." });
     }
+    const packed = parameters.filter((parameter) => parameter.pack).length;
+    if (packed > 0)
+      throw new ArgumentError({
+        op,
+        problem: `${packed} of the ${parameters.length} parameters already belong to another optimizer's list.`,
+        advice: "Give each optimizer parameters of its own, or the same list in the same order.",
+      });
     this.parameters = parameters;
     this.device = first.device;
     this.dtype = first.dtype;
@@ -159,7 +164,7 @@ export class ParameterPack {
 }
 
 /** The pack that holds exactly these parameters in this order: theirs if they have it, else a new one. */
-export function packParameters(parameters: readonly Parameter[]): ParameterPack {
+export function packParameters(op: string, parameters: readonly Parameter[]): ParameterPack {
   const existing = parameters[0]?.pack;
   if (
     existing &&
@@ -167,7 +172,7 @@ export function packParameters(parameters: readonly Parameter[]): ParameterPack 
     existing.parameters.every((p, i) => p === parameters[i])
   )
     return existing;
-  return new ParameterPack(parameters);
+  return new ParameterPack(op, parameters);
 }
 
 /** Throws unless `values` can be assigned to the parameter. */
