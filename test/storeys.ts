@@ -26,8 +26,11 @@ const variableRequires: Readonly<Record<string, string>> = {
   "ts/device/native/addon.ts": "loads the compiled addon, wherever it lies",
 };
 
-/** Folders of programs: they see the library as its users do. */
-const programFolders = ["examples", "bench"];
+/** Folders of programs, which see the library as its users do, and whose files they may share. */
+const programFolders: Readonly<Record<string, readonly string[]>> = {
+  examples: ["examples/"],
+  bench: ["bench/", "examples/"],
+};
 const packageName = "langevin";
 const entry = "ts/index.ts";
 
@@ -52,7 +55,7 @@ export function findBreaches(sources: Sources): string[] {
     const targets: string[] = [];
     for (const found of readImports(file, text)) {
       const target = resolve(file, found.specifier);
-      const problem = programFolders.includes(top)
+      const problem = top in programFolders
         ? programProblem(top, found, target)
         : top === "ts"
           ? libraryProblem(file, found, target, sources)
@@ -85,7 +88,9 @@ function libraryProblem(file: string, found: Import, target: string | undefined,
 function programProblem(folder: string, { specifier }: Import, target: string | undefined): string | undefined {
   if (specifier === undefined) return "of something that is not a plain string";
   if (target !== undefined)
-    return target.startsWith(`${folder}/`) ? undefined : `of ${target}, which lies outside ${folder}/`;
+    return programFolders[folder].some((shared) => target.startsWith(shared))
+      ? undefined
+      : `of ${target}, which lies outside ${folder}/`;
   if (specifier === packageName || specifier.startsWith("node:") || builtinModules.includes(specifier))
     return undefined;
   return `of "${specifier}": programs import ${packageName}, Node's own modules and files of their folder`;
