@@ -8,7 +8,7 @@ import { concat } from "../tensor/creation.ts";
 import { noGrad } from "../tensor/grad-mode.ts";
 import type { Seed } from "../tensor/random.ts";
 import { draws, randn, seedKey } from "../tensor/random.ts";
-import { scope } from "../tensor/scope.ts";
+import { refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Pacer } from "../train/pacing.ts";
 
@@ -85,7 +85,7 @@ async function sampleBatch(options: SampleOptions, image: number, count: number)
   const pacer = new Pacer(executor);
   const preview = (step: number, x: Tensor): void => {
     scope(() => {
-      onPreview?.({ image, step, x: x.detach() });
+      refusePromise("onPreview", onPreview?.({ image, step, x: x.detach() }));
     });
   };
 

@@ -7,8 +7,8 @@ import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import type { Seed } from "../tensor/random.ts";
 import { draws, randint, randn, seedKey } from "../tensor/random.ts";
-import { scope } from "../tensor/scope.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { refusePromise, scope } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
 import { Pacer } from "./pacing.ts";
 
 /** What a training step is given: the batch, and timesteps and noise drawn for it. */
@@ -69,7 +69,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<TrainProgres
       const count = batch.x0.shape[0];
       const t = randint(0, schedule.steps, [count], { seed, draw: draws.timestep, step: iteration, device });
       const noise = randn(batch.x0.shape, { seed, draw: draws.forwardNoise, step: iteration, device });
-      const { loss } = step({ ...batch, t, noise, iteration });
+      const loss = lossOf(step({ ...batch, t, noise, iteration }));
       if (loss.size !== 1)
         throw new ShapeError({
           op: "train",
@@ -89,4 +89,16 @@ export async function* train(options: TrainOptions): AsyncGenerator<TrainProgres
   }
   await pacer.finish();
   for (const report of reports) yield await report;
+}
+
+/** The loss in what a step returned; callers without types may have returned anything. */
+function lossOf(result: unknown): Tensor {
+  refusePromise("train", result);
+  const loss = typeof result === "object" && result !== null && "loss" in result ? result.loss : undefined;
+  if (loss instanceof Tensor) return loss;
+  throw new ArgumentError({
+    op: "train",
+    problem: "the step returned something else than { loss }, with the loss a tensor.",
+    advice: "Return the scalar that backward was called on.",
+  });
 }

@@ -52,9 +52,9 @@ export class TsExecutor implements Executor {
     this.#buffers.read(buffer, byteOffset, target);
   }
 
-  /** Nothing is ever pending. */
+  /** Nothing is ever pending, but work was done on this thread: the event loop gets a turn, for timers and aborts. */
   synchronize(): Promise<void> {
-    return Promise.resolve();
+    return new Promise((resolve) => setImmediate(resolve));
   }
 
   memory(): MemoryStats {
