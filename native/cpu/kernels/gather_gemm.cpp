@@ -311,19 +311,21 @@ struct Split {
   int64_t imagesPerItem, imageGroups, bands, panelsPerItem, panelGroups;
 };
 
-constexpr double kFlopsPerItem = 1e6;  // about 10 us: large against the cost of handing an item out
+constexpr double kFlopsPerItem = 1e6;       // about 10 us: large against the cost of handing an item out
+constexpr double kElementsPerItem = 32768;  // read and written: what counts where few are multiplied
 constexpr int64_t kMaxItems = 64;
 constexpr int64_t kBigPanel = 1 << 16;  // floats, about a quarter of a second-level cache
 
 Split splitWork(const GatherGemm& g, int64_t outputY, int64_t outputX, int64_t panels) {
   const double depth = static_cast<double>(g.kernelY * g.kernelX * g.channels);
-  const double flops = 2.0 * g.images * outputY * outputX * depth * g.outputs;
-  const double wanted = flops / kFlopsPerItem;
+  const double pixels = static_cast<double>(g.images) * outputY * outputX;
+  const double byFlops = 2.0 * pixels * depth * g.outputs / kFlopsPerItem;
+  const double byElements = pixels * (g.channels + g.outputs) / kElementsPerItem;
+  const double wanted = byFlops > byElements ? byFlops : byElements;
   const int64_t items = wanted > kMaxItems ? kMaxItems : most(1, static_cast<int64_t>(wanted));
   // Each item reads all of its weights: it must have pixels enough to make that worth while.
-  const int64_t pixels = g.images * outputY * outputX;
   const int64_t leastPixels = (depth * g.outputs > kBigPanel ? 8 : 2) * kTilePixels;
-  const int64_t parts = most(1, least(items, pixels / leastPixels));
+  const int64_t parts = most(1, least(items, g.images * outputY * outputX / leastPixels));
   Split s;
   s.imagesPerItem = ceilDivide(g.images, least(parts, g.images));
   s.imageGroups = ceilDivide(g.images, s.imagesPerItem);
