@@ -1,8 +1,8 @@
 // Initial weights: the distributions of PyTorch's defaults, and reproducibility.
 
 import { expect } from "chai";
-import { Conv2d, ConvTranspose2d, Embedding, Linear, Module, manualSeed } from "langevin";
-import type { Tensor } from "langevin";
+import { Conv2d, ConvTranspose2d, Embedding, Linear, manualSeed } from "langevin";
+import type { Tensor, Module } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
 import { cpuIsBuilt, onEveryDevice } from "../tensor/devices.ts";
 

@@ -8,7 +8,6 @@ import {
   NoiseSchedule,
   Parameter,
   ShapeError,
-  Tensor,
   arange,
   concat,
   conv2d,
@@ -24,7 +23,7 @@ import {
   tensor,
   zeros,
 } from "langevin";
-import type { NestedNumbers } from "langevin";
+import type { NestedNumbers, Tensor } from "langevin";
 import { failure } from "../failure.ts";
 import { onEveryDevice } from "./devices.ts";
 

@@ -1,13 +1,13 @@
 // Scopes: what they free, what survives, and that live memory returns exactly to where it was.
 
 import { expect } from "chai";
+import type { Tensor } from "langevin";
 import {
   Adam,
   ArgumentError,
   Conv2d,
   Linear,
   Parameter,
-  Tensor,
   linear,
   mse,
   noGrad,

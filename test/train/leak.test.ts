@@ -32,6 +32,6 @@ onEveryDevice("10,000 training steps", () => {
     // A leak of one small object a step would be about 1 MiB, of one tensor with its buffer 3 MiB.
     expect(after.heapUsed - before.heapUsed, "JavaScript heap").to.be.lessThan(mebibyte);
     expect(after.external - before.external, "array buffers").to.be.lessThan(mebibyte);
-    expect(after.rss - before.rss, "resident memory").to.be.lessThan(48 * mebibyte);
+    expect(after.rss - before.rss, "resident memory").to.be.lessThan(32 * mebibyte);
   });
 });

@@ -498,13 +498,13 @@ export function apply<S extends Op["attributes"]>(
     place = { storage, offset: 0 };
     submit(on, {
       op,
-      attributes: attributes as AnyAttributes,
+      attributes,
       inputs: operands,
       output: dense(storage.buffer, 0, type.shape, type.dtype),
     });
   }
   const version = viewed === undefined ? { count: 0 } : first?.version;
-  const node = record(op, attributes as AnyAttributes, inputs, type, place, version);
+  const node = record(op, attributes, inputs, type, place, version);
   const result = new Tensor(place, type, { version, node });
   adopt(result);
   return result;
@@ -519,7 +519,7 @@ export function applyInPlace<S extends Op["attributes"]>(
   const operands = inputs.map((input) => input.operand(op.name));
   const on = commonExecutor(op.name, inputs);
   op.infer(inputs, attributes);
-  submit(on!, { op, attributes: attributes as AnyAttributes, inputs: operands, output: undefined });
+  submit(on!, { op, attributes, inputs: operands, output: undefined });
   for (const index of op.writes ?? []) inputs[index].version.count++;
 }
 
@@ -673,7 +673,7 @@ function newArray(dtype: DType, size: number): Elements {
 
 function asElements(dtype: DType, flat: ArrayLike<number>): ElementArray {
   const target = newArray(dtype, 0).constructor as Float32ArrayConstructor;
-  return flat instanceof target ? flat : (target.from(flat) as ElementArray);
+  return flat instanceof target ? flat : target.from(flat);
 }
 
 function flatten(data: NestedNumbers | readonly number[]): number[] {
@@ -685,7 +685,7 @@ function shapeOfNested(data: NestedNumbers | readonly number[]): number[] {
   if (typeof data === "number") return [];
   if (!Array.isArray(data))
     throw new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${typeof data}.` });
-  const shapes = data.map((item) => shapeOfNested(item as NestedNumbers));
+  const shapes = data.map((item) => shapeOfNested(item));
   for (const shape of shapes)
     if (!sameShape(shape, shapes[0]))
       throw new ShapeError({
