@@ -177,18 +177,21 @@ onEveryDevice("modules", () => {
       expect(b.weight.item()).to.equal(before);
     });
 
-    it("shows the weights as training changes them", () => {
-      const layer = new Linear(1, 1);
-      const adam = new Adam(layer.parameters());
-      const state = layer.stateDict();
-      layer
-        .forward(ones([1, 1]))
-        .sum()
-        .backward();
-      adam.step();
-      expect(state.weight.item()).to.equal(layer.weight.item());
-      expect(state.weight.requiresGrad).to.equal(false);
-    });
+    for (const when of ["before", "after"])
+      it(`shows the weights as training changes them, taken ${when} the optimizer was made`, () => {
+        const layer = new Linear(1, 1);
+        const early = layer.stateDict();
+        const adam = new Adam(layer.parameters());
+        const state = when === "before" ? early : layer.stateDict();
+        layer
+          .forward(ones([1, 1]))
+          .sum()
+          .backward();
+        adam.step();
+        expect(state.weight.item()).to.equal(layer.weight.item());
+        expect(state.bias.toArray()).to.deep.equal(layer.bias!.toArray());
+        expect(state.weight.requiresGrad).to.equal(false);
+      });
 
     const change = (state: StateDict, changes: Record<string, Tensor | undefined>): StateDict =>
       Object.fromEntries(Object.entries({ ...state, ...changes }).filter(([, value]) => value)) as StateDict;

@@ -163,6 +163,47 @@ onEveryDevice("Adam", () => {
       expect([numbers(a)[0] < 1, b.item()]).to.deep.equal([true, 4]);
     });
 
+    it("and takes their views along", async () => {
+      const [first, weight] = [parameter(0), new Parameter(tensor([[1, 2], [3, 4]]))]; // prettier-ignore
+      const [row, handle] = [weight.slice(1), weight.detach()];
+      const adam = new Adam([first, weight]);
+      weight.assign(tensor([[5, 6], [7, 8]])); // prettier-ignore
+      expect(numbers(row)).to.deep.equal([7, 8]);
+      expect([...(await handle.reshape([4]).data())]).to.deep.equal([5, 6, 7, 8]);
+      expect(row.mul(2).toArray()).to.deep.equal([14, 16]);
+      adam.dispose();
+      first.dispose();
+      weight.dispose();
+      expect(numbers(row)).to.deep.equal([7, 8]);
+    });
+
+    it("that were made of parts of a bigger tensor, which stays as it was", () => {
+      const whole = tensor([[1, 2], [3, 4]]); // prettier-ignore
+      const [a, b] = [new Parameter(whole.slice(0)), new Parameter(whole.slice(1))];
+      const adam = new Adam([a, b]);
+      give(a, 1);
+      give(b, 1);
+      adam.step();
+      expect([numbers(a)[0] < 1, numbers(b)[1] < 4, numbers(b)[1] > 3]).to.deep.equal([true, true, true]);
+      expect(whole.toArray()).to.deep.equal([
+        [1, 2],
+        [3, 4],
+      ]);
+    });
+
+    it("again where one handle of a packed parameter became a parameter of its own", () => {
+      const p = parameter(1);
+      const first = new Adam([p]);
+      const other = new Parameter(p.detach());
+      const second = new Adam([other]);
+      give(other, 1);
+      second.step();
+      expect([p.item(), other.item() < 1]).to.deep.equal([1, true]);
+      give(p, 1);
+      first.step();
+      expect(p.item()).to.equal(other.item());
+    });
+
     it("without writing over their neighbours", () => {
       const sizes = [1, 17, 16, 3, 100, 1];
       const parameters = sizes.map((n) => new Parameter(zeros([n])));

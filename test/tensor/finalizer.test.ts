@@ -13,7 +13,7 @@ onEveryDevice("unreferenced memory", () => {
     make();
     expect((await liveMemory()).buffers).to.be.greaterThan(before.buffers);
     await eventLoopTurn();
-    expect(await referencedMemory()).to.deep.equal(before);
+    expect((await referencedMemory()).buffers).to.be.at.most(before.buffers);
   }
 
   it("of tensors is freed", () => expectCollected(() => ones([100]).add(1).reshape([10, 10])));
