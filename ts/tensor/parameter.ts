@@ -4,7 +4,7 @@ import type { DeviceName } from "../device/executor.ts";
 import { ArgumentError, DTypeError, DeviceError, ShapeError, showShape } from "../errors/index.ts";
 import type { DType } from "../ops/index.ts";
 import { expectSameDType } from "../ops/checks.ts";
-import { ops } from "../ops/index.ts";
+import { bytesOf, ops } from "../ops/index.ts";
 import type { TorchLayout } from "../io/layout.ts";
 import { Tensor, apply, applyInPlace } from "./tensor.ts";
 
@@ -71,8 +71,12 @@ export class Parameter extends Tensor {
   /** @internal Moves values and gradient, if any, into the pack. */
   enterPack(pack: ParameterPack, values: Tensor, gradient: Tensor): void {
     applyInPlace(ops.assign, [values, this], {});
-    const { storage, offset } = values.place("ParameterPack");
-    this.moveTo({ storage: storage.retain(), offset });
+    const { storage: target, offset } = values.place("ParameterPack");
+    const { storage } = this.place("ParameterPack");
+    // Views and detached handles share the storage and come along, unless the parameter is a part of something bigger.
+    if (storage.moved || storage.bytes !== this.size * bytesOf(this.dtype))
+      this.moveTo({ storage: target.retain(), offset });
+    else storage.moveInto(target, offset * bytesOf(this.dtype));
     values.dispose();
     gradient.onOrphaned();
     const collected = super.grad;

@@ -2,15 +2,38 @@
 
 import type { BufferId, Executor } from "../device/executor.ts";
 
-/** One buffer of an executor; goes back to it when the last holder lets go. */
+/** One buffer of an executor, or a part of another storage that it was moved into. Let go of by the last holder. */
 export class Storage {
   readonly executor: Executor;
-  readonly buffer: BufferId;
+  readonly bytes: number;
+  private readonly own: BufferId;
+  private outer: { readonly storage: Storage; readonly byteOffset: number } | undefined;
   private holders = 1;
 
   constructor(executor: Executor, bytes: number) {
     this.executor = executor;
-    this.buffer = executor.allocate(bytes);
+    this.bytes = bytes;
+    this.own = executor.allocate(bytes);
+  }
+
+  get buffer(): BufferId {
+    return this.outer ? this.outer.storage.buffer : this.own;
+  }
+
+  /** Where in the buffer the storage begins. */
+  get byteOffset(): number {
+    return this.outer?.byteOffset ?? 0;
+  }
+
+  /** Whether the storage is a part of another one. */
+  get moved(): boolean {
+    return this.outer !== undefined;
+  }
+
+  /** Continues at `byteOffset` of a storage that was not moved itself; all views come along. Values are not copied. */
+  moveInto(storage: Storage, byteOffset: number): void {
+    this.executor.release(this.own);
+    this.outer = { storage: storage.retain(), byteOffset };
   }
 
   retain(): this {
@@ -19,7 +42,9 @@ export class Storage {
   }
 
   release(): void {
-    if (--this.holders === 0) this.executor.release(this.buffer);
+    if (--this.holders > 0) return;
+    if (this.outer) this.outer.storage.release();
+    else this.executor.release(this.own);
   }
 }
 

@@ -226,7 +226,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
   /** @internal The tensor as an operand of `op`; throws when it was disposed. */
   operand(op: string): Operand {
     const { storage, offset } = this.place(op);
-    return dense(storage.buffer, offset, this.shape, this.dtype);
+    return dense(storage.buffer, storage.byteOffset / bytesOf(this.dtype) + offset, this.shape, this.dtype);
   }
 
   /** @internal */
@@ -240,7 +240,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
     return this.holding.place;
   }
 
-  /** @internal Moves the tensor's elements to another place, over which it takes a hold. Used to pack parameters. */
+  /** @internal Moves this tensor alone to another place, over which it takes a hold. */
   moveTo(place: Place): void {
     this.holding.place.storage.release();
     this.holding.place = place;
@@ -264,7 +264,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
     const target = newArray(this.dtype, this.size);
     storage.retain();
     try {
-      await storage.executor.read(storage.buffer, offset * bytesOf(this.dtype), target);
+      await storage.executor.read(storage.buffer, storage.byteOffset + offset * bytesOf(this.dtype), target);
     } finally {
       storage.release();
     }
@@ -274,7 +274,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
   private elements(op: string): Elements {
     const { storage, offset } = this.place(op);
     const target = newArray(this.dtype, this.size);
-    storage.executor.readSync(storage.buffer, offset * bytesOf(this.dtype), target);
+    storage.executor.readSync(storage.buffer, storage.byteOffset + offset * bytesOf(this.dtype), target);
     return target;
   }
 
