@@ -13,7 +13,7 @@ export function failure(call: () => unknown): Error {
 }
 
 /** The error that a promise is rejected with; it is an assertion's failure if it is fulfilled. */
-export async function rejection(promise: Promise<unknown>): Promise<Error> {
+export async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
   return promise.then(
     () => {
       throw new AssertionError("expected a rejection, and the promise was fulfilled");

@@ -1,6 +1,6 @@
 // The public API: everything that `import ... from "langevin"` offers.
 
-export { defaultDevice, setDefaultDevice } from "./device/devices.ts";
+export { defaultDevice, memoryStats, setDefaultDevice } from "./device/devices.ts";
 export type { DeviceName, MemoryStats } from "./device/executor.ts";
 export {
   ArgumentError,
@@ -58,4 +58,4 @@ export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.t
 export { Progress } from "./train/progress.ts";
 export { RunFolder } from "./train/run-folder.ts";
 export { train } from "./train/train.ts";
-export type { StepInputs, TrainOptions, TrainProgress } from "./train/train.ts";
+export type { StepInputs, TrainOptions, TrainProgress, TrainRun } from "./train/train.ts";

@@ -191,7 +191,7 @@ onEveryDevice("Adam", () => {
       ]);
     });
 
-    it("again where one handle of a packed parameter became a parameter of its own", () => {
+    it("apart from parameters that were made of their handles", () => {
       const p = parameter(1);
       const first = new Adam([p]);
       const other = new Parameter(p.detach());
@@ -248,28 +248,41 @@ onEveryDevice("Adam", () => {
     });
   });
 
-  describe("refuses", () => {
+  describe("takes over", () => {
     for (const [name, list] of [
       ["a part of another optimizer's parameters", (a: Parameter) => [a]],
       ["more than another optimizer's parameters", (a: Parameter, b: Parameter) => [a, b, parameter(3)]],
       ["another optimizer's parameters in another order", (a: Parameter, b: Parameter) => [b, a]],
-      ["a new parameter beside another optimizer's", (_: Parameter, b: Parameter) => [parameter(3), b]],
     ] as const)
-      it(`${name}, and leaves both as they were`, async () => {
+      it(`${name} with values, gradients and views, and stops the other`, () => {
         const [a, b] = [parameter(1), parameter(2)];
-        const adam = new Adam([a, b]);
-        const listed = list(a, b);
-        const before = await referencedMemory();
-        const error = failure(() => new Adam(listed));
-        expect(error).to.be.instanceOf(ArgumentError);
-        expect(error.message).to.match(/^Adam: .*another optimizer/);
-        expect(await liveMemory()).to.deep.equal(before);
+        const older = new Adam([a, b]);
+        const view = a.detach();
         give(a, 1);
-        adam.step();
-        expect([a.item() < 1, b.item()]).to.deep.equal([true, 2]);
-        expect(listed.map((p) => p.item())).to.have.length(listed.length);
+        const newer = new Adam(list(a, b), { lr: 0.5 });
+        expect([a.item(), b.item(), a.grad?.item(), b.grad]).to.deep.equal([1, 2, 1, undefined]);
+        newer.step();
+        expect(a.item()).to.be.closeTo(0.5, 1e-6);
+        expect(view.item()).to.equal(a.item());
+        give(a, 1);
+        expect(failure(() => older.step())).to.be.instanceOf(LifetimeError);
+        expect(failure(() => older.step()).message).to.match(/^Adam\.step: [12] of the 2 parameters have moved/);
       });
 
+    it("parameters again and again without holding on to memory", async () => {
+      const [a, b] = [parameter(1), parameter(2)];
+      new Adam([a, b]).dispose();
+      const before = await referencedMemory();
+      for (let i = 0; i < 10; i++) {
+        new Adam([a]).dispose();
+        new Adam([b, a]).dispose();
+        new Adam([a, b]).dispose();
+      }
+      expect(await liveMemory()).to.deep.equal(before);
+    });
+  });
+
+  describe("refuses", () => {
     const wrong: [AdamOptions, string][] = [
       [{ lr: -1 }, "Adam: lr is -1, expected 0 <= lr."],
       [{ lr: NaN }, "Adam: lr is NaN, expected 0 <= lr."],

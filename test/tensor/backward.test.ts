@@ -278,21 +278,15 @@ onEveryDevice("backward", () => {
       weight.assign(zeros([2, 2]));
       expectRefusal(() => loss.backward(), "overwritten after the forward pass");
     });
-
-    it("weights that changed, also through an operand recorded before the tensor became a parameter", () => {
-      const initial = leaf([1, 2]);
-      const loss = initial.square().sum();
-      const weight = new Parameter(initial);
-      weight.assign(zeros([2]));
-      expectRefusal(() => loss.backward(), "overwritten after the forward pass");
-    });
   });
 
-  it("refuses a result that became a parameter and was overwritten", () => {
-    const y = leaf([1, 2]).tanh();
-    const loss = y.sum();
-    new Parameter(y).assign(zeros([2]));
-    expect(failure(() => loss.backward()).message).to.contain("a value that tanh kept (shape [2]) was overwritten");
+  it("does not mind a parameter that was made of a value the graph reads: its memory is its own", () => {
+    const x = leaf(1);
+    const y = x.square();
+    const loss = y.sqrt().add(y);
+    new Parameter(y).assign(zeros([]));
+    loss.backward();
+    expect(gradientOf(x)).to.equal(3);
   });
 
   it("does not mind weights that changed where their values are not read", () => {

@@ -91,6 +91,12 @@ onEveryDevice("shapes", () => {
       expect(column.toArray()).to.deep.equal([0, 0, 0, 0]);
     });
 
+    it("without a stop goes to the end", () => {
+      expect(counting(4, 2).slice([2]).toArray()).to.deep.equal([[4, 5], [6, 7]]); // prettier-ignore
+      expect(counting(4).slice([1, null, 2]).toArray()).to.deep.equal([1, 3]);
+      expect(counting(4).slice([-1]).toArray()).to.deep.equal([3]);
+    });
+
     it("of a slice counts from the slice", () => {
       expect(counting(5, 2).slice([1, 5]).slice([1, 3]).slice(1).toArray()).to.deep.equal([6, 7]);
     });

@@ -46,6 +46,26 @@ onEveryDevice("train", (device) => {
     expect(mean(reports.slice(-10))).to.be.lessThan(0.9 * mean(reports.slice(0, 10)));
   });
 
+  it("runs to the end when awaited, once, and gives the last report", async () => {
+    let steps = 0;
+    const run = train(small({ step: () => ({ loss: tensor(steps++) }) }));
+    expect(steps).to.equal(0);
+    expect(await run).to.deep.equal({ iteration: 6, loss: 5 });
+    expect(await run).to.deep.equal({ iteration: 6, loss: 5 });
+    expect(steps).to.equal(6);
+    expect(await train(small({ iterations: 0 }))).to.equal(undefined);
+    expect(await rejection(train(small({ iterations: -1 })))).to.be.instanceOf(ArgumentError);
+  });
+
+  it("leaves frozen parameters as they are", async () => {
+    const { model, step } = smallRun();
+    model.conv1.weight.requireGrad(false);
+    const before = [model.conv1.weight.toArray(), model.conv2.weight.toArray()];
+    await train(small({ step }));
+    expect(model.conv1.weight.toArray()).to.deep.equal(before[0]);
+    expect(model.conv2.weight.toArray()).not.to.deep.equal(before[1]);
+  });
+
   it("runs no step when there are none to run", async () => {
     expect(await collect(train(small({ iterations: 0, step: () => { throw new Error("ran"); } })))).to.deep.equal([]); // prettier-ignore
   });

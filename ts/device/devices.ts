@@ -1,7 +1,7 @@
 // Opens executors by name, once each, and chooses the default one.
 
 import { ArgumentError, DeviceError } from "../errors/index.ts";
-import type { DeviceName, Executor } from "./executor.ts";
+import type { DeviceName, Executor, MemoryStats } from "./executor.ts";
 import { deviceNames } from "./executor.ts";
 import { openCpuExecutor } from "./native/cpu-executor.ts";
 import { TsExecutor } from "./ts/executor.ts";
@@ -70,4 +70,12 @@ export function defaultDevice(): DeviceName {
 export function setDefaultDevice(name: DeviceName): DeviceName {
   chosen = openDevice(name).name;
   return chosen;
+}
+
+/**
+ * Memory that tensors hold on a device (default: the default one), and what its allocator keeps for reuse. A loop that
+ * leaks shows as growing `liveBuffers`.
+ */
+export function memoryStats(device: DeviceName = defaultDevice()): MemoryStats {
+  return openDevice(device).memory();
 }

@@ -22,7 +22,8 @@ export interface AdamOptions {
 
 /**
  * Kingma and Ba 2015, algorithm 1 (`torch.optim.Adam`; with `decoupled` `torch.optim.AdamW`). The parameters move into
- * one flat buffer when the optimizer is made. `step` consumes the gradients that `backward` collected; parameters
+ * one flat buffer when the optimizer is made; an earlier optimizer that held some of them in another list can step no
+ * more. `step` consumes the gradients that `backward` collected; parameters
  * without one are left alone.
  */
 export class Adam {
@@ -56,6 +57,7 @@ export class Adam {
   /** Updates every parameter that has a gradient, and consumes the gradients. */
   step(): void {
     expectRange("lr", this.lr, 0, Infinity);
+    this.pack.expectWhole("Adam.step");
     const { parameters } = this.pack;
     const ready = parameters.map((parameter) => parameter.grad !== undefined);
     if (!ready.includes(true))

@@ -1,11 +1,12 @@
 // Parameters: tensors that are trained, and their packing into one flat buffer so that an optimizer updates all in one pass.
 
 import type { DeviceName } from "../device/executor.ts";
-import { ArgumentError, DTypeError, DeviceError, ShapeError, showShape } from "../errors/index.ts";
+import { DTypeError, DeviceError, LifetimeError, ShapeError, showShape } from "../errors/index.ts";
 import type { DType } from "../ops/index.ts";
 import { expectSameDType } from "../ops/checks.ts";
 import { bytesOf, ops } from "../ops/index.ts";
 import type { TorchLayout } from "../io/layout.ts";
+import { noGrad } from "./grad-mode.ts";
 import { Tensor, apply, applyInPlace } from "./tensor.ts";
 
 /** A place in the flat gradient buffer, and whether backward has put something there. */
@@ -20,10 +21,16 @@ export class Parameter extends Tensor {
   /** The flat buffer that this parameter was packed into, with its place there. */
   private packed: { readonly pack: ParameterPack; readonly slot: GradientSlot } | undefined;
 
-  /** Takes over `initial`: its memory becomes the parameter's, and `initial` must not be used again. */
+  /**
+   * Takes over `initial`, which must not be used again. Its memory becomes the parameter's, or a copy of it where
+   * others can see it: a parameter's memory is its own.
+   */
   constructor(initial: Tensor, layout: TorchLayout = "plain") {
-    const { storage, offset } = initial.place("Parameter");
-    super({ storage: storage.retain(), offset }, initial, { version: initial.version });
+    const { storage } = initial.place("Parameter");
+    const alone = !storage.shared && storage.bytes === initial.size * bytesOf(initial.dtype);
+    const own = alone ? initial : noGrad(() => initial.clone());
+    super({ storage: own.place("Parameter").storage.retain(), offset: 0 }, initial);
+    own.dispose();
     initial.dispose();
     this.layout = layout;
     this.requireGrad();
@@ -68,23 +75,22 @@ export class Parameter extends Tensor {
     return this.packed?.pack;
   }
 
-  /** @internal Moves values and gradient, if any, into the pack. */
+  /** @internal Moves values and gradient, if any, into the pack, out of the one that held them before. */
   enterPack(pack: ParameterPack, values: Tensor, gradient: Tensor): void {
     applyInPlace(ops.assign, [values, this], {});
     const { storage: target, offset } = values.place("ParameterPack");
-    const { storage } = this.place("ParameterPack");
-    // Views and detached handles share the storage and come along, unless the parameter is a part of something bigger.
-    if (storage.moved || storage.bytes !== this.size * bytesOf(this.dtype))
-      this.moveTo({ storage: target.retain(), offset });
-    else storage.moveInto(target, offset * bytesOf(this.dtype));
+    // Views and detached handles share the storage and come along.
+    this.place("ParameterPack").storage.moveInto(target, offset * bytesOf(this.dtype));
     values.dispose();
     gradient.onOrphaned();
-    const collected = super.grad;
+    const before = this.packed;
+    const collected = this.grad;
     this.packed = { pack, slot: { view: gradient, filled: false } };
-    if (collected) {
-      this.addGradient(collected);
-      super.clearGrad();
-    }
+    if (collected) this.addGradient(collected);
+    if (before) {
+      before.slot.view.dispose();
+      before.pack.leave();
+    } else super.clearGrad();
   }
 }
 
@@ -106,7 +112,7 @@ export class ParameterPack {
 
   /**
    * Moves the parameters, at least one, into the pack on behalf of `op`; the objects stay, their memory changes. They
-   * must share a device and a dtype, and none may be packed already.
+   * must share a device and a dtype. Those that were in another pack leave it.
    */
   constructor(op: string, parameters: readonly Parameter[]) {
     const [first] = parameters;
@@ -118,13 +124,6 @@ export class ParameterPack {
           advice: "The parameters of one optimizer share a dtype and a device.",
         });
     }
-    const packed = parameters.filter((parameter) => parameter.pack).length;
-    if (packed > 0)
-      throw new ArgumentError({
-        op,
-        problem: `${packed} of the ${parameters.length} parameters already belong to another optimizer's list.`,
-        advice: "Give each optimizer parameters of its own, or the same list in the same order.",
-      });
     this.parameters = parameters;
     this.device = first.device;
     this.dtype = first.dtype;
@@ -159,7 +158,18 @@ export class ParameterPack {
     return new Tensor({ storage: storage.retain(), offset: start }, { shape: [end - start], dtype: this.dtype });
   }
 
-  /** @internal A parameter was disposed. */
+  /** Throws when a parameter has left, since its place here no longer counts. */
+  expectWhole(op: string): void {
+    const left = this.parameters.filter((parameter) => parameter.pack !== this).length;
+    if (left > 0)
+      throw new LifetimeError({
+        op,
+        problem: `${left} of the ${this.parameters.length} parameters have moved to the list of a newer optimizer.`,
+        advice: "Step the newer optimizer, or make a new one for this list.",
+      });
+  }
+
+  /** @internal A parameter was disposed or moved to another pack. */
   leave(): void {
     if (--this.present > 0) return;
     this.values.dispose();

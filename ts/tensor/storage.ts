@@ -25,15 +25,16 @@ export class Storage {
     return this.outer?.byteOffset ?? 0;
   }
 
-  /** Whether the storage is a part of another one. */
-  get moved(): boolean {
-    return this.outer !== undefined;
+  /** Continues at `byteOffset` of a storage with a buffer of its own; all views come along. Values are not copied. */
+  moveInto(storage: Storage, byteOffset: number): void {
+    if (this.outer) this.outer.storage.release();
+    else this.executor.release(this.own);
+    this.outer = { storage: storage.retain(), byteOffset };
   }
 
-  /** Continues at `byteOffset` of a storage that was not moved itself; all views come along. Values are not copied. */
-  moveInto(storage: Storage, byteOffset: number): void {
-    this.executor.release(this.own);
-    this.outer = { storage: storage.retain(), byteOffset };
+  /** Whether more than one holder can see what is written here. */
+  get shared(): boolean {
+    return this.holders > 1;
   }
 
   retain(): this {

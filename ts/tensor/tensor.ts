@@ -32,8 +32,8 @@ export type NestedNumbers = number | NestedNumbers[];
 /** The elements of a tensor, as the typed array that its dtype names. */
 export type Elements = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
-/** One axis of `Tensor.slice`: `[start, stop]`, `[start, stop, step]`, a single index (the axis goes), or null (all). */
-export type SliceRange = readonly [start: number, stop: number, step?: number] | number | null;
+/** One axis of `Tensor.slice`: `[start, stop?, step?]` (no stop or null: to the end), one index (the axis goes), or null (all). */
+export type SliceRange = readonly [start: number, stop?: number | null, step?: number] | number | null;
 
 /** Where a tensor's elements lie. */
 interface Place {
@@ -44,7 +44,7 @@ interface Place {
 
 /** What has to be let go of when a tensor dies; shared with the finalizer, which must not hold the tensor. */
 class Holding {
-  place: Place;
+  readonly place: Place;
   node: TapeNode<Tensor> | undefined;
   disposed = false;
 
@@ -124,8 +124,11 @@ export class Tensor implements Owned, Leaf<Tensor> {
     return this.gradient;
   }
 
-  /** Marks this tensor as one whose gradient is wanted, and returns it. Only floating tensors made by no operation. */
-  requireGrad(): this {
+  /**
+   * Marks this tensor as one whose gradient is wanted, or with `false` as one that is frozen, and returns it
+   * (`torch.Tensor.requires_grad_`). Only floating tensors made by no operation.
+   */
+  requireGrad(wanted = true): this {
     if (this.dtype === "int32")
       throw new DTypeError({ op: "requireGrad", problem: "an int32 tensor has no gradient." });
     if (this.holding.node)
@@ -134,7 +137,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
         problem: "the tensor is the result of a recorded operation.",
         advice: "Call detach() first.",
       });
-    this.leaf = true;
+    this.leaf = wanted;
     return this;
   }
 
@@ -238,12 +241,6 @@ export class Tensor implements Owned, Leaf<Tensor> {
         advice: "Return it from its scope, call keep() on it, or make it outside.",
       });
     return this.holding.place;
-  }
-
-  /** @internal Moves this tensor alone to another place, over which it takes a hold. */
-  moveTo(place: Place): void {
-    this.holding.place.storage.release();
-    this.holding.place = place;
   }
 
   /** @internal */
@@ -729,5 +726,5 @@ function resolveRange(n: number, axis: number, range: SliceRange): readonly [num
       throw new ArgumentError({ op: "slice", problem: `index ${range} on axis ${axis} of size ${n}.` });
     return [start, start + 1, 1];
   }
-  return [fromEnd(range[0]), fromEnd(range[1]), range[2] ?? 1];
+  return [fromEnd(range[0]), fromEnd(range[1] ?? n), range[2] ?? 1];
 }

@@ -48,11 +48,29 @@ export interface TrainProgress {
   readonly loss: number;
 }
 
+/** A training run, which starts when it is iterated or awaited; it can be run once. */
+export interface TrainRun
+  extends AsyncGenerator<TrainProgress, void, undefined>, PromiseLike<TrainProgress | undefined> {}
+
 /**
- * Runs `iterations` training steps, yielding each one's loss in order. Steps run ahead of the report by at most two.
- * Throws (when iterated) on a loss that is not one number, on device errors, and on abort.
+ * Runs `iterations` training steps. `for await (const { iteration, loss } of train(...))` reports each one in order,
+ * and leaving the loop stops the run; `await train(...)` runs to the end and gives the last report. Steps run ahead of
+ * the report by at most two. Throws (then) on a loss that is not one number, on device errors, and on abort.
  */
-export async function* train(options: TrainOptions): AsyncGenerator<TrainProgress, void, undefined> {
+export function train(options: TrainOptions): TrainRun {
+  const run = runSteps(options);
+  const runToEnd = async (): Promise<TrainProgress | undefined> => {
+    let last: TrainProgress | undefined;
+    for await (const progress of run) last = progress;
+    return last;
+  };
+  let ended: Promise<TrainProgress | undefined> | undefined;
+  return Object.assign(run, {
+    then: ((onEnd, onError) => (ended ??= runToEnd()).then(onEnd, onError)) as TrainRun["then"],
+  });
+}
+
+async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, void, undefined> {
   const { iterations, schedule, data, step, signal } = options;
   if (!Number.isInteger(iterations) || iterations < 0)
     throw new ArgumentError({ op: "train", problem: `iterations is ${iterations}, expected an integer >= 0.` });
