@@ -91,7 +91,9 @@ async function trainModel(): Promise<{ iterations: number; seconds: number; fina
   return { iterations, seconds: (performance.now() - start) / 1000, finalLoss: losses.at(-1)!.loss };
 }
 
-// While sampling, we keep eleven looks at the first eight pictures on their way from noise to digits.
+// While sampling, we keep eleven looks at the first eight pictures on their way from noise to digits: most of what one
+// can see happens in the last steps.
+const shown = [0, 300, 600, 700, 800, 850, 900, 925, 950, 975, 1000];
 console.log(`Drawing ${size.pictures} digits, 1000 reverse steps each.`);
 const looks: Tensor[] = [];
 const pictures = await sample({
@@ -100,8 +102,10 @@ const pictures = await sample({
   count: size.pictures,
   size: [8, 8, 1],
   seed,
-  previewEvery: 100,
-  onPreview: ({ x }) => looks.push(x.slice([0, 8]).reshape([8, 1, 8, 8, 1]).keep()),
+  previewEvery: 25,
+  onPreview: ({ step, x }) => {
+    if (shown.includes(step)) looks.push(x.slice([0, 8]).reshape([8, 1, 8, 8, 1]).keep());
+  },
 });
 const strip = concat(looks, 1).reshape([8 * looks.length, 8, 8, 1]);
 

@@ -55,11 +55,12 @@ export function findBreaches(sources: Sources): string[] {
     const targets: string[] = [];
     for (const found of readImports(file, text)) {
       const target = resolve(file, found.specifier);
-      const problem = top in programFolders
-        ? programProblem(top, found, target)
-        : top === "ts"
-          ? libraryProblem(file, found, target, sources)
-          : undefined;
+      const problem =
+        top in programFolders
+          ? programProblem(top, found, target)
+          : top === "ts"
+            ? libraryProblem(file, found, target, sources)
+            : undefined;
       if (problem !== undefined) breaches.push(`${file}:${found.line}: ${found.form} ${problem}`);
       if (target !== undefined && sources.has(target)) targets.push(target);
     }

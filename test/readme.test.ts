@@ -1,0 +1,49 @@
+// The README's example runs as it stands there, and its commands exist.
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect } from "chai";
+import { readPng } from "langevin";
+import { packageRoot } from "../ts/device/native/addon.ts";
+
+const root = packageRoot();
+const readme = readFileSync(join(root, "README.md"), "utf8");
+
+describe("the README", () => {
+  it("has an example that trains and draws", async function () {
+    this.timeout(600_000);
+    const [, code] = /```ts\n(.*?)```/s.exec(readme) ?? [];
+    expect(code.split("\n").filter((line) => line !== "").length).to.be.lessThan(35);
+    const folder = mkdtempSync(join(tmpdir(), "langevin-readme-"));
+    try {
+      writeFileSync(join(folder, "example.mts"), code);
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        ["--import", pathToFileURL(createRequire(join(root, "package.json")).resolve("tsx")).href, "example.mts"],
+        { cwd: folder, encoding: "utf8", env: { ...process.env, TSX_TSCONFIG_PATH: join(root, "tsconfig.json") } },
+      );
+      expect(stderr).to.equal("");
+      expect(status).to.equal(0);
+      const losses = stdout.trim().split("\n").map((line) => Number(line.split(" ")[1])); // prettier-ignore
+      expect(losses).to.have.length(4);
+      for (const loss of losses) expect(loss).to.be.within(0.05, 0.5);
+      const picture = await readPng(join(folder, "digits.png"));
+      expect([picture.height, picture.width]).to.deep.equal([256, 256]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it("names scripts that exist", () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts: object };
+    const named = [...readme.matchAll(/npm (?:run )?(tutorial|demo|bench|golden|check|test)\b/g)].map(
+      (match) => match[1],
+    );
+    expect(named).to.include.members(["tutorial", "demo", "test"]);
+    expect(scripts).to.include.all.keys(...new Set(named));
+  });
+});
