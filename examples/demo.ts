@@ -29,17 +29,17 @@ const device = defaultDevice();
 
 // Plain TypeScript is some thirty times slower than the compiled kernels: then a small run has to do.
 const size =
-  device === "ts" ? { iterations: 700, batch: 32, pictures: 16 } : { iterations: 12000, batch: 128, pictures: 64 };
+  device === "ts" ? { iterations: 1600, batch: 16, pictures: 16 } : { iterations: 14000, batch: 128, pictures: 64 };
 const { iterations, lr, seed, out, sampleOnly } = exampleOptions({
   iterations: size.iterations,
-  lr: 2e-3,
+  lr: 3e-3,
   seed: 1,
   out: "runs/demo",
 });
 if (device === "ts")
   console.log(
     `No compiled kernels are in use, so this is a short run in plain TypeScript: ${iterations} iterations of ${size.batch}
-pictures and ${size.pictures} samples instead of 12000 of 128 and 64. Expect rough digits.`,
+pictures and ${size.pictures} samples instead of 14000 of 128 and 64. Expect rough digits.`,
   );
 
 // The last 200 digits are held out, to tell new digits from copies.
