@@ -2,24 +2,25 @@
 
 import { relative, resolve } from "node:path";
 import { Command, Option } from "commander";
+import { defaultDevice } from "langevin";
 import type { DeviceName } from "langevin";
 import { findSidecars, readDataSet } from "./golden-suite/data-set.ts";
 import { enterSetting, runCase } from "./golden-suite/suite.ts";
 
 interface Options {
   readonly only?: string;
-  readonly device: DeviceName;
+  readonly device?: DeviceName;
   readonly dtype: "float32" | "float64";
 }
 
 const program = new Command("npm run golden --")
   .argument("[dir]", "folder of data sets", resolve(import.meta.dirname, "golden"))
   .option("--only <path>", "only the files whose path contains this")
-  .addOption(new Option("--device <name>", "where to run").choices(["cuda", "cpu", "ts"]).default("cpu"))
+  .addOption(new Option("--device <name>", "default: the fastest that works").choices(["cuda", "cpu", "ts"]))
   .addOption(new Option("--dtype <name>", "float64 only on ts").choices(["float32", "float64"]).default("float32"))
   .parse();
 
-const { only, device, dtype } = program.opts<Options>();
+const { only, device = defaultDevice(), dtype } = program.opts<Options>();
 const dir = resolve(program.processedArgs[0] as string);
 const setting = enterSetting(device, dtype);
 const total = { passed: 0, failed: 0, skipped: 0 };
