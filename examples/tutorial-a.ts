@@ -30,12 +30,15 @@ for (let t = schedule.steps - 1; t >= 0; t--) {
   );
   current.dispose();
 }
-await x.data(); // steps are queued; this waits for the last one
+const values = await x.data(); // steps are queued; this waits for the last one
 const seconds = (performance.now() - start) / 1000;
 
+// An untrained network takes no noise away, so the values run far beyond [-1, 1]: we stretch the picture to their range.
+let [low, high] = [0, 0];
+for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
 const folder = await RunFolder.create(out);
-const file = await folder.writePicture("sample.png", await grid(x));
+const file = await folder.writePicture("sample.png", await grid(x, { range: [low, high] }));
 await folder.writeSummary({ program: "a", iterations: 0, seed, device: x.device, seconds });
 console.log(
-  `24 steps at 512x512 on ${x.device} in ${seconds.toFixed(2)} s. ${file} shows what an untrained network dreams.`,
+  `24 steps at 512x512 on ${x.device} in ${seconds.toFixed(2)} s. ${file} shows what an untrained network dreams, with values from ${low.toFixed(1)} to ${high.toFixed(1)}.`,
 );

@@ -61,7 +61,7 @@ const sampleMse = await errorOfSamples(samples, target);
 
 const folder = await RunFolder.create(out);
 await folder.writePicture("target.png", await grid(tensor(target.images, { shape: target.shape }), { enlarge: 16 }));
-await folder.writePicture("samples.png", await grid(samples, { enlarge: 8, gap: 2 }));
+await folder.writePicture("samples.png", await grid(samples, { enlarge: 8, gap: 2, background: 128 }));
 await folder.writeLosses(losses);
 await folder.writeSummary({
   program: "b",
