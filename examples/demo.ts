@@ -7,7 +7,6 @@ import {
   Progress,
   RunFolder,
   concat,
-  defaultDevice,
   digits,
   grid,
   loadWeights,
@@ -15,17 +14,15 @@ import {
   mse,
   sample,
   saveWeights,
-  setDefaultDevice,
   train,
 } from "langevin";
 import type { Tensor } from "langevin";
 import { novelty } from "./nearest-digits.ts";
-import { exampleOptions } from "./options.ts";
+import { exampleOptions, useDevice } from "./options.ts";
 import { TutorialUNet } from "./tutorial-nets.ts";
 
 const { device: asked } = exampleOptions({ iterations: 1, lr: 1, seed: 1, out: "" });
-if (asked) setDefaultDevice(asked);
-const device = defaultDevice();
+const device = useDevice(asked);
 
 // Plain TypeScript is some thirty times slower than the compiled kernels: then a small run has to do.
 const size =

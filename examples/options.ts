@@ -1,6 +1,7 @@
 // The command line of the example programs: --iterations, --lr, --seed, --out, --device and --sample-only.
 
 import { parseArgs } from "node:util";
+import { LangevinError, defaultDevice, setDefaultDevice } from "langevin";
 
 /** What a program does when an option is left out; `iterations` and `lr` only where it trains. */
 interface Defaults {
@@ -36,6 +37,16 @@ export function exampleOptions<D extends Defaults>(defaults: D, args = process.a
     device: device === undefined ? undefined : deviceName(device),
     sampleOnly: given["sample-only"] ?? false,
   };
+}
+
+/** Makes the device that was asked for (by option, else by LANGEVIN_DEVICE, else the fastest) the default; returns its name. */
+export function useDevice(asked: Extras["device"]): string {
+  try {
+    return asked ? setDefaultDevice(asked) : defaultDevice();
+  } catch (error) {
+    if (error instanceof LangevinError) refuse(error.message);
+    throw error;
+  }
 }
 
 function parse(args: string[]) {

@@ -1,11 +1,11 @@
 // Tutorial, part A: sampling is a loop. We start from noise and take 24 reverse steps with a network that knows nothing.
 
-import { NoiseSchedule, RunFolder, grid, manualSeed, noGrad, randn, scope, setDefaultDevice } from "langevin";
-import { exampleOptions } from "./options.ts";
+import { NoiseSchedule, RunFolder, grid, manualSeed, noGrad, randn, scope } from "langevin";
+import { exampleOptions, useDevice } from "./options.ts";
 import { TinyNet } from "./tutorial-nets.ts";
 
 const { seed, out, device } = exampleOptions({ seed: 1, out: "runs/tutorial-a" });
-if (device) setDefaultDevice(device);
+useDevice(device);
 manualSeed(seed);
 
 // Few steps need a strong schedule: after 24 steps with betas up to 0.6 nothing of the picture is left.

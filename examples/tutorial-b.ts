@@ -1,19 +1,7 @@
 // Tutorial, part B: training is a loop, too. A tiny network overfits one picture of 8x8 pixels, in 24 noise levels.
 
-import {
-  Adam,
-  NoiseSchedule,
-  Progress,
-  RunFolder,
-  grid,
-  manualSeed,
-  mse,
-  sample,
-  setDefaultDevice,
-  tensor,
-  train,
-} from "langevin";
-import { exampleOptions } from "./options.ts";
+import { Adam, NoiseSchedule, Progress, RunFolder, grid, manualSeed, mse, sample, tensor, train } from "langevin";
+import { exampleOptions, useDevice } from "./options.ts";
 import { errorOfSamples, squareImage } from "./square.ts";
 import { TinyNet } from "./tutorial-nets.ts";
 
@@ -23,7 +11,7 @@ const { iterations, lr, seed, out, device } = exampleOptions({
   seed: 1,
   out: "runs/tutorial-b",
 });
-if (device) setDefaultDevice(device);
+useDevice(device);
 manualSeed(seed);
 
 const target = squareImage(3);

@@ -1,19 +1,7 @@
 // Tutorial, part C: a small U-Net, 1000 noise levels, batches of 128. Now the samples are the picture.
 
-import {
-  Adam,
-  NoiseSchedule,
-  Progress,
-  RunFolder,
-  grid,
-  manualSeed,
-  mse,
-  sample,
-  setDefaultDevice,
-  tensor,
-  train,
-} from "langevin";
-import { exampleOptions } from "./options.ts";
+import { Adam, NoiseSchedule, Progress, RunFolder, grid, manualSeed, mse, sample, tensor, train } from "langevin";
+import { exampleOptions, useDevice } from "./options.ts";
 import { errorOfSamples, squareImage } from "./square.ts";
 import { TutorialUNet } from "./tutorial-nets.ts";
 
@@ -23,7 +11,7 @@ const { iterations, lr, seed, out, device } = exampleOptions({
   seed: 1,
   out: "runs/tutorial-c",
 });
-if (device) setDefaultDevice(device);
+useDevice(device);
 manualSeed(seed);
 
 const target = squareImage(1);

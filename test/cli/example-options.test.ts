@@ -51,3 +51,13 @@ describe("exampleOptions", () => {
       expect(errors).to.match(message).and.not.to.include("    at ");
     });
 });
+
+describe("useDevice", () => {
+  it("ends in plain words where the device does not work", () => {
+    const source = `import { useDevice } from ${JSON.stringify(file)}; useDevice("cuda");`;
+    const args = ["--import", "tsx", "--input-type=module", "-e", source];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+    expect({ status, stdout }).to.deep.equal({ status: 2, stdout: "" });
+    expect(stderr).to.match(/^device "cuda": .*\n$/);
+  });
+});

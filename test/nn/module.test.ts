@@ -241,7 +241,7 @@ onEveryDevice("modules", () => {
     expect(await liveMemory()).to.deep.equal(before);
     const error = failure(() => model.forward(ones([1, 4, 4, 3])));
     expect(error).to.be.instanceOf(LifetimeError);
-    expect((error as LangevinError).modulePath).to.equal("uNet.down[0].resnet[0].conv1");
+    expect((error as LangevinError).modulePath).to.equal("unet.down[0].resnet[0].conv1");
   });
 
   describe("the path in errors", () => {
@@ -250,9 +250,9 @@ onEveryDevice("modules", () => {
       const error = failure(() => unet.forward(ones([1, 4, 4, 3])));
       expect(error).to.be.instanceOf(ShapeError);
       expect(error.message).to.equal(
-        "uNet.down[1].resnet[0].conv1: conv2d: expected 8 input channels, got 4 (x [1, 4, 4, 4], weight [3, 3, 8, 4]).",
+        "unet.down[1].resnet[0].conv1: conv2d: expected 8 input channels, got 4 (x [1, 4, 4, 4], weight [3, 3, 8, 4]).",
       );
-      expect((error as LangevinError).modulePath).to.equal("uNet.down[1].resnet[0].conv1");
+      expect((error as LangevinError).modulePath).to.equal("unet.down[1].resnet[0].conv1");
     });
 
     it("ends at the module whose own operation failed", () => {

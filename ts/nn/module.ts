@@ -120,5 +120,8 @@ function labelOf(module: Module, parent: Module | undefined): string {
   const known = parent && childrenOf(parent).find((child) => child.value === module);
   if (known) return known.label;
   const { name } = module.constructor;
-  return name.replace(/^[A-Z]+(?=[A-Z][a-z]|$)|^[A-Z]/, (initials) => initials.toLowerCase());
+  // The field writes UNet as one word.
+  return name
+    .replaceAll("UNet", "Unet")
+    .replace(/^[A-Z]+(?=[A-Z][a-z]|$)|^[A-Z]/, (initials) => initials.toLowerCase());
 }
