@@ -34,7 +34,8 @@ export function expectRelativeL2(what: string, got: Numbers, expected: Numbers, 
     norm += (b - (from?.data[i] ?? 0)) ** 2;
   });
   const relative = Math.sqrt(difference) / Math.sqrt(norm);
-  if (difference > 0 && !(relative <= limit))
+  // Not `difference > 0`: NaN must not pass.
+  if (difference !== 0 && !(relative <= limit))
     throw new Mismatch(`${what}: relative L2 error ${relative}, at most ${limit} allowed`);
 }
 

@@ -303,6 +303,15 @@ onEveryDevice("Adam", () => {
       expect(failure(() => new Adam([])).message).to.equal("Adam: no parameters were given. Pass model.parameters().");
     });
 
+    it("a parameter that was disposed, before it touches the others", async () => {
+      const [first, second] = [parameter(1, 2), parameter(3)];
+      second.dispose();
+      const before = await referencedMemory();
+      expect(failure(() => new Adam([first, second]))).to.be.instanceOf(LifetimeError);
+      expect(first.pack).to.equal(undefined);
+      expect(await liveMemory()).to.deep.equal(before);
+    });
+
     it("a step after it, or the model, was disposed", () => {
       const [a, b] = [new Linear(1, 1), new Linear(1, 1)];
       const [one, two] = [new Adam(a.parameters()), new Adam(b.parameters())];

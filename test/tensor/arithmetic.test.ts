@@ -1,7 +1,7 @@
 // Element-wise arithmetic and functions through the tensor's methods, int32's rules, and losses.
 
 import { expect } from "chai";
-import { ArgumentError, DTypeError, ShapeError, arange, embedding, linear, mse, tensor } from "langevin";
+import { ArgumentError, DTypeError, ShapeError, arange, embedding, linear, mse, tensor, zeros } from "langevin";
 import type { Tensor } from "langevin";
 import { failure } from "../failure.ts";
 import { onEveryDevice } from "./devices.ts";
@@ -76,6 +76,12 @@ onEveryDevice("arithmetic", () => {
     expect(failure(() => linear(tensor([[1, 2]]), weight)).message).to.equal(
       "linear: expected 3 input features, got 2 (x [1, 2], weight [3, 2]).",
     );
+  });
+
+  it("refuses results of more than 8 axes, or of more elements than can be counted", () => {
+    const deep = zeros([1, 1, 1, 1, 1, 1, 1, 1], { dtype: "int32" });
+    expect(failure(() => embedding(zeros([2, 3]), deep)).message).to.match(/^embedding: .* has rank 9/);
+    expect(failure(() => zeros([60000, 1]).add(zeros([1, 60000]))).message).to.match(/^add: .* 3600000000 elements/);
   });
 
   it("marks rows of an embedding that do not exist with NaN", () => {

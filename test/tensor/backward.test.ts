@@ -127,6 +127,12 @@ onEveryDevice("backward", () => {
       expect(gradientOf(scalar)).to.equal(18);
     });
 
+    it("a division by something whose square underflows", () => {
+      const divisor = tensor([1e-25]).requireGrad();
+      tensor([1e-20]).div(divisor).sum().backward();
+      expect(divisor.grad!.item()).to.be.closeTo(-1e30, 1e25);
+    });
+
     it("permute, broadcastTo, clone and to", () => {
       const x = leaf([[1, 2]]);
       x.permute([1, 0]).broadcastTo([2, 3]).clone().to("float32").sum().backward();

@@ -71,6 +71,26 @@ onEveryDevice("creation", (device) => {
     expect(x.toArray()).to.deep.equal([1, 2, 3]);
   });
 
+  it("copies shapes: the arrays may be changed at once", () => {
+    const shape = [2, 3];
+    const made = [zeros(shape), tensor(new Float32Array(6), { shape }), zeros([6]).reshape(shape)];
+    shape[0] = 9;
+    for (const { shape: own } of made) expect(own).to.deep.equal([2, 3]);
+  });
+
+  it("cuts fractions off in int32, and refuses what int32 does not hold", () => {
+    expect(tensor([1.7, -1.7, 2147483647], { dtype: "int32" }).toArray()).to.deep.equal([1, -1, 2147483647]);
+    for (const value of [NaN, Infinity, 3e9, -3e9])
+      expect(failure(() => tensor([0, value], { dtype: "int32" })).message).to.equal(
+        `tensor: element 1 is ${value}, which int32 does not hold.`,
+      );
+    for (const value of [0.5, NaN, 2 ** 31, 1e12])
+      expect(failure(() => full([1], value, { dtype: "int32" })).message).to.equal(
+        `fill: the value is ${value}, which int32 does not hold.`,
+      );
+    expect(failure(() => full([1], undefined as unknown as number))).to.be.instanceOf(ArgumentError);
+  });
+
   it("reads a part of a bigger typed array", () => {
     const source = Float32Array.from({ length: 10 }, (_, i) => i);
     expect(tensor(source.subarray(3, 6)).toArray()).to.deep.equal([3, 4, 5]);

@@ -213,6 +213,26 @@ onEveryDevice("train", (device) => {
       expect(steps).to.equal(3);
     });
 
+    it("errors and aborts after the reports of all steps that were done", async () => {
+      const failing = ({ iteration }: StepInputs): { loss: Tensor } => {
+        if (iteration === 4) throw new Error("mine");
+        return { loss: tensor(iteration) };
+      };
+      const controller = new AbortController();
+      const aborting = ({ iteration }: StepInputs): { loss: Tensor } => {
+        if (iteration === 3) controller.abort();
+        return { loss: tensor(iteration) };
+      };
+      for (const changes of [{ step: failing }, { step: aborting, signal: controller.signal }]) {
+        const losses: number[] = [];
+        const run = async () => {
+          for await (const { loss } of train(small(changes))) losses.push(loss);
+        };
+        expect((await rejection(run())).message).to.match(/mine|aborted/);
+        expect(losses).to.deep.equal([0, 1, 2, 3]);
+      }
+    });
+
     it("a loss that is not one number", async () => {
       await collect(train(small({ iterations: 1 })));
       const error = await expectError({ step: () => ({ loss: ones([2]) }) });

@@ -67,7 +67,7 @@ function createProgram(surroundings: Surroundings, end: (code: number) => void):
 
   const demo = program
     .command("demo")
-    .description("train a U-Net on 1,797 handwritten digits and draw new ones")
+    .description("train a U-Net on real handwritten digits and draw new ones")
     .option("--sample-only", "draw from the weights of an earlier run")
     .action(async (options: ProgramOptions) => {
       end(await surroundings.start("demo", toArguments(options)));

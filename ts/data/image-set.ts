@@ -27,6 +27,7 @@ export interface Batches {
   batch(iteration: number, seed: bigint, device?: DeviceName): Batch;
 }
 
+/** Images in memory, and their labels if they have any. */
 export interface ImageSetOptions {
   /** Elements in row-major order. */
   readonly images: Float32Array;
@@ -42,6 +43,8 @@ export class ImageSet {
   readonly shape: readonly [count: number, height: number, width: number, channels: number];
   readonly labels: Int32Array | undefined;
   private readonly resident = new Map<string, Tensor>();
+  /** The order of the epoch that was visited last: all its batches need it. */
+  private visited: { readonly seed: bigint; readonly epoch: number; readonly order: Int32Array } | undefined;
 
   constructor({ images, shape, labels }: ImageSetOptions) {
     if (shape.length !== 4 || sizeOf(shape) !== images.length || shape[0] < 1)
@@ -102,17 +105,17 @@ export class ImageSet {
   /** The images at positions `start`, ... of the endless sequence of shuffled epochs. */
   private indexes(start: number, size: number, seed: bigint): Int32Array {
     const index = new Int32Array(size);
-    let epoch = -1;
-    let order: Int32Array = index;
     for (let i = 0; this.count > 1 && i < size; i++) {
       const position = start + i;
-      if (Math.floor(position / this.count) !== epoch) {
-        epoch = Math.floor(position / this.count);
-        order = shuffledOrder(this.count, seed, epoch, draws.shuffle);
-      }
-      index[i] = order[position % this.count];
+      index[i] = this.orderOf(seed, Math.floor(position / this.count))[position % this.count];
     }
     return index;
+  }
+
+  private orderOf(seed: bigint, epoch: number): Int32Array {
+    if (this.visited?.seed !== seed || this.visited.epoch !== epoch)
+      this.visited = { seed, epoch, order: shuffledOrder(this.count, seed, epoch, draws.shuffle) };
+    return this.visited.order;
   }
 
   /** The images as a table [count, H W C] on the device, in the default dtype. */

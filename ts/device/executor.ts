@@ -5,6 +5,7 @@ import type { AnyAttributes, AnyOp, DType, Shape } from "../ops/index.ts";
 
 /** Names of the executors, fastest first: the order in which the default device is chosen. */
 export const deviceNames = ["cuda", "cpu", "ts"] as const;
+/** Name of a device, as users give it. */
 export type DeviceName = (typeof deviceNames)[number];
 
 /** Typed arrays that hold tensor elements: float32, int32, float64. */

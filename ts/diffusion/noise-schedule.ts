@@ -11,6 +11,7 @@ import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { apply, tensor } from "../tensor/tensor.ts";
 
+/** A linear schedule. */
 export interface NoiseScheduleOptions {
   /** Number T of timesteps; t runs from 0 to T - 1. */
   readonly steps: number;
@@ -77,7 +78,7 @@ export class NoiseSchedule {
    * for each image, or one number for all. A timestep in a tensor that is not in 0..T-1 gives NaN.
    */
   addNoise(x0: Tensor, t: Tensor | number, noise: Tensor): Tensor {
-    const coefficients = this.table("addNoise", x0, [
+    const coefficients = this.table("addNoise", x0, () => [
       this.alphaBar.map(Math.sqrt),
       this.alphaBar.map((a) => Math.sqrt(1 - a)),
     ]);
@@ -90,7 +91,7 @@ export class NoiseSchedule {
    * `addNoise`. Has no gradient.
    */
   reverseStep(x: Tensor, t: Tensor | number, epsilon: Tensor, noise: ReverseNoise): Tensor {
-    const coefficients = this.table("reverseStep", x, [this.meanScale, this.epsilonScale, this.sigma]);
+    const coefficients = this.table("reverseStep", x, () => [this.meanScale, this.epsilonScale, this.sigma]);
     const given = "z" in noise ? noise.z : undefined;
     const at = "z" in noise ? { seed: 0n, image: 0, step: 0 } : noise;
     return apply(ops.ddpmStep, [x, epsilon, this.timesteps(t, x, "reverseStep"), coefficients, given], {
@@ -122,11 +123,11 @@ export class NoiseSchedule {
   }
 
   /** The columns as a device table [T, columns], made once for each device and dtype. */
-  private table(name: string, like: Tensor, columns: readonly Float64Array[]): Tensor {
+  private table(name: string, like: Tensor, columns: () => readonly Float64Array[]): Tensor {
     const key = `${name} ${like.device} ${like.dtype}`;
     const known = this.tables.get(key);
     if (known) return known;
-    const made = tabulate(columns, like.executor, like.dtype === "float64" ? "float64" : "float32");
+    const made = tabulate(columns(), like.executor, like.dtype === "float64" ? "float64" : "float32");
     this.tables.set(key, made);
     return made;
   }

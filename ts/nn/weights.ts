@@ -1,6 +1,6 @@
 // A model's weights as PyTorch has them: names, layouts, safetensors files.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError, ShapeError } from "../errors/index.ts";
 import { fromTorch, toTorch } from "../io/layout.ts";
 import type { RawTensor } from "../io/safetensors.ts";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.ts";
@@ -35,12 +35,22 @@ export function loadTorchState(model: Module, state: TorchState): void {
     const parameters = model.namedParameters();
     const converted = Object.entries(state).map(([name, { data, shape }]) => {
       const parameter = parameters.get(name);
-      const ours = parameter ? fromTorch(parameter.layout, data, shape) : { data, shape };
+      const ours = parameter ? naming(name, () => fromTorch(parameter.layout, data, shape)) : { data, shape };
       const options = { shape: ours.shape, dtype: parameter?.dtype, device: parameter?.device };
       return [name, tensor(ours.data, options)] as const;
     });
     model.loadStateDict(Object.fromEntries(converted));
   });
+}
+
+/** Says in errors which of the parameters they are about. */
+function naming<T>(name: string, convert: () => T): T {
+  try {
+    return convert();
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    throw new ShapeError({ op: "loadTorchState", problem: `${name}: ${error.problem}`, cause: error });
+  }
 }
 
 /** Writes the model's weights as a safetensors file that PyTorch reads; whole or not at all. */

@@ -191,6 +191,7 @@ function binary(
   });
 }
 
+/** -x. */
 export const neg: Op<NoAttributes> = defineOp<NoAttributes>({
   name: "neg",
   inputs: ["x"],
@@ -203,13 +204,16 @@ export const neg: Op<NoAttributes> = defineOp<NoAttributes>({
   ],
 });
 
+/** a + b; like all that follow with numpy's broadcasting, and in int32 modulo 2^32. */
 export const add: Op<NoAttributes> = binary("add", [], (_, { gradient }) => [() => gradient, () => gradient]);
 
+/** a - b. */
 export const sub: Op<NoAttributes> = binary("sub", [], (b, { gradient }) => [
   () => gradient,
   () => b.apply(neg, [gradient], {}),
 ]);
 
+/** a b, element by element. */
 export const mul: Op<NoAttributes> = binary("mul", [0, 1], (b, c) => [
   () => b.apply(mul, [c.gradient, c.input(1)], {}),
   () => b.apply(mul, [c.gradient, c.input(0)], {}),
@@ -222,8 +226,9 @@ export const div: Op<NoAttributes> = binary(
   (b, c) => [
     () => b.apply(div, [c.gradient, c.input(1)], {}),
     () => {
-      const numerator = b.apply(mul, [c.gradient, c.input(0)], {});
-      return b.apply(neg, [b.apply(div, [numerator, b.apply(mul, [c.input(1), c.input(1)], {})], {})], {});
+      // -(g (a / b)) / b: the square of a small b would underflow.
+      const quotient = b.apply(div, [c.input(0), c.input(1)], {});
+      return b.apply(neg, [b.apply(div, [b.apply(mul, [c.gradient, quotient], {}), c.input(1)], {})], {});
     },
   ],
   binarySamples([0.5, 2]),

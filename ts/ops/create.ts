@@ -7,7 +7,7 @@ import { defineOp } from "./types.ts";
 
 const floatTypes = ["float32", "float64"] as const;
 
-/** A constant. */
+/** A constant, which the dtype must hold. */
 export const fill: Op<{
   readonly shape: "ints";
   readonly dtype: readonly ["float32", "int32", "float64"];
@@ -16,8 +16,10 @@ export const fill: Op<{
   name: "fill",
   inputs: [],
   attributes: { shape: "ints", dtype: ["float32", "int32", "float64"], value: "float" },
-  infer(_, { shape, dtype }) {
+  infer(_, { shape, dtype, value }) {
     expectSizes("fill", shape);
+    if (typeof value !== "number" || (dtype === "int32" && (value | 0) !== value))
+      throw new ArgumentError({ op: "fill", problem: `the value is ${String(value)}, which ${dtype} does not hold.` });
     return { shape, dtype };
   },
   gradient: () => [],

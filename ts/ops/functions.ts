@@ -72,11 +72,13 @@ export const sign: Op<NoAttributes> = unary(
   },
   { range: [0.1, 3] },
 );
+/** |x|. The gradient at 0 is 0. */
 export const abs: Op<NoAttributes> = unary(
   "abs",
   (b, c) => b.apply(mul, [c.gradient, b.apply(sign, [c.input(0)], {})], {}),
   { keeps: "x", range: [0.1, 3] },
 );
+/** x^2. */
 export const square: Op<NoAttributes> = unary(
   "square",
   (b, c) => {
@@ -85,6 +87,7 @@ export const square: Op<NoAttributes> = unary(
   },
   { keeps: "x" },
 );
+/** Square root; NaN below 0. */
 export const sqrt: Op<NoAttributes> = unary(
   "sqrt",
   (b, c) => {
@@ -118,6 +121,7 @@ export const sigmoid: Op<NoAttributes> = unary(
 /** dy * y * (1 - y). */
 export const sigmoidGradient: Op<NoAttributes> = activationGradient("sigmoidGradient", "y", [0, 1]);
 
+/** Hyperbolic tangent. */
 export const tanh: Op<NoAttributes> = unary("tanh", (b, c) => b.apply(tanhGradient, [c.output(), c.gradient], {}), {
   keeps: "y",
   range: [-5, 5],

@@ -1,4 +1,4 @@
-// Ops that move elements: permute, slice, concat. Every one copies.
+// Ops that move elements: permute, slice, concat. All copy, but for slices of the leading axis, which are views.
 
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { expectSameDType, expectSizes, resolveAxes, resolveAxis } from "./checks.ts";

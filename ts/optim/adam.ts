@@ -7,6 +7,7 @@ import { packParameters } from "../tensor/parameter.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
 
+/** How Adam updates. */
 export interface AdamOptions {
   /** Learning rate, default 1e-3. May be changed between steps through `adam.lr`. */
   readonly lr?: number;
@@ -23,8 +24,7 @@ export interface AdamOptions {
 /**
  * Kingma and Ba 2015, algorithm 1 (`torch.optim.Adam`; with `decoupled` `torch.optim.AdamW`). The parameters move into
  * one flat buffer when the optimizer is made; an earlier optimizer that held some of them in another list can step no
- * more. `step` consumes the gradients that `backward` collected; parameters
- * without one are left alone.
+ * more. `step` consumes the gradients that `backward` collected; parameters without one are left alone.
  */
 export class Adam {
   lr: number;
@@ -49,8 +49,8 @@ export class Adam {
     this.lr = lr;
     this.options = { betas, epsilon, weightDecay, decoupled };
     this.pack = packParameters("Adam", list);
-    this.m = this.pack.zeroLike();
-    this.v = this.pack.zeroLike();
+    this.m = this.pack.zeros();
+    this.v = this.pack.zeros();
     this.steps = list.map(() => 0);
   }
 

@@ -1,6 +1,5 @@
 // sample: draws pictures from a trained model by running the reverse process from noise.
 
-import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { DeviceName } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
@@ -10,6 +9,7 @@ import type { Seed } from "../tensor/random.ts";
 import { draws, randn, seedKey } from "../tensor/random.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { executorOf } from "../tensor/tensor.ts";
 import { Pacer } from "../train/pacing.ts";
 
 /** A network that predicts the noise in x_t: x [N, H, W, C], t int32 [N] -> epsilon [N, H, W, C]. */
@@ -27,6 +27,7 @@ export interface SamplePreview {
   readonly x: Tensor;
 }
 
+/** What to sample, and how. */
 export interface SampleOptions {
   readonly model: Denoiser;
   readonly schedule: NoiseSchedule;
@@ -79,7 +80,7 @@ export async function sample(options: SampleOptions): Promise<Tensor> {
 async function sampleBatch(options: SampleOptions, image: number, count: number): Promise<Tensor> {
   const { model, schedule, size, signal, onPreview } = options;
   const seed = seedKey("sample", options.seed ?? 0);
-  const executor = options.device ? openDevice(options.device) : defaultExecutor();
+  const executor = executorOf(options);
   const device = executor.name;
   const every = options.previewEvery ?? schedule.steps;
   const pacer = new Pacer(executor);

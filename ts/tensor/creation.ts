@@ -1,4 +1,4 @@
-// Tensors made from constants, joined from others, or applied to operations that have no receiver.
+// Tensors made from constants, from counting, or by joining others.
 
 import { ArgumentError } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";

@@ -21,6 +21,7 @@ function sides(value: Padding): readonly number[] {
   return value.length === 2 ? [value[0], value[0], value[1], value[1]] : value;
 }
 
+/** How the window of a convolution moves. */
 export interface Conv2dOptions {
   /** Default 1. */
   readonly stride?: Pair;
@@ -43,6 +44,7 @@ export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2d
   });
 }
 
+/** How the window of the convolution moves whose transpose this is. */
 export interface ConvTranspose2dOptions extends Conv2dOptions {
   /** Rows and columns added at the bottom and right, smaller than the stride; default 0. */
   readonly outputPadding?: Pair;
@@ -77,6 +79,7 @@ export function convTranspose2d(
   return apply(ops.convTranspose2d, [x, weight, bias], { stride, padding, dilation, size });
 }
 
+/** How the window of a pooling moves. */
 export interface MaxPool2dOptions {
   /** Default: the kernel. */
   readonly stride?: Pair;

@@ -117,6 +117,7 @@ export class ParameterPack {
   constructor(op: string, parameters: readonly Parameter[]) {
     const [first] = parameters;
     for (const parameter of parameters) {
+      parameter.operand(op);
       if (parameter.dtype !== first.dtype || parameter.executor !== first.executor)
         throw new DTypeError({
           op,
@@ -135,8 +136,8 @@ export class ParameterPack {
     }
     this.offsets = offsets;
     this.size = size;
-    this.values = this.zeroLike(first);
-    this.gradients = this.zeroLike(first);
+    this.values = this.zeros();
+    this.gradients = this.zeros();
     this.present = parameters.length;
     const part = (whole: Tensor, i: number): Tensor =>
       new Tensor({ storage: whole.place("ParameterPack").storage.retain(), offset: offsets[i] }, parameters[i]);
@@ -146,8 +147,9 @@ export class ParameterPack {
   }
 
   /** A flat tensor of zeros of the pack's size and kind, for an optimizer's state; it lives until disposed. */
-  zeroLike(on: Tensor = this.parameters[0]): Tensor {
-    return apply(ops.fill, [], { shape: [this.size], dtype: this.dtype, value: 0 }, on.executor).keep();
+  zeros(): Tensor {
+    const { executor } = this.parameters[0];
+    return apply(ops.fill, [], { shape: [this.size], dtype: this.dtype, value: 0 }, executor).keep();
   }
 
   /** The place of parameters `first` to `last` (exclusive) in a flat tensor of the pack's size. */

@@ -181,6 +181,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
         problem: `gradient has shape ${showShape(gradient.shape)}, expected ${showShape(this.shape)}.`,
       });
     if (gradient) {
+      gradient.operand("backward");
       commonExecutor("backward", [this, gradient]);
       expectSameDType("backward", ["the tensor", "its gradient"], this, gradient);
     }
@@ -294,7 +295,8 @@ export class Tensor implements Owned, Leaf<Tensor> {
   /** A short text with shape, dtype, device and the first elements. Blocks until they are computed. */
   toString(): string {
     if (this.disposed) return `Tensor(disposed, shape ${showShape(this.shape)})`;
-    const shown = Array.from(this.elements("toString").subarray(0, 8), (x) => String(Number(x.toPrecision(6))));
+    const short = (x: number): string => String(this.dtype === "int32" ? x : Number(x.toPrecision(6)));
+    const shown = Array.from(this.elements("toString").subarray(0, 8), short);
     const rest = this.size > 8 ? `, ... ${this.size - 8} more` : "";
     return `Tensor(${showShape(this.shape)}, ${this.dtype}, ${this.device}: ${shown.join(", ")}${rest})`;
   }
@@ -482,7 +484,10 @@ export function apply<S extends Op["attributes"]>(
 ): Tensor {
   const operands = inputs.map((input) => input?.operand(op.name));
   const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
-  const type = op.infer(inputs, attributes);
+  const inferred = op.infer(inputs, attributes);
+  // A copy: rules return operands' types, which would keep those tensors alive, and callers may change their arrays.
+  const type = { shape: [...inferred.shape], dtype: inferred.dtype };
+  expectSizes(op.name, type.shape);
   expectSupported(op.name, on, type.dtype);
   const viewed = op.view ? 0 : op.viewOffset?.(inputs, attributes);
   const first = inputs[0];
@@ -493,12 +498,13 @@ export function apply<S extends Op["attributes"]>(
   } else {
     const storage = new Storage(on, sizeOf(type.shape) * bytesOf(type.dtype));
     place = { storage, offset: 0 };
-    submit(on, {
-      op,
-      attributes,
-      inputs: operands,
-      output: dense(storage.buffer, 0, type.shape, type.dtype),
-    });
+    try {
+      const output = dense(storage.buffer, 0, type.shape, type.dtype);
+      submit(on, { op, attributes, inputs: operands, output });
+    } catch (error) {
+      storage.release();
+      throw error;
+    }
   }
   const version = viewed === undefined ? { count: 0 } : first?.version;
   const node = record(op, attributes, inputs, type, place, version);
@@ -630,13 +636,13 @@ export type TensorData = NestedNumbers | readonly number[] | Float32Array | Floa
 
 /**
  * A tensor with these elements (`torch.tensor`). Nested arrays tell their shape; flat data may be given one.
- * Throws ShapeError when the arrays are ragged or the count does not match the shape.
+ * Throws ShapeError when the arrays are ragged or the count does not match the shape. In int32 fractions are cut off.
  */
 export function tensor(data: TensorData, options: TensorOptions & { readonly shape?: Shape } = {}): Tensor {
   if (typeof data !== "number" && !Array.isArray(data) && !ArrayBuffer.isView(data))
     throw new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${typeof data}.` });
   const flat = ArrayBuffer.isView(data) ? data : flatten(data);
-  const shape = options.shape ?? (ArrayBuffer.isView(data) ? [data.length] : shapeOfNested(data));
+  const shape = [...(options.shape ?? (ArrayBuffer.isView(data) ? [data.length] : shapeOfNested(data)))];
   expectSizes("tensor", shape);
   const dtype = options.dtype ?? (data instanceof Int32Array ? "int32" : floatType);
   if (sizeOf(shape) !== flat.length)
@@ -670,7 +676,16 @@ function newArray(dtype: DType, size: number): Elements {
 
 function asElements(dtype: DType, flat: ArrayLike<number>): ElementArray {
   const target = newArray(dtype, 0).constructor as Float32ArrayConstructor;
-  return flat instanceof target ? flat : target.from(flat);
+  if (flat instanceof target) return flat;
+  if (dtype === "int32") expectIntegersFit(flat);
+  return target.from(flat);
+}
+
+/** Refuses what an Int32Array would turn into another number without a word. */
+function expectIntegersFit(flat: ArrayLike<number>): void {
+  for (let i = 0; i < flat.length; i++)
+    if (!(flat[i] > -2147483649 && flat[i] < 2147483648))
+      throw new ArgumentError({ op: "tensor", problem: `element ${i} is ${flat[i]}, which int32 does not hold.` });
 }
 
 function flatten(data: NestedNumbers | readonly number[]): number[] {

@@ -1,14 +1,13 @@
 // train: runs a training step over batches of noised data, and reports as it goes.
 
 import type { Batch, Batches } from "../data/image-set.ts";
-import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { DeviceName } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import type { Seed } from "../tensor/random.ts";
 import { draws, randint, randn, seedKey } from "../tensor/random.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import { Tensor, executorOf } from "../tensor/tensor.ts";
 import { Pacer } from "./pacing.ts";
 
 /** What a training step is given: the batch, and timesteps and noise drawn for it. */
@@ -21,6 +20,7 @@ export interface StepInputs extends Batch {
   readonly iteration: number;
 }
 
+/** What to train, and how. */
 export interface TrainOptions {
   /** Number of steps to run. */
   readonly iterations: number;
@@ -55,7 +55,8 @@ export interface TrainRun
 /**
  * Runs `iterations` training steps. `for await (const { iteration, loss } of train(...))` reports each one in order,
  * and leaving the loop stops the run; `await train(...)` runs to the end and gives the last report. Steps run ahead of
- * the report by at most two. Throws (then) on a loss that is not one number, on device errors, and on abort.
+ * the report by one: while a report is looked at, the weights may be those of the step after it. Throws (then) on a loss
+ * that is not one number, on device errors, and on abort, after the reports of all steps that were done.
  */
 export function train(options: TrainOptions): TrainRun {
   const run = runSteps(options);
@@ -76,7 +77,7 @@ async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, v
     throw new ArgumentError({ op: "train", problem: `iterations is ${iterations}, expected an integer >= 0.` });
   schedule.expectNoiseAtEnd("train", options.allowResidualSignal);
   const seed = seedKey("train", options.seed ?? 0);
-  const executor = options.device ? openDevice(options.device) : defaultExecutor();
+  const executor = executorOf(options);
   const device = executor.name;
   const pacer = new Pacer(executor);
   const reports: Promise<TrainProgress>[] = [];
@@ -98,10 +99,15 @@ async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, v
     }).report;
 
   for (let iteration = 0; iteration < iterations; iteration++) {
-    signal?.throwIfAborted();
-    const report = runStep(iteration);
-    report.catch(() => undefined);
-    reports.push(report);
+    try {
+      signal?.throwIfAborted();
+      const report = runStep(iteration);
+      report.catch(() => undefined);
+      reports.push(report);
+    } catch (error) {
+      for (const report of reports) yield await report; // steps that were done before count
+      throw error;
+    }
     await pacer.turn();
     if (reports.length > 1) yield (await reports.shift())!;
   }

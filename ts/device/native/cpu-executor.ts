@@ -8,6 +8,7 @@ import type { Addon, NativeDevice } from "./addon.ts";
 import { loadAddon } from "./addon.ts";
 import { CommandEncoder, matchKernels } from "./encode.ts";
 
+/** What the executor may be given; tests put their own in place. */
 export interface CpuExecutorOptions {
   /** Threads for kernels; default: LANGEVIN_THREADS, else as many as there are processors. Results do not depend on it. */
   readonly threads?: number;
@@ -60,6 +61,7 @@ function kernelsOf(addon: Addon): { name: string; signature: string }[] {
   }
 }
 
+/** Runs commands on the queue of one device of the addon. */
 export class CpuExecutor implements Executor {
   readonly name = "cpu";
   readonly threads: number;

@@ -8,6 +8,7 @@
 
 import { DeviceError, LangevinError } from "../../errors/index.ts";
 import type { AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
+import { maxRank } from "../../ops/checks.ts";
 import { signatureText } from "../../ops/index.ts";
 import type { Command, Operand } from "../executor.ts";
 
@@ -15,10 +16,8 @@ import type { Command, Operand } from "../executor.ts";
 export const dtypeCodes: Readonly<Record<DType, number>> = { float32: 0, int32: 1, float64: 2 };
 
 const headerWords = 4;
-const maxOperandWords = 5 + 8;
-
-/** The greatest rank that native code takes. */
-export const maxRank = 8;
+/** Words of an operand besides its sizes, and sizes. */
+const maxOperandWords = 5 + maxRank;
 
 /**
  * Gives each record the op code of its kernel. Throws an error that names every op whose kernel is missing or was written

@@ -23,6 +23,7 @@ class Buffer {
   }
 }
 
+/** The buffers of one executor. */
 export class BufferTable {
   readonly #live = new Map<BufferId, Buffer>();
   readonly #free = new Map<number, Buffer[]>();

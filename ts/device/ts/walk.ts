@@ -13,6 +13,7 @@ export interface Path {
 /** Handles `length` elements; operand k has them at offsets[k] + i * steps[k]. */
 export type Run = (length: number, offsets: readonly number[], steps: readonly number[]) => void;
 
+/** The path through all of `view`. */
 export function pathOf(view: View): Path {
   return { offset: view.offset, strides: stridesOf(view) };
 }

@@ -8,6 +8,7 @@ import { pathOf, walk } from "../walk.ts";
 /** y[i] = f(x[i]) for n elements, each operand with its first position and step. */
 type UnaryLoop = (n: number, y: ElementArray, y0: number, dy: number, x: ElementArray, x0: number, dx: number) => void;
 
+/** A kernel that applies a loop to every run of elements that lie evenly in both operands. */
 export function elementWise(loop: UnaryLoop): Kernel<object> {
   return (y, [x]) =>
     walk(y.shape, [pathOf(y), pathOf(x!)], (n, at, step) => loop(n, y.data, at[0], step[0], x!.data, at[1], step[1]));

@@ -20,6 +20,7 @@ type KernelOf<O> = O extends Op<infer S> ? Kernel<AttributesOf<S>> : never;
 /** Views need no kernel. */
 type Table = { readonly [name in Exclude<keyof Ops, "reshape">]: KernelOf<Ops[name]> };
 
+/** One kernel for each op that is no view. */
 export const kernels: Table = {
   fill: create.fill,
   randn: create.randn,
