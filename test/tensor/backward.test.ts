@@ -80,6 +80,17 @@ onEveryDevice("backward", () => {
     expect(gradientOf(x)).to.deep.equal([2, 0, -6]);
   });
 
+  it("copies the gradient that it is given, which may change afterwards", () => {
+    const [x, y, weights] = [tensor([1, 2]).requireGrad(), tensor([3, 4]).requireGrad(), new Parameter(tensor([5, 6]))];
+    x.add(y).backward(weights);
+    y.backward(weights);
+    weights.assign(tensor([0, 0]));
+    expect([x.grad!.toArray(), y.grad!.toArray()]).to.deep.equal([
+      [5, 6],
+      [10, 12],
+    ]);
+  });
+
   it("may be called on losses that share leaves but no operations", () => {
     const x = leaf([1]);
     const [first, second] = [x.mul(2), x.mul(3)];

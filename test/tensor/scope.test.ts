@@ -131,6 +131,14 @@ onEveryDevice("scope", () => {
     expect(parameter!.item()).to.equal(1);
   });
 
+  it("leaves nothing of a parameter that is refused", async () => {
+    await expectNothingLeft(() => {
+      const values = tensor([1], { dtype: "int32" });
+      expect(failure(() => new Parameter(values)).message).to.match(/^Parameter: int32 values have no gradient/);
+      values.dispose();
+    });
+  });
+
   it("does not free gradients of leaves that outlive it", () => {
     const weight = new Parameter(tensor([3]));
     scope(() => {

@@ -26,6 +26,8 @@ export class Parameter extends Tensor {
    * others can see it: a parameter's memory is its own.
    */
   constructor(initial: Tensor, layout: TorchLayout = "plain") {
+    if (initial.dtype === "int32")
+      throw new DTypeError({ op: "Parameter", problem: "int32 values have no gradient, so they cannot be trained." });
     const { storage } = initial.place("Parameter");
     const alone = !storage.shared && storage.bytes === initial.size * bytesOf(initial.dtype);
     const own = alone ? initial : noGrad(() => initial.clone());

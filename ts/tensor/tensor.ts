@@ -119,7 +119,10 @@ export class Tensor implements Owned, Leaf<Tensor> {
     return this.leaf || this.holding.node !== undefined;
   }
 
-  /** The gradient collected by `backward`, if this is a leaf (`requireGrad`, a Parameter); it has the leaf's shape. */
+  /**
+   * The gradient collected by `backward`, if this is a leaf (`requireGrad`, a Parameter); it has the leaf's shape. It
+   * belongs to the leaf and lasts until the next `backward` or optimizer step: `clone` it to keep it.
+   */
   get grad(): Tensor | undefined {
     return this.gradient;
   }
@@ -188,7 +191,10 @@ export class Tensor implements Owned, Leaf<Tensor> {
     const builder = builderOn(this.executor);
     noGrad(() => {
       scope(() => {
-        const seed = gradient ?? builder.apply(ops.fill, [], { shape: this.shape, dtype: this.dtype, value: 1 });
+        // A copy, since gradients are passed on by reference and the caller's tensor may be written to.
+        const seed = gradient
+          ? builder.apply(ops.copy, [gradient], {})
+          : builder.apply(ops.fill, [], { shape: this.shape, dtype: this.dtype, value: 1 });
         if (node) walkBack(node, seed, { builder, scope, add: (a, b) => builder.apply(ops.add, [a, b], {}), share });
         else this.addGradient(seed);
       });
