@@ -1,6 +1,7 @@
 # The addon without CUDA, for machines without CMake; run by node-gyp. Sources and flags are those of CMakeLists.txt.
 {
   "variables": {
+    "node%": "node",  # the install script names its own
     "flags": ["-O3", "-fPIC", "-pthread", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra"],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
@@ -18,8 +19,8 @@
   "targets": [
     {
       "target_name": "langevin",
-      "sources": ["<!@(node native/sources.cjs addon)"],
-      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")", "<!(node -p \"require('node-api-headers').include_dir\")"],
+      "sources": ["<!@(\"<(node)\" native/sources.cjs addon)"],
+      "include_dirs": ["<!(\"<(node)\" -p \"require('node-addon-api').include_dir\")", "<!(\"<(node)\" -p \"require('node-api-headers').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
       "dependencies": ["kernels_baseline"],
       # Nothing refers to kernel objects by name, so the linker would leave them in their libraries.
@@ -33,7 +34,7 @@
     {
       "target_name": "kernels_baseline",
       "type": "static_library",
-      "sources": ["<!@(node native/sources.cjs kernels)"],
+      "sources": ["<!@(\"<(node)\" native/sources.cjs kernels)"],
       "defines": ["LANGEVIN_ISA=baseline"]
     }
   ],
@@ -43,7 +44,7 @@
         {
           "target_name": "kernels_avx2",
           "type": "static_library",
-          "sources": ["<!@(node native/sources.cjs kernels)"],
+          "sources": ["<!@(\"<(node)\" native/sources.cjs kernels)"],
           "defines": ["LANGEVIN_ISA=avx2"],
           "cflags_cc": ["<@(avx2)"],
           "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(avx2)"] }
@@ -51,7 +52,7 @@
         {
           "target_name": "kernels_avx512",
           "type": "static_library",
-          "sources": ["<!@(node native/sources.cjs kernels)"],
+          "sources": ["<!@(\"<(node)\" native/sources.cjs kernels)"],
           "defines": ["LANGEVIN_ISA=avx512"],
           "cflags_cc": ["<@(avx512)"],
           "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(avx512)"] }

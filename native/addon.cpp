@@ -1,5 +1,8 @@
 // The Node-API surface: a dozen functions over devices. Context-aware: each environment (main thread, worker) has its own
 // state and devices, and takes them down when it ends.
+
+// A worker may be terminated in the middle of a call; the error that this call then cannot throw must not end the process.
+#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #include <napi.h>
 
 #include <memory>
@@ -72,7 +75,8 @@ napi_deferred forget(napi_env env, Environment& state, uint64_t id) {
   return pending.deferred;
 }
 
-// Runs on the environment's thread after a queue has completed something.
+// Runs on the environment's thread after a queue has completed something. Nothing may be thrown from here; settling only
+// fails where the environment is being terminated, and then nobody waits.
 void settleCompleted(napi_env rawEnv, napi_value, void* context, void*) {
   if (rawEnv == nullptr) return;  // the environment is ending
   const Napi::Env env(rawEnv);
@@ -83,7 +87,13 @@ void settleCompleted(napi_env rawEnv, napi_value, void* context, void*) {
     std::lock_guard<std::mutex> lock(state.mutex);
     completed.swap(state.completed);
   }
-  for (const auto& [id, failure] : completed) settle(env, forget(env, state, id), failure);
+  for (const auto& [id, failure] : completed) {
+    const napi_deferred deferred = forget(env, state, id);
+    try {
+      settle(env, deferred, failure);
+    } catch (const Napi::Error&) {
+    }
+  }
 }
 
 void endEnvironment(void* data) {
@@ -151,12 +161,9 @@ auto guarded(Napi::Env env, const char* what, const F& action) -> decltype(actio
   }
 }
 
-void reportMemory(Napi::Env env, const Device& device) {
-  Environment& state = stateOf(env);
+void reportMemory(Napi::Env env, Environment& state) {
   int64_t live = 0;
-  if (state.devices.size() == 1) live = static_cast<int64_t>(device.memory().liveBytes);
-  else
-    for (const Device* each : state.devices) live += static_cast<int64_t>(each->memory().liveBytes);
+  for (const Device* device : state.devices) live += static_cast<int64_t>(device->memory().liveBytes);
   const int64_t change = live - state.reportedBytes;
   if (change < kExternalMemoryStep && change > -kExternalMemoryStep) return;
   int64_t total;
@@ -212,9 +219,11 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
     return std::make_unique<Device>(static_cast<int>(threads));
   });
   Device* const device = owned.get();
-  const auto finalize = [shared = sharedState(env)](Napi::Env, Device* closed) {
+  const auto finalize = [shared = sharedState(env)](Napi::Env closing, Device* closed) {
     // The environment's end deletes devices, too; whoever comes first.
-    if (shared->devices.erase(closed) > 0) delete closed;
+    if (shared->devices.erase(closed) == 0) return;
+    delete closed;
+    reportMemory(closing, *shared);
   };
   const Napi::Value external = Napi::External<Device>::New(env, device, finalize);
   state.devices.insert(owned.release());
@@ -229,7 +238,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   Device& device = deviceOf(info);
   const double bytes = numberAt(info, 1);
   const double id = guarded(info.Env(), "allocate", [&] { return device.allocate(bytes); });
-  reportMemory(info.Env(), device);
+  reportMemory(info.Env(), stateOf(info.Env()));
   return Napi::Number::New(info.Env(), id);
 }
 
@@ -237,7 +246,7 @@ void release(const Napi::CallbackInfo& info) {
   Device& device = deviceOf(info);
   const double id = numberAt(info, 1);
   guarded(info.Env(), "release", [&] { device.release(id); });
-  reportMemory(info.Env(), device);
+  reportMemory(info.Env(), stateOf(info.Env()));
 }
 
 // submit(device, words, count = words.length)

@@ -113,7 +113,7 @@ function buildWithGyp(log) {
   const folder = headerFolder();
   if (folder === undefined) return { ok: false, output: "error: there are no headers of Node" };
   const options = [`--nodedir=${folder}`, "--jobs", String(cores)];
-  const configured = runNode(log, script, ["configure", ...options]);
+  const configured = runNode(log, script, ["configure", ...options, "--", `-Dnode=${process.execPath}`]);
   if (!configured.ok) return configured;
   return runNode(log, script, ["build", ...options]);
 }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kAlwaysKept = size_t{64} << 20;  // too little to be called waste
 
 void* obtain(size_t bytes) {
   // Blocks of several huge pages lie on their boundaries, so that the system can back them with few page faults.
@@ -39,18 +40,32 @@ Allocator::~Allocator() { trim(); }
 Allocator::Block Allocator::allocate(size_t bytes) {
   const size_t rounded = classBytes(bytes);
   std::vector<void*>& list = free_[rounded];
+  void* data;
   if (!list.empty()) {
-    void* const data = list.back();
+    data = list.back();
     list.pop_back();
-    return {data, rounded};
+  } else {
+    data = obtain(rounded);
+    if (data == nullptr) return {};
+    reserved_ += rounded;
   }
-  void* const data = obtain(rounded);
-  if (data == nullptr) return {};
-  reserved_ += rounded;
+  used_ += rounded;
+  if (used_ > mostUsed_) mostUsed_ = used_;
   return {data, rounded};
 }
 
-void Allocator::release(Block block) { free_[block.bytes].push_back(block.data); }
+void Allocator::release(Block block) {
+  free_[block.bytes].push_back(block.data);
+  used_ -= block.bytes;
+}
+
+bool Allocator::wasteful(size_t bytes) const {
+  const size_t rounded = classBytes(bytes), held = reserved_ + rounded;
+  const auto list = free_.find(rounded);
+  if (held <= kAlwaysKept || (list != free_.end() && !list->second.empty())) return false;
+  const size_t used = used_ + rounded;
+  return held / 2 > (used > mostUsed_ ? used : mostUsed_);
+}
 
 void Allocator::trim() {
   for (auto& [bytes, list] : free_) {

@@ -2,7 +2,8 @@
 //
 // Reuse is stream-ordered: all work on a device runs in one order, so a block that is freed while commands on it are still
 // queued may be handed out at once; whoever gets it only touches it by later commands. Blocks stay with the process,
-// because memory given back to the system at every step costs a page fault for each 4 KiB of the next one.
+// because memory given back to the system at every step costs a page fault for each 4 KiB of the next one. But a program
+// whose sizes change all the time must not keep a block of every size for ever: see `wasteful`.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +29,9 @@ class Allocator {
   Block allocate(size_t bytes);
   void release(Block block);
 
+  // Whether a fresh block of `bytes` would bring the memory held to more than twice what was ever in use at once.
+  bool wasteful(size_t bytes) const;
+
   // Gives all free blocks back to the system; nothing queued may use them any more.
   void trim();
 
@@ -40,6 +44,8 @@ class Allocator {
  private:
   std::unordered_map<size_t, std::vector<void*>> free_;
   size_t reserved_ = 0;
+  size_t used_ = 0;  // bytes of blocks handed out
+  size_t mostUsed_ = 0;
 };
 
 }  // namespace langevin

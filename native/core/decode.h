@@ -1,4 +1,9 @@
-// From the words that JavaScript sends to commands that kernels can run: every check happens here, before queueing.
+// From the words that JavaScript sends to commands that kernels can run, checked before they are queued.
+//
+// Checked here: the layout of the words, that attributes fit the kernel's signature, and that every operand lies within
+// its buffer. Taken on trust: that number, dtypes and shapes of the operands fit each other and the attributes, which the
+// op's record has seen to (`infer` in ts/ops). Words from elsewhere could therefore crash the process; there is no way to
+// send any but through ts/device/native.
 #pragma once
 
 #include <memory>

@@ -8,7 +8,8 @@ namespace langevin {
 
 namespace {
 
-constexpr double kSlots = 4194304;            // 2^22 buffers at a time, 2^31 generations: ids stay below 2^53
+constexpr double kSlots = 4194304;            // 2^22 buffers at a time
+constexpr uint32_t kGenerations = 1u << 31;   // of a slot, which is then given up: numbers stay below 2^53
 constexpr double kMaxBytes = 1099511627776.0;  // 2^40
 
 std::string show(double x) {
@@ -29,22 +30,22 @@ Device::~Device() {
 
 double Device::allocate(double bytes) {
   if (!(bytes >= 0 && bytes == std::floor(bytes))) throw DeviceFailure("a buffer cannot have " + show(bytes) + " bytes");
+  if (freeSlots_.empty()) {
+    if (static_cast<double>(slots_.size()) == kSlots - 1) throw DeviceFailure("too many buffers");
+    slots_.emplace_back();
+    freeSlots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
+  }
   Allocator::Block block;
   if (bytes <= kMaxBytes) {
-    block = allocator_.allocate(static_cast<size_t>(bytes));
+    const size_t size = static_cast<size_t>(bytes);
+    if (allocator_.wasteful(size)) trim();
+    block = allocator_.allocate(size);
     if (block.data == nullptr) {
-      // Blocks kept for reuse may help, but queued commands may still use them.
-      queue_.wait();
-      allocator_.trim();
-      block = allocator_.allocate(static_cast<size_t>(bytes));
+      trim();
+      block = allocator_.allocate(size);
     }
   }
   if (block.data == nullptr) throw DeviceFailure("out of memory: " + show(bytes) + " bytes are not to be had");
-  if (freeSlots_.empty()) {
-    if (static_cast<double>(slots_.size()) == kSlots - 1) throw DeviceFailure("too many buffers");
-    freeSlots_.push_back(static_cast<uint32_t>(slots_.size()));
-    slots_.emplace_back();
-  }
   const uint32_t index = freeSlots_.back();
   freeSlots_.pop_back();
   Slot& slot = slots_[index];
@@ -54,6 +55,11 @@ double Device::allocate(double bytes) {
   liveBuffers_++;
   liveBytes_ += slot.bytes;
   return slot.id;
+}
+
+void Device::trim() {
+  queue_.wait();
+  allocator_.trim();
 }
 
 const Device::Slot* Device::slotOf(double id) const {
@@ -75,8 +81,7 @@ void Device::release(double id) {
   liveBuffers_--;
   liveBytes_ -= slot.bytes;
   slot.id = 0;
-  slot.generation++;
-  freeSlots_.push_back(static_cast<uint32_t>(found - slots_.data()));
+  if (++slot.generation < kGenerations) freeSlots_.push_back(static_cast<uint32_t>(found - slots_.data()));
 }
 
 void Device::submit(const double* words, size_t count) {

@@ -54,6 +54,8 @@ class Device final : private BufferLookup {
     Allocator::Block block;
   };
 
+  // Gives free blocks back to the system, once queued commands no longer use them.
+  void trim();
   BufferView find(double id) const override;
   const Slot* slotOf(double id) const;
   // The memory at an offset of a live buffer, `bytes` of which must exist.

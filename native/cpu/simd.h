@@ -2,7 +2,7 @@
 //
 // V and VI are GCC/Clang vector types, so + - * / & | ^ ~ << >> and comparisons work on them directly; a comparison gives a
 // VI of 0 and -1 for select(). A tail computed with loadPartial/storePartial runs the very operations of the body and so
-// has its bits; scalar tails must use fma1 where the body uses fma.
+// has its bits.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ constexpr int kWidth = 8;
 constexpr int kWidth = 4;
 #endif
 
-// Whether fma() rounds once. Where it does not (SSE2), fma() is a product and a sum, and fma1 the same.
+// Whether fma() rounds once. Where it does not (SSE2), fma() is a product and a sum.
 #if defined(__FMA__) || defined(__aarch64__)
 #define LANGEVIN_HAS_FMA 1
 #else
@@ -144,15 +144,6 @@ LANGEVIN_SIMD V fma(V a, V b, V c) {
   return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
   return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-#else
-  return a * b + c;
-#endif
-}
-
-// a * b + c, rounded as a lane of fma is.
-LANGEVIN_SIMD float fma1(float a, float b, float c) {
-#if LANGEVIN_HAS_FMA
-  return __builtin_fmaf(a, b, c);
 #else
   return a * b + c;
 #endif

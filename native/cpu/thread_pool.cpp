@@ -1,6 +1,8 @@
 // The pool's protocol: a job is published, whoever is awake joins it, and it ends when its items and its helpers are done.
 #include "thread_pool.h"
 
+#include <system_error>
+
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -41,8 +43,13 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::start() {
+  started_ = true;
   workers_.reserve(threads_ - 1);
-  while (static_cast<int>(workers_.size()) < threads_ - 1) workers_.emplace_back([this] { work(); });
+  try {
+    while (static_cast<int>(workers_.size()) < threads_ - 1) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    // The system allows no more threads: those that there are do the work.
+  }
 }
 
 void ThreadPool::takeItems() {
@@ -58,7 +65,7 @@ void ThreadPool::run(int64_t items, void (*fn)(const void*, int64_t), const void
     for (int64_t item = 0; item < items; item++) fn(closure, item);
     return;
   }
-  if (workers_.empty()) start();
+  if (!started_) start();
   fn_ = fn;
   closure_ = closure;
   items_ = items;
@@ -77,7 +84,13 @@ void ThreadPool::run(int64_t items, void (*fn)(const void*, int64_t), const void
   // A worker counts itself as inside before it looks whether the job is open. So whoever joined in time is waited for, and
   // whoever comes later (or still sleeps) finds it closed.
   open_.store(false);
-  while (!spinUntil(kSpinMicroseconds, [this] { return inside_.load() == 0; })) std::this_thread::yield();
+  const auto left = [this] { return inside_.load() == 0; };
+  if (spinUntil(kSpinMicroseconds, left)) return;
+  // A long item: its worker, or the threads of JavaScript, may need this processor.
+  std::unique_lock<std::mutex> lock(mutex_);
+  callerWaits_.store(true);
+  left_.wait(lock, left);
+  callerWaits_.store(false);
 }
 
 void ThreadPool::work() {
@@ -94,7 +107,11 @@ void ThreadPool::work() {
     seen = epoch_.load();
     inside_.fetch_add(1);
     if (open_.load()) takeItems();
-    inside_.fetch_sub(1);
+    // The caller says that it waits before it looks who is inside, so one of the two sees the other.
+    if (inside_.fetch_sub(1) == 1 && callerWaits_.load()) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      left_.notify_one();
+    }
   }
 }
 

@@ -40,6 +40,7 @@ class ThreadPool {
 
   const int threads_;
   std::vector<std::thread> workers_;
+  bool started_ = false;
 
   // The job. Written while it is closed and nobody is inside.
   void (*fn_)(const void*, int64_t) = nullptr;
@@ -55,6 +56,8 @@ class ThreadPool {
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::atomic<bool> callerWaits_{false};
+  std::condition_variable left_;
 };
 
 }  // namespace langevin

@@ -1,6 +1,7 @@
 // Checks of the native core below JavaScript: pool, queue, failures, allocator, malformed words. Meant for sanitizers.
 //
 // Prints one line for each check and ends with status 1 if one fails.
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -165,6 +166,13 @@ static void tryAllocator() {
   const double b = device.allocate(1000);
   expect(a != b, "numbers of buffers are not reused");
   expect(device.memory().reservedBytes == Allocator::classBytes(1000), "their memory is");
+  size_t most = 0;
+  const size_t mebibyte = size_t{1} << 20;
+  for (size_t size = 20; size <= 112; size += 4) {
+    device.release(device.allocate(static_cast<double>(size * mebibyte)));
+    most = std::max(most, device.memory().reservedBytes);
+  }
+  expect(most <= 224 * mebibyte, "blocks of sizes that keep changing do not pile up");  // all of them: 600 MiB
   bool threw = false;
   try {
     device.release(a);

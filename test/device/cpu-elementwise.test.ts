@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { expect } from "chai";
 
 import type { InstructionSet } from "./instruction-sets.ts";
-import { supportedInstructionSets } from "./instruction-sets.ts";
+import { instructionSets, isSupported } from "./instruction-sets.ts";
 import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
 const kernels = ["arithmetic", "diffusion", "functions", "loss", "noise", "reduce", "shape", "update"];
+const program = "native/test/elementwise_check.cpp";
 const sources = [
-  "native/test/elementwise_check.cpp",
   "native/core/queue.cpp",
   "native/core/scratch.cpp",
   "native/cpu/thread_pool.cpp",
@@ -21,9 +21,12 @@ const sources = [
 /** Compiles and runs the checks; returns the checksum of all results. */
 function check({ isa, flags }: InstructionSet, options: readonly string[]): string {
   return inFolder((folder) => {
-    const program = join(folder, "elementwise");
-    compile(sources, program, [`-DLANGEVIN_ISA=${isa}`, ...flags, ...options]);
-    const result = spawnSync(program, { encoding: "utf8" });
+    const [object, executable] = ["check.o", "check"].map((name) => join(folder, name));
+    const set = [`-DLANGEVIN_ISA=${isa}`, ...flags];
+    // The check itself needs no sanitizer: its arrays lie on the heap, where the kernels' accesses are seen all the same.
+    compile([program], object, ["-c", "-O1", ...set]);
+    compile([object, ...sources], executable, [...set, ...options]);
+    const result = spawnSync(executable, { encoding: "utf8" });
     expect(result.status, result.stdout + result.stderr).to.equal(0);
     return /^checksum (\w+)$/m.exec(result.stdout)![1];
   });
@@ -31,7 +34,7 @@ function check({ isa, flags }: InstructionSet, options: readonly string[]): stri
 
 describe("element-wise kernels on the cpu", function () {
   this.timeout(300_000);
-  const sets = supportedInstructionSets();
+  const sets = instructionSets.filter(isSupported);
   const checksums = new Map<string, string>();
 
   before("needs a C++ compiler", function () {

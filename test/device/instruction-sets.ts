@@ -11,7 +11,8 @@ export interface InstructionSet {
   readonly needs: readonly string[];
 }
 
-const instructionSets: readonly InstructionSet[] = [
+/** All of them, best last. */
+export const instructionSets: readonly InstructionSet[] = [
   { isa: "baseline", flags: [], needs: [] },
   { isa: "avx2", flags: ["-mavx2", "-mfma"], needs: ["avx2", "fma"] },
   {
@@ -21,10 +22,10 @@ const instructionSets: readonly InstructionSet[] = [
   },
 ];
 
-/** The sets that this processor has, best last; only the baseline where that cannot be told. */
-export function supportedInstructionSets(): readonly InstructionSet[] {
+/** Whether this processor has the set; true only for the baseline where that cannot be told. */
+export function isSupported({ needs }: InstructionSet): boolean {
   const readable = arch() === "x64" && process.platform === "linux";
   const cpuinfo = readable ? readFileSync("/proc/cpuinfo", "utf8") : "";
   const features = new Set(/^flags\s*:(.*)$/m.exec(cpuinfo)?.[1].trim().split(/\s+/));
-  return instructionSets.filter(({ needs }) => needs.every((feature) => features.has(feature)));
+  return needs.every((feature) => features.has(feature));
 }

@@ -1,12 +1,11 @@
 // The native core under sanitizers, and the noise's formulas on all of their inputs.
 
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { arch } from "node:os";
 import { join } from "node:path";
 
 import { expect } from "chai";
 
+import { instructionSets, isSupported } from "./instruction-sets.ts";
 import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
 const core = [
@@ -14,24 +13,6 @@ const core = [
   ...["allocator", "decode", "device", "queue", "registry", "scratch"].map((name) => `native/core/${name}.cpp`),
   "native/cpu/thread_pool.cpp",
 ];
-
-const instructionSets = [
-  { isa: "baseline", flags: [], needs: [] },
-  { isa: "avx2", flags: ["-mavx2", "-mfma"], needs: ["avx2", "fma"] },
-  {
-    isa: "avx512",
-    flags: ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
-    needs: ["avx512f", "avx512dq", "avx512bw", "avx512vl"],
-  },
-];
-
-/** Whether this processor has the features. */
-function supports(features: readonly string[]): boolean {
-  if (features.length === 0) return true;
-  if (arch() !== "x64" || process.platform !== "linux") return false;
-  const flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1].split(" ") ?? [];
-  return features.every((feature) => flags.includes(feature));
-}
 
 describe("native core", function () {
   this.timeout(300_000);
@@ -71,12 +52,12 @@ describe("noise", function () {
     if (!hasCompiler()) this.skip();
   });
 
-  for (const { isa, flags, needs } of instructionSets)
-    it(`has the same bits for every input in ${isa} vectors and scalars`, function () {
-      if (!supports(needs)) this.skip();
+  for (const set of instructionSets)
+    it(`has the same bits for every input in ${set.isa} vectors and scalars`, function () {
+      if (!isSupported(set)) this.skip();
       inFolder((folder) => {
         const program = join(folder, "noise_bits");
-        compile(["native/test/noise_bits.cpp"], program, ["-O3", ...flags, `-DLANGEVIN_ISA=${isa}`]);
+        compile(["native/test/noise_bits.cpp"], program, ["-O3", ...set.flags, `-DLANGEVIN_ISA=${set.isa}`]);
         const result = spawnSync(program, { encoding: "utf8" });
         // The checksum over all inputs stands for the noise that seeds of the past have drawn.
         expect(result.stdout).to.equal("114c3b6621c7072b 0\n");

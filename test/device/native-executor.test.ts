@@ -390,6 +390,30 @@ whereBuilt("processes with a device", function () {
     expectEnd(runScript(script), "steady\n");
   });
 
+  it("bear workers that are terminated in the middle of a call", () => {
+    const script = `
+      const body = \`
+        const { parentPort } = require("node:worker_threads");
+        const addon = require(\${JSON.stringify(${JSON.stringify(loadAddon().path)})});
+        const device = addon.openDevice(1);
+        parentPort.postMessage("busy");
+        for (;;) {
+          addon.memory(device);
+          addon.kernels();
+          try { addon.release(device, 12345); } catch {}
+        }
+      \`;
+      (async () => {
+        for (let i = 0; i < 20; i++)
+          await new Promise((done) => {
+            const worker = new Worker(body, { eval: true });
+            worker.once("message", () => setTimeout(() => worker.terminate().then(done), i % 4));
+          });
+        console.log("end");
+      })();`;
+    expectEnd(runScript(script), "end\n");
+  });
+
   it("give each worker its own devices", () => {
     const script = `
       const body = \`

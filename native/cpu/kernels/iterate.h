@@ -5,8 +5,11 @@
 
 #include "../../core/registry.h"
 #include "../simd.h"
+#include "counts.h"
 
 #if defined(__clang__)
+// Loops that cannot become vectors (integer division) need no word about it.
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define LANGEVIN_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define LANGEVIN_IVDEP _Pragma("GCC ivdep")
@@ -23,10 +26,6 @@ constexpr int64_t kChunk = 16384;
 // Elements that are brought together for one pass of an innermost loop; a few such blocks fit into the first-level
 // cache.
 constexpr int64_t kBlock = 1024;
-
-LANGEVIN_SIMD int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-LANGEVIN_SIMD int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-LANGEVIN_SIMD int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 LANGEVIN_SIMD bool isWord(DType dtype) { return dtype == DType::f32 || dtype == DType::i32; }
 
@@ -53,14 +52,14 @@ template <class F>
 LANGEVIN_INLINE static void forEachPiece(Context& context, int64_t count, int64_t length, const F& f) {
   if (count <= 0 || length <= 0) return;
   if (length >= kChunk) {
-    const int64_t pieces = ceilDiv(length, kChunk);
+    const int64_t pieces = ceilDivide(length, kChunk);
     context.parallelFor(count * pieces, [=, &f](int64_t item) {
       const int64_t start = item % pieces * kChunk;
       f(item / pieces, start, least(kChunk, length - start));
     });
   } else {
     const int64_t perItem = kChunk / length;
-    context.parallelFor(ceilDiv(count, perItem), [=, &f](int64_t item) {
+    context.parallelFor(ceilDivide(count, perItem), [=, &f](int64_t item) {
       const int64_t end = least(count, (item + 1) * perItem);
       for (int64_t run = item * perItem; run < end; run++) f(run, 0, length);
     });
@@ -255,8 +254,8 @@ static void forEachBlock(Context& context, const Nest<N + 1>& nest, Word* y, con
   if (cols <= 0 || rows <= 0) return;
   if (nest.rank == 1 || cols >= kShortRow) {
     const bool split = cols >= kChunk;
-    const int64_t pieces = split ? ceilDiv(cols, kChunk) : 1, perItem = split ? 1 : kChunk / cols;
-    context.parallelFor(ceilDiv(rows, perItem) * pieces, [&, pieces, perItem, rows, cols](int64_t item) {
+    const int64_t pieces = split ? ceilDivide(cols, kChunk) : 1, perItem = split ? 1 : kChunk / cols;
+    context.parallelFor(ceilDivide(rows, perItem) * pieces, [&, pieces, perItem, rows, cols](int64_t item) {
       BlockWalker<N> walker(nest, y, x, block);
       const int64_t start = item % pieces * kChunk, first = item / pieces * perItem;
       const int64_t end = least(rows, first + perItem);
@@ -266,7 +265,7 @@ static void forEachBlock(Context& context, const Nest<N + 1>& nest, Word* y, con
     return;
   }
   const int64_t axis = nest.shape[nest.rank - 2], mostRows = least(axis, kBlock / cols), perItem = kChunk / cols;
-  context.parallelFor(ceilDiv(rows, perItem), [&, axis, mostRows, perItem, rows](int64_t item) {
+  context.parallelFor(ceilDivide(rows, perItem), [&, axis, mostRows, perItem, rows](int64_t item) {
     BlockWalker<N> walker(nest, y, x, block);
     const int64_t end = least(rows, (item + 1) * perItem);
     for (int64_t row = item * perItem; row < end;) {

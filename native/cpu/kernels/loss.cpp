@@ -12,7 +12,7 @@ void mseLoss(Command& command, Context& context) {
   const Operand &prediction = command.inputs[0], &target = command.inputs[1];
   const Operand* const operands[2] = {&prediction, &target};
   const Runs runs = runsOf(operands, 2, false);
-  const int64_t terms = runs.count * runs.length, perPart = kBlocksPerSum * kTerms, parts = ceilDiv(terms, perPart);
+  const int64_t terms = runs.count * runs.length, perPart = kBlocksPerSum * kTerms, parts = ceilDivide(terms, perPart);
   float* const sums = context.scratch(most(1, parts));
   context.parallelFor(parts, [&](int64_t part) {
     const int64_t begin = part * perPart;

@@ -63,7 +63,7 @@ Operand transposed(const Operand& a, Context& context) {
 Operand spread(const Operand& a, int64_t uses, Context& context) {
   constexpr int64_t alias = 512, gap = 16, fewUses = 128;
   const int64_t rows = a.dim(0), cols = a.dim(1);
-  if (a.pitch % alias != 0 || uses < fewUses || rows < kWidth) return a;
+  if (a.pitch % alias != 0 || uses < fewUses || rows < kWidth || cols == 0) return a;
   Operand copy = a;
   copy.pitch = cols + gap;
   float* const to = context.scratch(rows * copy.pitch);

@@ -29,10 +29,10 @@ LANGEVIN_SIMD void transposeTile(Word* to, int64_t toStride, const Word* from, i
       const int64_t rows = least(kWidth, n - i), cols = least(kWidth, m - j);
       V v[kWidth];
       if (rows == kWidth && cols == kWidth) {
-#pragma GCC unroll 16
+        LANGEVIN_UNROLL
         for (int k = 0; k < kWidth; k++) v[k] = load(x + (i + k) * fromStride + j);
         transposeBlock(v);
-#pragma GCC unroll 16
+        LANGEVIN_UNROLL
         for (int k = 0; k < kWidth; k++) store(y + (j + k) * toStride + i, v[k]);
       } else {
         for (int k = 0; k < kWidth; k++) v[k] = k < rows ? loadPartial(x + (i + k) * fromStride + j, cols) : zero();
@@ -83,7 +83,7 @@ static inline void move(Context& context, int rank, const int64_t* shape, Word* 
   outer.rank++;  // a last axis of size 1, so that every index is a row
   outer.shape[outer.rank - 1] = 1;
   const int64_t n = nest.shape[inner], m = nest.shape[along], fromStep = nest.stride[1][inner];
-  const int64_t toStep = nest.stride[0][along], across = ceilDiv(m, kTile), tiles = ceilDiv(n, kTile) * across;
+  const int64_t toStep = nest.stride[0][along], across = ceilDivide(m, kTile), tiles = ceilDivide(n, kTile) * across;
   forEachPiece(context, outer.rows(), tiles * kTile * kTile, [&](int64_t row, int64_t start, int64_t count) {
     Word* const y = to + outer.rowOffset(0, row);
     const Word* const x = from + outer.rowOffset(1, row);

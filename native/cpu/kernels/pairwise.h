@@ -76,7 +76,7 @@ template <class T, class F>
 LANGEVIN_INLINE static T subtreeSum(int64_t n, const F& at) {
   T sums[kBlocksPerSum];
   T buffer[kTerms];
-  const int64_t blocks = ceilDiv(n, kTerms);
+  const int64_t blocks = ceilDivide(n, kTerms);
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t start = b * kTerms, m = least(kTerms, n - start);
     sums[b] = blockSum(at(start, m, buffer), m);

@@ -92,7 +92,7 @@ LANGEVIN_SIMD uint32_t quotient(uint32_t sum, float) { return sum; }  // int32 h
 template <class T>
 void sumRows(const Reduction& r, const T* x, T* y, bool mean, Context& context) {
   const int64_t terms = r.terms(), outputs = r.outputs(0), perPart = kBlocksPerSum * kTerms;
-  const int64_t parts = ceilDiv(terms, perPart), inner = r.summedShape[r.summedRank - 1];
+  const int64_t parts = ceilDivide(terms, perPart), inner = r.summedShape[r.summedRank - 1];
   const int64_t stride = r.summedIn[r.summedRank - 1];
   const bool adjacent = r.summedRank == 1 && stride == 1;
   const float divisor = static_cast<float>(terms);
@@ -115,7 +115,7 @@ void sumRows(const Reduction& r, const T* x, T* y, bool mean, Context& context) 
     y[r.keptOffset(r.keptOut, output, 0)] = mean ? quotient(sum, divisor) : sum;
   };
   const int64_t perItem = most(1, kChunk / least(terms, perPart)), units = outputs * parts;
-  context.parallelFor(ceilDiv(units, perItem), [&](int64_t item) {
+  context.parallelFor(ceilDivide(units, perItem), [&](int64_t item) {
     for (int64_t unit = item * perItem; unit < least(units, (item + 1) * perItem); unit++) {
       const T sum = partSum(unit / parts, unit % parts);
       if (partial) partial[unit] = sum;
@@ -203,10 +203,10 @@ struct ColumnSums {
 template <class T>
 void sumColumns(const Reduction& r, const T* x, T* y, bool mean, Context& context) {
   const ColumnSums<T> sums(r);
-  const int64_t terms = r.terms(), cols = sums.cols, outer = r.outputs(1), tiles = ceilDiv(cols, kColumns);
+  const int64_t terms = r.terms(), cols = sums.cols, outer = r.outputs(1), tiles = ceilDivide(cols, kColumns);
   int64_t blocks = 1;  // a subtree of them is a part; narrow rows need several to be worth an item
   while (blocks * cols < 128) blocks *= 2;
-  const int64_t perPart = blocks * kColumnTerms, parts = ceilDiv(terms, perPart);
+  const int64_t perPart = blocks * kColumnTerms, parts = ceilDivide(terms, perPart);
   const int64_t outStride = r.keptOut[r.keptRank - 1];
   const float divisor = static_cast<float>(terms);
   T* const partial = parts > 1 ? reinterpret_cast<T*>(context.scratch(outer * parts * cols)) : nullptr;
@@ -216,12 +216,12 @@ void sumColumns(const Reduction& r, const T* x, T* y, bool mean, Context& contex
   };
   const int64_t perItem = most(1, 2 * kChunk / (least(terms, perPart) * least(cols, kColumns)));
   const int64_t units = outer * parts * tiles;
-  context.parallelFor(ceilDiv(units, perItem), [&](int64_t item) {
+  context.parallelFor(ceilDivide(units, perItem), [&](int64_t item) {
     for (int64_t unit = item * perItem; unit < least(units, (item + 1) * perItem); unit++) {
       const int64_t tile = unit % tiles, part = unit / tiles % parts, o = unit / tiles / parts;
       const int64_t from = tile * kColumns, width = least(kColumns, cols - from);
       const T* const at = x + r.keptOffset(r.keptIn, o, 1) + from * sums.stride;
-      const int64_t n = least(perPart, terms - part * perPart), count = ceilDiv(n, kColumnTerms);
+      const int64_t n = least(perPart, terms - part * perPart), count = ceilDivide(n, kColumnTerms);
       T rows[kColumns];  // several blocks only of narrow rows: blocks * cols < 256
       for (int64_t b = 0; b < count; b++)
         sums.block(at, part * perPart + b * kColumnTerms, least(kColumnTerms, n - b * kColumnTerms), width,
@@ -234,7 +234,7 @@ void sumColumns(const Reduction& r, const T* x, T* y, bool mean, Context& contex
   });
   if (!partial) return;
   const int64_t outerPerItem = most(1, kChunk / (parts * cols));
-  context.parallelFor(ceilDiv(outer, outerPerItem), [&](int64_t item) {
+  context.parallelFor(ceilDivide(outer, outerPerItem), [&](int64_t item) {
     for (int64_t o = item * outerPerItem; o < least(outer, (item + 1) * outerPerItem); o++) {
       foldRows(partial + o * parts * cols, parts, cols);
       put(o, 0, cols, partial + o * parts * cols);

@@ -74,7 +74,7 @@ void sliceGradient(Command& command, Context& context) {
       for (int64_t c = stop; c < end; c++) to[c] = 0;
     } else {
       for (int64_t c = begin; c < end; c++) to[c] = 0;
-      const int64_t k0 = begin <= start ? 0 : ceilDiv(begin - start, step);
+      const int64_t k0 = begin <= start ? 0 : ceilDivide(begin - start, step);
       for (int64_t k = k0; k < taken && start + k * step < end; k++) to[start + k * step] = at[k];
     }
   });

@@ -6,13 +6,10 @@
 #pragma once
 
 #include "../../core/registry.h"
+#include "counts.h"
 
 namespace langevin {
 namespace LANGEVIN_ISA {
-
-static LANGEVIN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static LANGEVIN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static LANGEVIN_INLINE int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Geometry of one axis in terms of conv2d: `wide` positions of x, `narrow` positions of y.
 struct Window {

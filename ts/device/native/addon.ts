@@ -102,8 +102,11 @@ export function addonCandidates(root: string): { path: string; origin: "built" |
 
 /** The record of the last build on this machine, if there was one. */
 export function readBuildRecord(root: string): BuildRecord | undefined {
-  const path = join(root, "build", "record.json");
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as BuildRecord) : undefined;
+  try {
+    return JSON.parse(readFileSync(join(root, "build", "record.json"), "utf8")) as BuildRecord;
+  } catch {
+    return undefined; // never written, or cut short: what it explains must not become an error of its own
+  }
 }
 
 /** Loads the addon of the package at `root`. Throws a DeviceError that says what was tried. */
