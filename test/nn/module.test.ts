@@ -100,6 +100,23 @@ onEveryDevice("modules", () => {
       expect(names).to.have.length(12);
     });
 
+    it("take the keys of plain objects, and end in objects that hold themselves", () => {
+      class Keyed extends Module {
+        heads = { small: new Linear(1, 2), big: [new Linear(2, 3)] };
+        self: Record<string, unknown> = {};
+        constructor() {
+          super();
+          this.self.again = this.self;
+        }
+        forward(x: Tensor): Tensor {
+          return this.heads.big[0].forward(x);
+        }
+      }
+      const names = [...new Keyed().namedParameters().keys()];
+      expect(names).to.deep.equal(["small", "big.0"].flatMap((head) => [`heads.${head}.weight`, `heads.${head}.bias`]));
+      expect(failure(() => new Keyed().forward(ones([1, 1]))).message).to.match(/^keyed\.heads\.big\[0\]: linear/);
+    });
+
     it("number the elements of arrays in arrays", () => {
       class Levels extends Module {
         levels = [[new Linear(1, 1, { bias: false })], [new Linear(1, 1, { bias: false }), new Linear(1, 1)]];

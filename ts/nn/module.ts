@@ -87,15 +87,22 @@ export abstract class Module {
   }
 }
 
-/** What a module holds in its properties, and in arrays there. */
+/** What a module holds in its properties, and in arrays and plain objects there. */
 function childrenOf(module: Module): Child[] {
-  const unfold = (child: Child): Child[] =>
-    Array.isArray(child.value)
-      ? child.value.flatMap((value: unknown, i) =>
-          unfold({ label: `${child.label}[${i}]`, name: `${child.name}.${i}`, value }),
-        )
-      : [child];
-  return Object.entries(module).flatMap(([key, value]: [string, unknown]) => unfold({ label: key, name: key, value }));
+  const unfold = (child: Child, around: readonly unknown[]): Child[] => {
+    const { label, name, value } = child;
+    const plain = typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+    if ((!plain && !Array.isArray(value)) || around.includes(value)) return [child];
+    return Object.entries(value as object).flatMap(([key, inner]: [string, unknown]) =>
+      unfold({ label: plain ? `${label}.${key}` : `${label}[${key}]`, name: `${name}.${key}`, value: inner }, [
+        ...around,
+        value,
+      ]),
+    );
+  };
+  return Object.entries(module).flatMap(([key, value]: [string, unknown]) =>
+    unfold({ label: key, name: key, value }, []),
+  );
 }
 
 /** The modules whose `forward` is running, outermost first. */

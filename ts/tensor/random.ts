@@ -7,8 +7,8 @@ import type { Tensor, TensorOptions } from "./tensor.ts";
 import { apply, defaultDType, executorOf } from "./tensor.ts";
 
 /**
- * What random numbers are drawn for. The number is a word of the Philox counter, so no two uses share bits; it never
- * changes, or old seeds would give new pictures.
+ * What random numbers are drawn for. The number is a word of the Philox counter, so these uses share no bits under
+ * one seed. It never changes, or old seeds would give new pictures.
  */
 export const draws = {
   /** x_T of a sampling run. */
@@ -25,8 +25,10 @@ export const draws = {
   shuffle: 5,
   /** Initial weights. */
   weights: 6,
-  /** `randn`, `rand` and `randint` as called by users. */
-  user: 7,
+  /** `randn`, `rand` and `randint` where no other use is named. */
+  normal: 7,
+  uniform: 8,
+  integer: 9,
   /** Dropout of the layer number k is drawn at dropout + k. */
   dropout: 256,
 } as const;
@@ -62,15 +64,15 @@ export function manualSeed(seed: Seed): void {
 export interface NoiseOptions {
   /** Default: the global stream's, at its next place. */
   readonly seed?: Seed;
-  /** What it is drawn for, see `draws`. */
+  /** What it is drawn for, see `draws`. The same place in the noise gives the same bits again. */
   readonly draw?: number;
   /** Number of the image in row 0. */
   readonly image?: number;
   readonly step?: number;
 }
 
-function counter(op: string, options: NoiseOptions) {
-  const { draw = draws.user, image = 0 } = options;
+function counter(op: string, options: NoiseOptions, use: number) {
+  const { draw = use, image = 0 } = options;
   if (options.seed === undefined && options.step === undefined)
     return { seed: stream.key, draw, image, step: stream.tensors++ };
   const seed = options.seed === undefined ? stream.key : seedKey(op, options.seed);
@@ -90,7 +92,7 @@ export function floatingType(op: string, dtype: DType | undefined): "float32" | 
  */
 export function randn(shape: Shape, options: TensorOptions & NoiseOptions = {}): Tensor {
   const dtype = floatingType("randn", options.dtype);
-  return apply(ops.randn, [], { shape, dtype, ...counter("randn", options) }, executorOf(options));
+  return apply(ops.randn, [], { shape, dtype, ...counter("randn", options, draws.normal) }, executorOf(options));
 }
 
 /** Uniform numbers in [low, high), default [0, 1) (`torch.rand`). */
@@ -100,7 +102,12 @@ export function rand(
 ): Tensor {
   const { low = 0, high = 1 } = options;
   const dtype = floatingType("rand", options.dtype);
-  return apply(ops.rand, [], { shape, dtype, ...counter("rand", options), low, high }, executorOf(options));
+  return apply(
+    ops.rand,
+    [],
+    { shape, dtype, ...counter("rand", options, draws.uniform), low, high },
+    executorOf(options),
+  );
 }
 
 /** Integers low <= value < high as int32 (`torch.randint`). */
@@ -110,7 +117,12 @@ export function randint(
   shape: Shape,
   options: NoiseOptions & { readonly device?: TensorOptions["device"] } = {},
 ): Tensor {
-  return apply(ops.randint, [], { shape, ...counter("randint", options), low, high }, executorOf(options));
+  return apply(
+    ops.randint,
+    [],
+    { shape, ...counter("randint", options, draws.integer), low, high },
+    executorOf(options),
+  );
 }
 
 /** @internal The place in the noise of the next parameter to be initialised. */
