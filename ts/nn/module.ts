@@ -93,7 +93,7 @@ function childrenOf(module: Module): Child[] {
     const { label, name, value } = child;
     const plain = typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
     if ((!plain && !Array.isArray(value)) || around.includes(value)) return [child];
-    return Object.entries(value as object).flatMap(([key, inner]: [string, unknown]) =>
+    return Object.entries(value).flatMap(([key, inner]: [string, unknown]) =>
       unfold({ label: plain ? `${label}.${key}` : `${label}[${key}]`, name: `${name}.${key}`, value: inner }, [
         ...around,
         value,
