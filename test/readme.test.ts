@@ -17,7 +17,7 @@ describe("the README", () => {
   it("has an example that trains and draws", async function () {
     this.timeout(600_000);
     const [, code] = /```ts\n(.*?)```/s.exec(readme) ?? [];
-    expect(code.split("\n").filter((line) => line !== "").length).to.be.lessThan(35);
+    expect(code.split("\n").filter((line) => line !== "").length).to.be.at.most(22);
     const folder = mkdtempSync(join(tmpdir(), "langevin-readme-"));
     try {
       writeFileSync(join(folder, "example.mts"), code);
@@ -28,9 +28,8 @@ describe("the README", () => {
       );
       expect(stderr).to.equal("");
       expect(status).to.equal(0);
-      const losses = stdout.trim().split("\n").map((line) => Number(line.split(" ")[1])); // prettier-ignore
-      expect(losses).to.have.length(4);
-      for (const loss of losses) expect(loss).to.be.within(0.05, 0.5);
+      const [, loss] = /iteration: 2000, loss: ([\d.]+)/.exec(stdout) ?? [];
+      expect(Number(loss)).to.be.within(0.05, 0.6);
       const picture = await readPng(join(folder, "digits.png"));
       expect([picture.height, picture.width]).to.deep.equal([256, 256]);
     } finally {
