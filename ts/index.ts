@@ -15,15 +15,14 @@ export {
 export type { DType, Shape } from "./ops/index.ts";
 
 export { arange, concat, full, ones, zeros } from "./tensor/creation.ts";
-export { conv2d, convTranspose2d, embedding, linear, maxPool2d, mse } from "./tensor/functional.ts";
-export type {
-  Conv2dOptions,
-  ConvTranspose2dOptions,
-  MaxPool2dOptions,
-  Padding,
-  Pair,
-  Reduction,
-} from "./tensor/functional.ts";
+export { conv2d, convTranspose2d } from "./tensor/functional/conv.ts";
+export type { Conv2dOptions, ConvTranspose2dOptions } from "./tensor/functional/conv.ts";
+export { embedding, linear } from "./tensor/functional/linear.ts";
+export { mse } from "./tensor/functional/losses.ts";
+export type { Reduction } from "./tensor/functional/losses.ts";
+export { maxPool2d } from "./tensor/functional/pool.ts";
+export type { MaxPool2dOptions } from "./tensor/functional/pool.ts";
+export type { Padding, Pair } from "./tensor/functional/window.ts";
 export { noGrad } from "./tensor/grad-mode.ts";
 export { Parameter } from "./tensor/parameter.ts";
 export { draws, manualSeed, rand, randint, randn } from "./tensor/random.ts";

@@ -1,30 +1,14 @@
 // How far a float32 result may be from the float64 one: a few roundings, more for long sums.
 
-import { sizeOf } from "../../ts/ops/index.ts";
 import type { Case, Value } from "./draw.ts";
 import { magnitudeOf } from "./draw.ts";
 
 /** Half the distance between 1 and the next float32: what one rounding may do. */
 const unit = 2 ** -24;
 
-/** Ops whose values are moved, chosen or drawn, but never rounded: every bit must agree. */
-const exact = new Set([
-  ...["randn", "rand", "randint", "broadcastTo", "copy", "assign", "permute", "slice", "sliceGradient", "concat"],
-  ...["neg", "sign", "abs", "relu", "reluGradient", "maxPool2d", "embedding"],
-]);
-
-/** Number of terms in each sum of a product. */
-const termsOfProducts: Record<string, (c: Case) => number> = {
-  matmul: ({ inputs, attributes }) => inputs[0]!.type.shape[attributes.transposeA ? 0 : 1],
-  conv2d: ({ inputs }) => sizeOf(inputs[1]!.type.shape.slice(0, 3)),
-  convTranspose2d: ({ inputs }) => sizeOf([0, 1, 3].map((axis) => inputs[1]!.type.shape[axis])),
-  conv2dWeightGradient: ({ inputs }) => sizeOf(inputs[1]!.type.shape.slice(0, 3)),
-  embeddingGradient: ({ inputs }) => sizeOf(inputs[0]!.type.shape),
-};
-
 function termsOf(c: Case, output: Value): number {
-  const product = termsOfProducts[c.op.name];
-  if (product) return product(c);
+  const types = c.inputs.map((value) => value?.type);
+  if (c.op.terms) return c.op.terms(types, c.attributes);
   const largest = Math.max(1, ...c.inputs.map((value) => value?.elements.length ?? 0));
   return Math.max(1, largest / Math.max(1, output.elements.length));
 }
@@ -33,7 +17,7 @@ function termsOf(c: Case, output: Value): number {
 export function expectClose(c: Case, got: Value, expected: Value): void {
   if (got.elements.length !== expected.elements.length)
     throw new Error(`${got.elements.length} elements, expected ${expected.elements.length}`);
-  const isExact = exact.has(c.op.name) || got.type.dtype === "int32";
+  const isExact = c.op.exact === true || got.type.dtype === "int32";
   const magnitude = magnitudeOf(expected);
   const absolute = isExact ? 0 : 4 * unit * Math.sqrt(termsOf(c, expected)) * magnitude;
   const relative = isExact ? 0 : 8 * unit;

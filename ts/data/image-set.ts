@@ -4,7 +4,7 @@ import { defaultDevice } from "../device/devices.ts";
 import type { DeviceName } from "../device/executor.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { sizeOf } from "../ops/index.ts";
-import { embedding } from "../tensor/functional.ts";
+import { embedding } from "../tensor/functional/linear.ts";
 import { draws } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";

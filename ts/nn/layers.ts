@@ -2,8 +2,10 @@
 
 import { ArgumentError } from "../errors/index.ts";
 import { expectIntegers } from "../ops/checks.ts";
-import type { Conv2dOptions, ConvTranspose2dOptions, Pair } from "../tensor/functional.ts";
-import { conv2d, convTranspose2d, embedding, linear } from "../tensor/functional.ts";
+import type { Conv2dOptions, ConvTranspose2dOptions } from "../tensor/functional/conv.ts";
+import { conv2d, convTranspose2d } from "../tensor/functional/conv.ts";
+import { embedding, linear } from "../tensor/functional/linear.ts";
+import type { Pair } from "../tensor/functional/window.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import type { Tensor, TensorOptions } from "../tensor/tensor.ts";
 import { standardNormal, uniformByFanIn } from "./init.ts";

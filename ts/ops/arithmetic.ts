@@ -40,6 +40,7 @@ export const reshape: Op<{ readonly shape: "ints" }> = defineOp({
 export const broadcastTo: Op<{ readonly shape: "ints" }> = defineOp({
   name: "broadcastTo",
   inputs: ["x"],
+  exact: true,
   attributes: { shape: "ints" },
   infer([x], { shape }) {
     expectSizes("broadcastTo", shape);
@@ -195,6 +196,7 @@ function binary(
 export const neg: Op<NoAttributes> = defineOp<NoAttributes>({
   name: "neg",
   inputs: ["x"],
+  exact: true,
   attributes: {},
   infer: ([x]) => x!,
   gradient: (b, { gradient }) => [b.apply(neg, [gradient], {})],

@@ -5,7 +5,7 @@ import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { sum } from "./arithmetic.ts";
 import { expectDType, expectIntegers, expectRank, expectSameDType, expectShape, floating } from "./checks.ts";
 import type { Op, TensorType } from "./types.ts";
-import { defineOp } from "./types.ts";
+import { defineOp, sizeOf } from "./types.ts";
 
 /**
  * How the window moves: `stride` [y, x], `padding` [top, bottom, left, right] in zeros around x, `dilation` [y, x].
@@ -68,6 +68,7 @@ function expectBias(op: string, x: TensorType, bias: TensorType | undefined, cha
 export const conv2d: Op<typeof window> = defineOp({
   name: "conv2d",
   inputs: ["x", "weight", "bias?"],
+  terms: ([, weight]) => sizeOf(weight!.shape.slice(0, 3)),
   attributes: window,
   infer([x, weight, bias], attributes) {
     expectWindow("conv2d", attributes);
@@ -129,6 +130,7 @@ function convSample(
 export const convTranspose2d: Op<typeof window & { readonly size: "ints" }> = defineOp({
   name: "convTranspose2d",
   inputs: ["x", "weight", "bias?"],
+  terms: ([, weight]) => sizeOf([0, 1, 3].map((axis) => weight!.shape[axis])),
   attributes: { ...window, size: "ints" },
   infer([x, weight, bias], { size, ...attributes }) {
     const op = "convTranspose2d";
@@ -200,6 +202,7 @@ function transposeSample(
 export const conv2dWeightGradient: Op<typeof window & { readonly kernel: "ints" }> = defineOp({
   name: "conv2dWeightGradient",
   inputs: ["x", "dy"],
+  terms: ([, dy]) => sizeOf(dy!.shape.slice(0, 3)),
   attributes: { ...window, kernel: "ints" },
   infer([x, dy], { kernel, ...attributes }) {
     const op = "conv2dWeightGradient";

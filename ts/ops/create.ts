@@ -55,6 +55,7 @@ function expectCounter(op: string, shape: Shape, at: { draw: number; image: numb
 export const randn = defineOp({
   name: "randn",
   inputs: [],
+  exact: true,
   attributes: { shape: "ints", dtype: floatTypes, ...counter },
   infer(_, { shape, dtype, ...at }) {
     expectSizes("randn", shape);
@@ -81,6 +82,7 @@ export const randn = defineOp({
 export const rand = defineOp({
   name: "rand",
   inputs: [],
+  exact: true,
   attributes: { shape: "ints", dtype: floatTypes, ...counter, low: "float", high: "float" },
   infer(_, { shape, dtype, low, high, ...at }) {
     expectSizes("rand", shape);
@@ -107,6 +109,7 @@ export const rand = defineOp({
 export const randint = defineOp({
   name: "randint",
   inputs: [],
+  exact: true,
   attributes: { shape: "ints", ...counter, low: "int", high: "int" },
   infer(_, { shape, low, high, ...at }) {
     expectSizes("randint", shape);

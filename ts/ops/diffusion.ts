@@ -95,6 +95,7 @@ export const ddpmStep: Op<{
 }> = defineOp({
   name: "ddpmStep",
   inputs: ["x", "epsilon", "t", "coefficients", "z?"],
+  withoutGradient: "sampling is not trained through",
   attributes: { seed: "seed", draw: "int", image: "int", step: "int" },
   infer([x, epsilon, t, coefficients, z]) {
     expectSchedule("ddpmStep", x!, t!, coefficients!, 3);

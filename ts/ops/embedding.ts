@@ -2,7 +2,7 @@
 
 import { expectDType, expectIntegers, expectRank, expectShape, floating } from "./checks.ts";
 import type { Op } from "./types.ts";
-import { defineOp } from "./types.ts";
+import { defineOp, sizeOf } from "./types.ts";
 
 /**
  * table [rows, D], index int32 [...] -> [..., D]. An index outside 0..rows-1 gives a row of NaN: indexes live on the
@@ -11,6 +11,7 @@ import { defineOp } from "./types.ts";
 export const embedding: Op<Record<never, never>> = defineOp({
   name: "embedding",
   inputs: ["table", "index"],
+  exact: true,
   attributes: {},
   infer([table, index]) {
     expectRank("embedding", "table", table!, 2, "[rows, D]");
@@ -38,6 +39,7 @@ export const embedding: Op<Record<never, never>> = defineOp({
 export const embeddingGradient: Op<{ readonly rows: "int" }> = defineOp({
   name: "embeddingGradient",
   inputs: ["index", "dy"],
+  terms: ([index]) => sizeOf(index!.shape),
   attributes: { rows: "int" },
   infer([index, dy], { rows }) {
     expectIntegers("embeddingGradient", "rows", [rows], 1, 1);

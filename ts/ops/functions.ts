@@ -15,6 +15,7 @@ interface UnaryOptions {
   /** Where samples are drawn: away from poles and kinks. */
   readonly range?: readonly [number, number];
   readonly dtypes?: readonly DType[];
+  readonly exact?: boolean;
 }
 
 function unarySamples(range: readonly [number, number]): Sample<NoAttributes>[] {
@@ -30,6 +31,7 @@ function unary(name: string, rule: UnaryGradient, options: UnaryOptions = {}): O
     name,
     inputs: ["x"],
     attributes: {},
+    exact: options.exact ?? false,
     infer([x]) {
       expectDType(name, "x", x!, options.dtypes ?? floating);
       return x!;
@@ -41,11 +43,17 @@ function unary(name: string, rule: UnaryGradient, options: UnaryOptions = {}): O
 }
 
 /** gradientOf(kept, dy): the gradient of an activation in one pass; `kept` is x or y as the activation says. */
-function activationGradient(name: string, kept: "x" | "y", range: readonly [number, number]): Op<NoAttributes> {
+function activationGradient(
+  name: string,
+  kept: "x" | "y",
+  range: readonly [number, number],
+  exact = false,
+): Op<NoAttributes> {
   return defineOp<NoAttributes>({
     name,
     inputs: [kept, "dy"],
     attributes: {},
+    exact,
     infer([value, dy]) {
       expectDType(name, kept, value!, floating);
       expectSameDType(name, [kept, "dy"], value!, dy!);
@@ -62,7 +70,7 @@ function activationGradient(name: string, kept: "x" | "y", range: readonly [numb
 const everyDType = ["float32", "float64", "int32"] as const;
 
 /** A dense copy. */
-export const copy: Op<NoAttributes> = unary("copy", (_, { gradient }) => gradient, { dtypes: everyDType });
+export const copy: Op<NoAttributes> = unary("copy", (_, { gradient }) => gradient, { dtypes: everyDType, exact: true });
 /** -1, 0 or 1; NaN stays NaN. */
 export const sign: Op<NoAttributes> = unary(
   "sign",
@@ -70,13 +78,13 @@ export const sign: Op<NoAttributes> = unary(
     const zero = b.apply(fill, [], { shape: [], dtype: outputType.dtype, value: 0 });
     return b.apply(mul, [gradient, zero], {});
   },
-  { range: [0.1, 3] },
+  { range: [0.1, 3], exact: true },
 );
 /** |x|. The gradient at 0 is 0. */
 export const abs: Op<NoAttributes> = unary(
   "abs",
   (b, c) => b.apply(mul, [c.gradient, b.apply(sign, [c.input(0)], {})], {}),
-  { keeps: "x", range: [0.1, 3] },
+  { keeps: "x", range: [0.1, 3], exact: true },
 );
 /** x^2. */
 export const square: Op<NoAttributes> = unary(
@@ -108,9 +116,10 @@ export const log: Op<NoAttributes> = unary("log", (b, c) => b.apply(div, [c.grad
 export const relu: Op<NoAttributes> = unary("relu", (b, c) => b.apply(reluGradient, [c.output(), c.gradient], {}), {
   keeps: "y",
   range: [-2, 2],
+  exact: true,
 });
 /** dy where y > 0, else 0. */
-export const reluGradient: Op<NoAttributes> = activationGradient("reluGradient", "y", [-1, 2]);
+export const reluGradient: Op<NoAttributes> = activationGradient("reluGradient", "y", [-1, 2], true);
 
 /** 1 / (1 + e^-x). */
 export const sigmoid: Op<NoAttributes> = unary(

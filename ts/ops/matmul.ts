@@ -15,6 +15,7 @@ type MatmulSignature = { readonly transposeA: "bool"; readonly transposeB: "bool
 export const matmul: Op<MatmulSignature> = defineOp({
   name: "matmul",
   inputs: ["a", "b", "bias?"],
+  terms: ([a], { transposeA }) => a!.shape[transposeA ? 0 : 1],
   attributes: { transposeA: "bool", transposeB: "bool" },
   infer([a, b, bias], { transposeA, transposeB }) {
     expectRank("matmul", "a", a!, 2, transposeA ? "[K, M]" : "[M, K]");

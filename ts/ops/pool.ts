@@ -37,6 +37,7 @@ function pooledType(op: string, x: TensorType, { kernel, stride, padding }: Wind
 export const maxPool2d: Op<typeof window> = defineOp({
   name: "maxPool2d",
   inputs: ["x"],
+  exact: true,
   attributes: window,
   infer: ([x], attributes) => pooledType("maxPool2d", x!, attributes),
   keeps: { inputs: [0] },

@@ -9,6 +9,7 @@ import { defineOp, sizeOf } from "./types.ts";
 export const permute: Op<{ readonly axes: "ints" }> = defineOp({
   name: "permute",
   inputs: ["x"],
+  exact: true,
   attributes: { axes: "ints" },
   infer([x], { axes }) {
     const order = resolveAxes("permute", axes, x!.shape.length);
@@ -63,6 +64,7 @@ type SliceSignature = { readonly starts: "ints"; readonly stops: "ints"; readonl
 export const slice: Op<SliceSignature> = defineOp({
   name: "slice",
   inputs: ["x"],
+  exact: true,
   attributes: { starts: "ints", stops: "ints", steps: "ints" },
   infer: ([x], { starts, stops, steps }) => ({
     shape: slicedShape("slice", x!.shape, starts, stops, steps),
@@ -97,6 +99,7 @@ export const slice: Op<SliceSignature> = defineOp({
 export const sliceGradient: Op<{ readonly shape: "ints"; readonly starts: "ints"; readonly steps: "ints" }> = defineOp({
   name: "sliceGradient",
   inputs: ["dy"],
+  exact: true,
   attributes: { shape: "ints", starts: "ints", steps: "ints" },
   infer([dy], { shape, starts, steps }) {
     expectSizes("sliceGradient", shape);
@@ -132,6 +135,7 @@ export const sliceGradient: Op<{ readonly shape: "ints"; readonly starts: "ints"
 export const concat: Op<{ readonly axis: "int" }> = defineOp({
   name: "concat",
   inputs: ["x..."],
+  exact: true,
   attributes: { axis: "int" },
   infer(inputs, attributes) {
     const first = inputs[0]!;

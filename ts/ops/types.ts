@@ -106,6 +106,12 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
   viewOffset?(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): number | undefined;
   /** Gradients of the inputs, in their order; undefined where none is needed or none exists. */
   gradient?<V>(b: OpBuilder<V>, context: GradientContext<V, AttributesOf<S>>): (V | undefined)[];
+  /** Why there is no gradient, where one might be expected: such an op throws in `backward`. */
+  readonly withoutGradient?: string;
+  /** Values are moved, chosen or drawn, never rounded: all executors agree in every bit. */
+  readonly exact?: boolean;
+  /** Number of terms in each sum of products, which tells how much rounding may add up to; default: what a reduction sums. */
+  terms?(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): number;
   /** Cases for the conformance suite. */
   readonly samples: readonly Sample<AttributesOf<S>>[];
 }

@@ -8,6 +8,7 @@ import { defineOp } from "./types.ts";
 export const assign: Op<Record<never, never>> = defineOp({
   name: "assign",
   inputs: ["target", "source"],
+  exact: true,
   attributes: {},
   writes: [0],
   infer([target, source]) {

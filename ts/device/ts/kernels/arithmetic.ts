@@ -1,35 +1,12 @@
 // Broadcasting arithmetic, broadcastTo, and the reductions sum and mean.
 
 import { sizeOf } from "../../../ops/index.ts";
-import type { ElementArray } from "../../executor.ts";
+import type { BinaryLoop } from "../element-wise.ts";
+import { broadcasting, elementWise } from "../element-wise.ts";
 import { pairwiseSum } from "../pairwise.ts";
 import type { Kernel, View } from "../view.ts";
 import { stridesOf } from "../view.ts";
 import { broadcastPath, pathOf, walk } from "../walk.ts";
-import { elementWise } from "./functions.ts";
-
-/** y[i] = op(a[i], b[i]) for n elements, each operand with its first position and step. */
-type BinaryLoop = (
-  n: number,
-  y: ElementArray,
-  y0: number,
-  dy: number,
-  a: ElementArray,
-  a0: number,
-  da: number,
-  b: ElementArray,
-  b0: number,
-  db: number,
-) => void;
-
-function broadcasting(loopFor: (y: View) => BinaryLoop): Kernel<object> {
-  return (y, [a, b]) => {
-    const loop = loopFor(y);
-    walk(y.shape, [pathOf(y), broadcastPath(a!, y.shape), broadcastPath(b!, y.shape)], (n, at, step) =>
-      loop(n, y.data, at[0], step[0], a!.data, at[1], step[1], b!.data, at[2], step[2]),
-    );
-  };
-}
 
 // An Int32Array stores doubles modulo 2^32, truncated, and Infinity and NaN as 0: just what int32 arithmetic wants.
 

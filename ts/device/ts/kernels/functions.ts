@@ -1,18 +1,9 @@
 // Element-wise functions of one operand, copies and conversions, and the fused gradients of the activations.
 
 import type { DType } from "../../../ops/index.ts";
-import type { ElementArray } from "../../executor.ts";
+import type { UnaryLoop } from "../element-wise.ts";
+import { activationGradient, elementWise } from "../element-wise.ts";
 import type { Kernel } from "../view.ts";
-import { pathOf, walk } from "../walk.ts";
-
-/** y[i] = f(x[i]) for n elements, each operand with its first position and step. */
-type UnaryLoop = (n: number, y: ElementArray, y0: number, dy: number, x: ElementArray, x0: number, dx: number) => void;
-
-/** A kernel that applies a loop to every run of elements that lie evenly in both operands. */
-export function elementWise(loop: UnaryLoop): Kernel<object> {
-  return (y, [x]) =>
-    walk(y.shape, [pathOf(y), pathOf(x!)], (n, at, step) => loop(n, y.data, at[0], step[0], x!.data, at[1], step[1]));
-}
 
 const copyLoop: UnaryLoop = (n, y, y0, dy, x, x0, dx) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = x[x0 + i * dx];
@@ -64,27 +55,6 @@ export const tanh = elementWise((n, y, y0, dy, x, x0, dx) => {
 export const silu = elementWise((n, y, y0, dy, x, x0, dx) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = x[x0 + i * dx] / (1 + Math.exp(-x[x0 + i * dx]));
 });
-
-/** dx[i] = dy[i] times the derivative at the kept value. */
-type GradientLoop = (
-  n: number,
-  result: ElementArray,
-  r0: number,
-  dr: number,
-  kept: ElementArray,
-  k0: number,
-  dk: number,
-  dy: ElementArray,
-  g0: number,
-  dg: number,
-) => void;
-
-function activationGradient(loop: GradientLoop): Kernel<object> {
-  return (result, [kept, dy]) =>
-    walk(result.shape, [pathOf(result), pathOf(kept!), pathOf(dy!)], (n, at, step) =>
-      loop(n, result.data, at[0], step[0], kept!.data, at[1], step[1], dy!.data, at[2], step[2]),
-    );
-}
 
 export const reluGradient = activationGradient((n, result, r0, dr, kept, k0, dk, dy, g0, dg) => {
   for (let i = 0; i < n; i++) result[r0 + i * dr] = kept[k0 + i * dk] > 0 ? dy[g0 + i * dg] : 0;

@@ -1,0 +1,36 @@
+// The operations of golden/ops/conv: PyTorch has NCHW, this library NHWC.
+
+import type { Tensor } from "langevin";
+import { conv2d, convTranspose2d, maxPool2d } from "langevin";
+import type { Rule, Rules } from "./rule.ts";
+
+const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
+const toNCHW = (x: Tensor): Tensor => x.permute([0, 3, 1, 2]);
+const fromOIHW = (w: Tensor): Tensor => w.permute([2, 3, 1, 0]);
+/** PyTorch's transposed convolution has [in, out, kh, kw], ours [kh, kw, out, in]. */
+const fromIOHW = (w: Tensor): Tensor => w.permute([2, 3, 1, 0]);
+
+const convolution: Rule = ({ inputs: { x, weight, bias }, params }) => {
+  if ((params.groups ?? 1) !== 1) return undefined;
+  const { stride, padding, dilation = 1 } = params;
+  return toNCHW(conv2d(toNHWC(x), fromOIHW(weight), bias, { stride, padding, dilation }));
+};
+
+const padThenConvolution: Rule = ({ inputs: { x, weight, bias }, params: p }) => {
+  if (p.pad_value !== 0 || p.padding !== 0) return undefined;
+  const padding = [p.pad_top, p.pad_bottom, p.pad_left, p.pad_right] as const;
+  return toNCHW(conv2d(toNHWC(x), fromOIHW(weight), bias, { stride: p.stride, padding }));
+};
+
+const transposedConvolution: Rule = ({ inputs: { x, weight, bias }, params }) => {
+  const { stride, padding, output_padding: outputPadding } = params;
+  return toNCHW(convTranspose2d(toNHWC(x), fromIOHW(weight), bias, { stride, padding, outputPadding }));
+};
+
+export const convRules: Rules = {
+  conv2d: convolution,
+  pad_then_conv2d: padThenConvolution,
+  conv_transpose2d: transposedConvolution,
+  max_pool2d: ({ inputs: { x }, params: { kernel, stride, padding = 0 } }) =>
+    toNCHW(maxPool2d(toNHWC(x), kernel, { stride, padding })),
+};

@@ -1,0 +1,17 @@
+// The operations of golden/ops/norm_act: normalisations, activations, softmax, functions of one operand.
+
+import type { Rules } from "./rule.ts";
+import { unary } from "./rule.ts";
+
+export const normActRules: Rules = {
+  relu: unary("relu"),
+  silu: unary("silu"),
+  sigmoid: unary("sigmoid"),
+  tanh: unary("tanh"),
+  exp: unary("exp"),
+  log: unary("log"),
+  sqrt: unary("sqrt"),
+  square: unary("square"),
+  abs: unary("abs"),
+  neg: unary("neg"),
+};
