@@ -10,8 +10,10 @@ export {
   GradientError,
   LangevinError,
   LifetimeError,
+  NumericsError,
   ShapeError,
 } from "./errors/index.ts";
+export type { ErrorOperand } from "./errors/index.ts";
 export type { DType, Shape } from "./ops/index.ts";
 
 export { arange, concat, full, ones, zeros } from "./tensor/creation.ts";
@@ -28,8 +30,10 @@ export { Parameter } from "./tensor/parameter.ts";
 export { draws, manualSeed, rand, randint, randn } from "./tensor/random.ts";
 export type { NoiseOptions, Seed } from "./tensor/random.ts";
 export { scope } from "./tensor/scope.ts";
+export { setStrictMode } from "./tensor/strict-mode.ts";
 export { Tensor, setDefaultDType, tensor } from "./tensor/tensor.ts";
-export type { NestedNumbers, Operable, SliceRange, TensorData, TensorOptions } from "./tensor/tensor.ts";
+export type { Operable, SliceRange, TensorOptions } from "./tensor/tensor.ts";
+export type { Elements, NestedNumbers, TensorData } from "./tensor/elements.ts";
 
 export { grid } from "./io/grid.ts";
 export type { TorchLayout } from "./io/layout.ts";

@@ -12,6 +12,14 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
+/** An operand of the operation that refused. */
+export interface ErrorOperand {
+  /** What the operation calls it: `x`, `weight`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+}
+
 /** Base class of all errors that this library throws on purpose. */
 export class LangevinError extends Error {
   readonly op: string;
@@ -19,6 +27,8 @@ export class LangevinError extends Error {
   readonly advice: string | undefined;
   /** Path of the layer whose `forward` failed, for example `unet.down[1].conv1`; undefined outside layers. */
   modulePath: string | undefined;
+  /** Names, shapes and dtypes of the operands, where a tensor operation refused them; undefined elsewhere. */
+  operands: readonly ErrorOperand[] | undefined;
 
   constructor(details: ErrorDetails) {
     super("", details.cause === undefined ? undefined : { cause: details.cause });
@@ -55,6 +65,8 @@ export class DeviceError extends LangevinError {}
 export class LifetimeError extends LangevinError {}
 /** A gradient that does not exist or may no longer be computed. */
 export class GradientError extends LangevinError {}
+/** A NaN that an operation made, found by strict mode. */
+export class NumericsError extends LangevinError {}
 /** A file or stream whose content is not what its format demands. */
 export class FormatError extends LangevinError {}
 

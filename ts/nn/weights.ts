@@ -5,7 +5,7 @@ import { fromTorch, toTorch } from "../io/layout.ts";
 import type { RawTensor } from "../io/safetensors.ts";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.ts";
 import { scope } from "../tensor/scope.ts";
-import type { Elements } from "../tensor/tensor.ts";
+import type { Elements } from "../tensor/elements.ts";
 import { tensor } from "../tensor/tensor.ts";
 import type { Module } from "./module.ts";
 

@@ -1,122 +1,38 @@
 // Tensor: an n-dimensional array on a device, with eager operations that are recorded for gradients.
 
 import { defaultExecutor, openDevice } from "../device/devices.ts";
-import type { Command, DeviceName, ElementArray, Executor, Operand } from "../device/executor.ts";
-import { dense } from "../device/executor.ts";
-import {
-  ArgumentError,
-  DTypeError,
-  DeviceError,
-  GradientError,
-  LifetimeError,
-  ShapeError,
-  showShape,
-} from "../errors/index.ts";
-import type { AnyAttributes, AnyOp, AttributesOf, DType, Op, OpBuilder, Shape, TensorType } from "../ops/index.ts";
+import type { DeviceName, Executor } from "../device/executor.ts";
+import { ArgumentError, DTypeError, GradientError, ShapeError, showShape } from "../errors/index.ts";
+import type { DType, Shape } from "../ops/index.ts";
 import { expectSameDType, expectSizes } from "../ops/checks.ts";
 import { bytesOf, ops, sizeOf } from "../ops/index.ts";
-import { gradEnabled, noGrad } from "./grad-mode.ts";
-import type { Owned, Scope } from "./scope.ts";
-import { adopt, disown, scope } from "./scope.ts";
-import type { Version } from "./storage.ts";
+import type { Elements, NestedNumbers, TensorData } from "./elements.ts";
+import { asElements, flatten, nest, sameShape, shapeOfNested } from "./elements.ts";
+import { commonExecutor, createEngine, expectSupported } from "./engine.ts";
+import { noGrad } from "./grad-mode.ts";
+import { adopt, scope } from "./scope.ts";
 import { Storage } from "./storage.ts";
-import type { Edge, Leaf } from "./tape.ts";
-import { TapeNode, walkBack } from "./tape.ts";
+import type { Leaf } from "./tape.ts";
+import { walkBack } from "./tape.ts";
+import { Value } from "./value.ts";
 
 /** A tensor or a number that is broadcast against one. */
 export type Operable = Tensor | number;
 
-/** Nested arrays of numbers, as `toArray` returns them; a plain number for a scalar. */
-export type NestedNumbers = number | NestedNumbers[];
-
-/** The elements of a tensor, as the typed array that its dtype names. */
-export type Elements = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
-
 /** One axis of `Tensor.slice`: `[start, stop?, step?]` (no stop or null: to the end), one index (the axis goes), or null (all). */
 export type SliceRange = readonly [start: number, stop?: number | null, step?: number] | number | null;
-
-/** Where a tensor's elements lie. */
-interface Place {
-  readonly storage: Storage;
-  /** In elements. */
-  readonly offset: number;
-}
-
-/** What has to be let go of when a tensor dies; shared with the finalizer, which must not hold the tensor. */
-class Holding {
-  readonly place: Place;
-  node: TapeNode<Tensor> | undefined;
-  disposed = false;
-
-  constructor(place: Place, node: TapeNode<Tensor> | undefined) {
-    this.place = place;
-    this.node = node;
-  }
-
-  dispose(): void {
-    if (this.disposed) return;
-    this.disposed = true;
-    this.place.storage.release();
-    this.node?.release();
-  }
-}
-
-/** The safety net for tensors that neither a scope nor `dispose` frees. */
-const finalizer = new FinalizationRegistry<Holding>((holding) => {
-  holding.dispose();
-});
 
 /**
  * An n-dimensional array of float32, int32 or (on the `ts` device) float64 elements, dense in row-major order; images
  * are NHWC. Operations return new tensors at once and are computed in order on the device's queue.
  */
-export class Tensor implements Owned, Leaf<Tensor> {
-  readonly shape: Shape;
-  readonly dtype: DType;
-  /** @internal */
-  owner: Scope | undefined;
-  /** @internal Counts in-place writes; shared by views. */
-  readonly version: Version;
-  private readonly holding: Holding;
+export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   private leaf = false;
   private gradient: Tensor | undefined;
 
-  /** @internal Takes over one hold on the storage and one on the node. Use `tensor`, `zeros`, `randn`, ... instead. */
-  constructor(place: Place, type: TensorType, options: { version?: Version; node?: TapeNode<Tensor> } = {}) {
-    this.shape = type.shape;
-    this.dtype = type.dtype;
-    this.version = options.version ?? { count: 0 };
-    this.holding = new Holding(place, options.node);
-  }
-
-  /** Number of axes. */
-  get rank(): number {
-    return this.shape.length;
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return sizeOf(this.shape);
-  }
-
-  /** Where the tensor is computed: `cpu`, `ts`, `cuda`. */
-  get device(): DeviceName {
-    return this.executor.name;
-  }
-
-  /** @internal */
-  get executor(): Executor {
-    return this.holding.place.storage.executor;
-  }
-
-  /** Whether the tensor was disposed, by `dispose` or by the end of its scope. */
-  get disposed(): boolean {
-    return this.holding.disposed;
-  }
-
   /** Whether operations on this tensor are recorded, so that `backward` reaches it. */
   get requiresGrad(): boolean {
-    return this.leaf || this.holding.node !== undefined;
+    return this.leaf || this.node !== undefined;
   }
 
   /**
@@ -134,7 +50,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
   requireGrad(wanted = true): this {
     if (this.dtype === "int32")
       throw new DTypeError({ op: "requireGrad", problem: "an int32 tensor has no gradient." });
-    if (this.holding.node)
+    if (this.node)
       throw new GradientError({
         op: "requireGrad",
         problem: "the tensor is the result of a recorded operation.",
@@ -154,7 +70,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
   addGradient(gradient: Tensor): void {
     const total = this.gradient ? apply(ops.add, [this.gradient, gradient], {}) : gradient;
     const kept = share(total);
-    finalizer.register(kept, kept.holding);
+    kept.onOrphaned();
     this.gradient?.dispose();
     this.gradient = kept;
   }
@@ -165,7 +81,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
    */
   backward(gradient?: Tensor): void {
     this.operand("backward");
-    const node = this.holding.node;
+    const node = this.node;
     if (!node && !this.leaf)
       throw new GradientError({
         op: "backward",
@@ -209,50 +125,10 @@ export class Tensor implements Owned, Leaf<Tensor> {
     return handle;
   }
 
-  /** Frees the tensor's hold on its memory now. Further use throws; views and gradients in flight are not affected. */
-  dispose(): void {
-    this.owner = undefined;
+  override dispose(): void {
     this.gradient?.dispose();
     this.gradient = undefined;
-    finalizer.unregister(this);
-    this.holding.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-
-  /** Takes the tensor out of the scope it was made in, so that it lives until `dispose` or garbage collection. */
-  keep(): this {
-    disown(this);
-    return this;
-  }
-
-  /** @internal */
-  onOrphaned(): void {
-    finalizer.register(this, this.holding, this);
-  }
-
-  /** @internal The tensor as an operand of `op`; throws when it was disposed. */
-  operand(op: string): Operand {
-    const { storage, offset } = this.place(op);
-    return dense(storage.buffer, storage.byteOffset / bytesOf(this.dtype) + offset, this.shape, this.dtype);
-  }
-
-  /** @internal */
-  place(op: string): Place {
-    if (this.holding.disposed)
-      throw new LifetimeError({
-        op,
-        problem: `a tensor of shape ${showShape(this.shape)} was used after it was disposed.`,
-        advice: "Return it from its scope, call keep() on it, or make it outside.",
-      });
-    return this.holding.place;
-  }
-
-  /** @internal */
-  get node(): TapeNode<Tensor> | undefined {
-    return this.holding.node;
+    super.dispose();
   }
 
   /** @internal */
@@ -263,23 +139,8 @@ export class Tensor implements Owned, Leaf<Tensor> {
   // ---- reading -----------------------------------------------------------------------------------------------------
 
   /** The elements in row-major order, once everything before is computed. Does not block. */
-  async data(): Promise<Elements> {
-    const { storage, offset } = this.place("data");
-    const target = newArray(this.dtype, this.size);
-    storage.retain();
-    try {
-      await storage.executor.read(storage.buffer, storage.byteOffset + offset * bytesOf(this.dtype), target);
-    } finally {
-      storage.release();
-    }
-    return target;
-  }
-
-  private elements(op: string): Elements {
-    const { storage, offset } = this.place(op);
-    const target = newArray(this.dtype, this.size);
-    storage.executor.readSync(storage.buffer, storage.byteOffset + offset * bytesOf(this.dtype), target);
-    return target;
+  data(): Promise<Elements> {
+    return this.read("data");
   }
 
   /** The only element. Blocks until it is computed. */
@@ -299,7 +160,7 @@ export class Tensor implements Owned, Leaf<Tensor> {
   }
 
   /** A short text with shape, dtype, device and the first elements. Blocks until they are computed. */
-  toString(): string {
+  override toString(): string {
     if (this.disposed) return `Tensor(disposed, shape ${showShape(this.shape)})`;
     const short = (x: number): string => String(this.dtype === "int32" ? x : Number(x.toPrecision(6)));
     const shown = Array.from(this.elements("toString").subarray(0, 8), short);
@@ -471,144 +332,11 @@ export class Tensor implements Owned, Leaf<Tensor> {
   }
 }
 
-// ---- applying ops ----------------------------------------------------------------------------------------------------
-
-/** The instruction set on tensors of one device: what gradient rules are given. */
-function builderOn(executor: Executor): OpBuilder<Tensor> {
-  return {
-    apply: (op, inputs, attributes) => apply(op, inputs, attributes, executor),
-    type: (value) => value,
-  };
-}
-
-/** @internal Applies an op; `executor` is needed only where there are no inputs to tell it. */
-export function apply<S extends Op["attributes"]>(
-  op: Op<S>,
-  inputs: readonly (Tensor | undefined)[],
-  attributes: NoInfer<AttributesOf<S>>,
-  executor?: Executor,
-): Tensor {
-  const operands = inputs.map((input) => input?.operand(op.name));
-  const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
-  const inferred = op.infer(inputs, attributes);
-  // A copy: rules return operands' types, which would keep those tensors alive, and callers may change their arrays.
-  const type = { shape: [...inferred.shape], dtype: inferred.dtype };
-  expectSizes(op.name, type.shape);
-  expectSupported(op.name, on, type.dtype);
-  const viewed = op.view ? 0 : op.viewOffset?.(inputs, attributes);
-  const first = inputs[0];
-  let place: Place;
-  if (viewed !== undefined && first) {
-    const { storage, offset } = first.place(op.name);
-    place = { storage: storage.retain(), offset: offset + viewed };
-  } else {
-    const storage = new Storage(on, sizeOf(type.shape) * bytesOf(type.dtype));
-    place = { storage, offset: 0 };
-    try {
-      const output = dense(storage.buffer, 0, type.shape, type.dtype);
-      submit(on, { op, attributes, inputs: operands, output });
-    } catch (error) {
-      storage.release();
-      throw error;
-    }
-  }
-  const version = viewed === undefined ? { count: 0 } : first?.version;
-  const node = record(op, attributes, inputs, type, place, version);
-  const result = new Tensor(place, type, { version, node });
-  adopt(result);
-  return result;
-}
-
-/** @internal Applies an in-place op, and counts the write. */
-export function applyInPlace<S extends Op["attributes"]>(
-  op: Op<S>,
-  inputs: readonly Tensor[],
-  attributes: NoInfer<AttributesOf<S>>,
-): void {
-  const operands = inputs.map((input) => input.operand(op.name));
-  const on = commonExecutor(op.name, inputs);
-  op.infer(inputs, attributes);
-  submit(on!, { op, attributes, inputs: operands, output: undefined });
-  for (const index of op.writes ?? []) inputs[index].version.count++;
-}
-
-function submit(executor: Executor, command: Command): void {
-  executor.submit([command]);
-}
-
-function commonExecutor(op: string, inputs: readonly (Tensor | undefined)[]): Executor | undefined {
-  const first = inputs.find((input) => input !== undefined);
-  for (const input of inputs)
-    if (input && input.executor !== first?.executor)
-      throw new DeviceError({
-        op,
-        problem: `operands lie on different devices: ${first?.device} and ${input.device}.`,
-        advice: "Make them on one device.",
-      });
-  return first?.executor;
-}
-
-/** Refuses a dtype that the executor does not compute in. */
-function expectSupported(op: string, executor: Executor, dtype: DType): void {
-  if (!executor.supports(dtype))
-    throw new DTypeError({
-      op,
-      problem: `the ${executor.name} device does not compute in ${dtype}.`,
-      advice: 'float64 exists on the "ts" device alone.',
-    });
-}
-
-/** Another handle to the same elements, without a place in the graph; owned by nobody. */
-function share(tensor: Tensor): Tensor {
-  const { storage, offset } = tensor.place("share");
-  return new Tensor({ storage: storage.retain(), offset }, tensor, { version: tensor.version });
-}
-
-/** Puts the op on the tape if a gradient may be wanted, keeping what its rule reads. */
-function record(
-  op: AnyOp,
-  attributes: AnyAttributes,
-  inputs: readonly (Tensor | undefined)[],
-  outputType: TensorType,
-  output: Place,
-  version: Version | undefined,
-): TapeNode<Tensor> | undefined {
-  if (!gradEnabled() || outputType.dtype === "int32") return undefined;
-  const edges = inputs.map((input): Edge<Tensor> | undefined => input?.node ?? (input?.isLeaf ? input : undefined));
-  if (edges.every((edge) => edge === undefined)) return undefined;
-  const keptValues: Tensor[] = [];
-  const keep = (handle: Tensor): (() => Tensor) => {
-    keptValues.push(handle);
-    const written = handle.version.count;
-    return () => {
-      if (handle.version.count !== written)
-        throw new GradientError({
-          op: "backward",
-          problem: `a value that ${op.name} kept (shape ${showShape(handle.shape)}) was overwritten after the forward pass.`,
-          advice: "Call backward before optimizer.step() or assign, or compute the loss again.",
-        });
-      return handle;
-    };
-  };
-  const keptInputs = new Map<number, () => Tensor>();
-  for (const index of op.keeps?.inputs ?? []) {
-    const input = inputs[index];
-    if (input) keptInputs.set(index, keep(share(input)));
-  }
-  const keptOutput = op.keeps?.output
-    ? keep(new Tensor({ storage: output.storage.retain(), offset: output.offset }, outputType, { version }))
-    : undefined;
-  return new TapeNode({
-    op,
-    attributes,
-    inputTypes: inputs.map((input) => input && { shape: input.shape, dtype: input.dtype }),
-    outputType,
-    edges,
-    keptInputs,
-    keptOutput,
-    keptValues,
-  });
-}
+const { apply, applyInPlace, share, builderOn } = createEngine<Tensor>(
+  (place, type, options) => new Tensor(place, type, options),
+);
+/** @internal */
+export { apply, applyInPlace };
 
 // ---- making tensors --------------------------------------------------------------------------------------------------
 
@@ -636,9 +364,6 @@ export interface TensorOptions {
 export function executorOf(options: { readonly device?: DeviceName }): Executor {
   return options.device ? openDevice(options.device) : defaultExecutor();
 }
-
-/** What `tensor` takes: a number, nested arrays, or a typed array. */
-export type TensorData = NestedNumbers | readonly number[] | Float32Array | Float64Array | Int32Array | Uint8Array;
 
 /**
  * A tensor with these elements (`torch.tensor`). Nested arrays tell their shape; flat data may be given one.
@@ -670,59 +395,7 @@ export function uninitialised(shape: Shape, dtype: DType, executor: Executor): T
   return new Tensor({ storage: new Storage(executor, sizeOf(shape) * bytesOf(dtype)), offset: 0 }, { shape, dtype });
 }
 
-// ---- arrays ----------------------------------------------------------------------------------------------------------
-
-function newArray(dtype: DType, size: number): Elements {
-  return dtype === "float32"
-    ? new Float32Array(size)
-    : dtype === "int32"
-      ? new Int32Array(size)
-      : new Float64Array(size);
-}
-
-function asElements(dtype: DType, flat: ArrayLike<number>): ElementArray {
-  const target = newArray(dtype, 0).constructor as Float32ArrayConstructor;
-  if (flat instanceof target) return flat;
-  if (dtype === "int32") expectIntegersFit(flat);
-  return target.from(flat);
-}
-
-/** Refuses what an Int32Array would turn into another number without a word. */
-function expectIntegersFit(flat: ArrayLike<number>): void {
-  for (let i = 0; i < flat.length; i++)
-    if (!(flat[i] > -2147483649 && flat[i] < 2147483648))
-      throw new ArgumentError({ op: "tensor", problem: `element ${i} is ${flat[i]}, which int32 does not hold.` });
-}
-
-function flatten(data: NestedNumbers | readonly number[]): number[] {
-  return typeof data === "number" ? [data] : ((data as unknown[]).flat(Infinity) as number[]);
-}
-
-/** Shape of nested arrays; throws where they are ragged or hold something else than numbers. */
-function shapeOfNested(data: NestedNumbers | readonly number[]): number[] {
-  if (typeof data === "number") return [];
-  if (!Array.isArray(data))
-    throw new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${typeof data}.` });
-  const shapes = data.map((item) => shapeOfNested(item));
-  for (const shape of shapes)
-    if (!sameShape(shape, shapes[0]))
-      throw new ShapeError({
-        op: "tensor",
-        problem: `nested arrays of different lengths: ${showShape(shapes[0])} and ${showShape(shape)}.`,
-      });
-  return [data.length, ...(shapes[0] ?? [])];
-}
-
-function nest(elements: ArrayLike<number>, shape: Shape): NestedNumbers {
-  let position = 0;
-  const build = (axis: number): NestedNumbers =>
-    axis === shape.length ? elements[position++] : Array.from({ length: shape[axis] }, () => build(axis + 1));
-  return build(0);
-}
-
-function sameShape(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((n, i) => n === b[i]);
-}
+// ---- arguments ------------------------------------------------------------------------------------------------------
 
 /** Replaces one -1 by the size that keeps the number of elements. */
 function resolveUnknownSize(from: Shape, to: Shape): Shape {

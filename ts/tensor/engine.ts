@@ -1,0 +1,215 @@
+// The engine: checks an op, takes memory for its result, submits it to the device, and records it on the tape.
+
+import { defaultExecutor } from "../device/devices.ts";
+import type { Executor } from "../device/executor.ts";
+import { dense } from "../device/executor.ts";
+import { DTypeError, DeviceError, GradientError, LangevinError, showShape } from "../errors/index.ts";
+import type { AnyAttributes, AnyOp, AttributesOf, DType, Op, OpBuilder, TensorType } from "../ops/index.ts";
+import { bytesOf, sizeOf } from "../ops/index.ts";
+import { expectSizes } from "../ops/checks.ts";
+import { gradEnabled } from "./grad-mode.ts";
+import { adopt } from "./scope.ts";
+import { Storage } from "./storage.ts";
+import type { Version } from "./storage.ts";
+import { expectNoNaN, strictMode } from "./strict-mode.ts";
+import type { Edge, Leaf } from "./tape.ts";
+import { TapeNode } from "./tape.ts";
+import type { Place, Value, ValueOptions } from "./value.ts";
+
+/** What the engine asks of the tensor class beyond its memory: to be a leaf where a gradient is wanted. */
+export interface Differentiable<Self> extends Value<Self>, Leaf<Self> {
+  readonly isLeaf: boolean;
+}
+
+/** The instruction set applied to tensors. */
+export interface Engine<T> {
+  /** Applies an op that has one output; `executor` is needed only where there are no inputs to tell it. */
+  apply<S extends Op["attributes"]>(
+    op: Op<S>,
+    inputs: readonly (T | undefined)[],
+    attributes: NoInfer<AttributesOf<S>>,
+    executor?: Executor,
+  ): T;
+  /** Applies an op that writes in place, and counts the writes. */
+  applyInPlace<S extends Op["attributes"]>(
+    op: Op<S>,
+    inputs: readonly (T | undefined)[],
+    attributes: NoInfer<AttributesOf<S>>,
+  ): void;
+  /** Another handle to the same elements, without a place in the graph; owned by nobody. */
+  share(tensor: T): T;
+  /** The instruction set on tensors of one device: what gradient rules are given. */
+  builderOn(executor: Executor): OpBuilder<T>;
+}
+
+/** The engine that makes its tensors with `make`. */
+export function createEngine<T extends Differentiable<T>>(
+  make: (place: Place, type: TensorType, options?: ValueOptions<T>) => T,
+): Engine<T> {
+  const apply: Engine<T>["apply"] = (op, inputs, attributes, executor) => {
+    const operands = inputs.map((input) => input?.operand(op.name));
+    const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
+    const type = outputType(op, inputs, attributes, on);
+    const viewed = op.view ? 0 : op.viewOffset?.(inputs, attributes);
+    const first = inputs[0];
+    let place: Place;
+    if (viewed !== undefined && first) {
+      const { storage, offset } = first.place(op.name);
+      place = { storage: storage.retain(), offset: offset + viewed };
+    } else {
+      const storage = new Storage(on, sizeOf(type.shape) * bytesOf(type.dtype));
+      place = { storage, offset: 0 };
+      try {
+        const output = dense(storage.buffer, 0, type.shape, type.dtype);
+        on.submit([{ op, attributes, inputs: operands, output }]);
+      } catch (error) {
+        storage.release();
+        throw error;
+      }
+    }
+    const version = viewed === undefined ? { count: 0 } : first?.version;
+    const node = record(op, attributes, inputs, type, place, version);
+    const result = make(place, type, { version, node });
+    adopt(result);
+    if (strictMode()) expectNoNaN(op, inputs, result);
+    return result;
+  };
+
+  const applyInPlace: Engine<T>["applyInPlace"] = (op, inputs, attributes) => {
+    const operands = inputs.map((input) => input?.operand(op.name));
+    const on = commonExecutor(op.name, inputs);
+    explaining(op, inputs, () => op.infer(inputs, attributes));
+    on!.submit([{ op, attributes, inputs: operands, output: undefined }]);
+    for (const index of op.writes ?? []) {
+      const written = inputs[index];
+      if (!written) continue;
+      written.version.count++;
+      if (strictMode()) expectNoNaN(op, inputs, written);
+    }
+  };
+
+  const share = (tensor: T): T => {
+    const { storage, offset } = tensor.place("share");
+    return make({ storage: storage.retain(), offset }, tensor, { version: tensor.version });
+  };
+
+  /** Puts the op on the tape if a gradient may be wanted, keeping what its rule reads. */
+  const record = (
+    op: AnyOp,
+    attributes: AnyAttributes,
+    inputs: readonly (T | undefined)[],
+    type: TensorType,
+    output: Place,
+    version: Version | undefined,
+  ): TapeNode<T> | undefined => {
+    if (!gradEnabled() || type.dtype === "int32") return undefined;
+    const edges = inputs.map((input): Edge<T> | undefined => input?.node ?? (input?.isLeaf ? input : undefined));
+    if (edges.every((edge) => edge === undefined)) return undefined;
+    const keptValues: T[] = [];
+    const keep = (handle: T): (() => T) => {
+      keptValues.push(handle);
+      return unlessOverwritten(op, handle);
+    };
+    const keptInputs = new Map<number, () => T>();
+    for (const index of op.keeps?.inputs ?? []) {
+      const input = inputs[index];
+      if (input) keptInputs.set(index, keep(share(input)));
+    }
+    const keptOutput = op.keeps?.output
+      ? keep(make({ storage: output.storage.retain(), offset: output.offset }, type, { version }))
+      : undefined;
+    return new TapeNode<T>({
+      op,
+      attributes,
+      inputTypes: inputs.map((input) => input && { shape: input.shape, dtype: input.dtype }),
+      outputType: type,
+      edges,
+      keptInputs,
+      keptOutput,
+      keptValues,
+    });
+  };
+
+  const builderOn = (executor: Executor): OpBuilder<T> => ({
+    apply: (op, inputs, attributes) => apply(op, inputs, attributes, executor),
+    type: (value) => value,
+  });
+
+  return { apply, applyInPlace, share, builderOn };
+}
+
+/** Shape and dtype of the result, having refused what the op or the executor cannot do. */
+function outputType<S extends Op["attributes"]>(
+  op: Op<S>,
+  inputs: readonly (TensorType | undefined)[],
+  attributes: AttributesOf<S>,
+  executor: Executor,
+): TensorType {
+  return explaining(op, inputs, () => {
+    const inferred = op.infer(inputs, attributes);
+    expectSizes(op.name, inferred.shape);
+    expectSupported(op.name, executor, inferred.dtype);
+    // A copy: rules return operands' types, which would keep those tensors alive, and callers may change their arrays.
+    return { shape: [...inferred.shape], dtype: inferred.dtype };
+  });
+}
+
+/** Runs a check of `op`; an error on its way out is told the operands. */
+function explaining<R>(op: AnyOp, inputs: readonly (TensorType | undefined)[], check: () => R): R {
+  try {
+    return check();
+  } catch (error) {
+    if (error instanceof LangevinError)
+      error.operands ??= inputs.flatMap((input, i) =>
+        input ? [{ name: operandName(op, i), shape: [...input.shape], dtype: input.dtype }] : [],
+      );
+    throw error;
+  }
+}
+
+/** What the record calls input `index`: `weight`, `x[2]`. */
+function operandName(op: AnyOp, index: number): string {
+  const list = op.inputs.at(-1)?.endsWith("...") ? op.inputs.length - 1 : Infinity;
+  if (index >= list) return `${op.inputs[list].slice(0, -3)}[${index - list}]`;
+  return op.inputs[index].replace("?", "");
+}
+
+/** @internal The executor that all operands lie on. */
+export function commonExecutor(
+  op: string,
+  inputs: readonly (Pick<Value<unknown>, "executor" | "device"> | undefined)[],
+): Executor | undefined {
+  const first = inputs.find((input) => input !== undefined);
+  for (const input of inputs)
+    if (input && input.executor !== first?.executor)
+      throw new DeviceError({
+        op,
+        problem: `operands lie on different devices: ${first?.device} and ${input.device}.`,
+        advice: "Make them on one device.",
+      });
+  return first?.executor;
+}
+
+/** @internal Refuses a dtype that the executor does not compute in. */
+export function expectSupported(op: string, executor: Executor, dtype: DType): void {
+  if (!executor.supports(dtype))
+    throw new DTypeError({
+      op,
+      problem: `the ${executor.name} device does not compute in ${dtype}.`,
+      advice: 'float64 exists on the "ts" device alone.',
+    });
+}
+
+/** Hands out a kept value, as long as nobody has written to its memory. */
+function unlessOverwritten<T extends Value<T>>(op: AnyOp, handle: T): () => T {
+  const written = handle.version.count;
+  return () => {
+    if (handle.version.count !== written)
+      throw new GradientError({
+        op: "backward",
+        problem: `a value that ${op.name} kept (shape ${showShape(handle.shape)}) was overwritten after the forward pass.`,
+        advice: "Call backward before optimizer.step() or assign, or compute the loss again.",
+      });
+    return handle;
+  };
+}

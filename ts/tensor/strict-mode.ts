@@ -1,0 +1,54 @@
+// Strict mode: every operation's result is read back and searched for NaN.
+
+import { NumericsError, showShape } from "../errors/index.ts";
+import type { AnyOp, Shape } from "../ops/index.ts";
+import type { Value } from "./value.ts";
+
+let strict = false;
+
+/** Whether results are being searched for NaN. */
+export function strictMode(): boolean {
+  return strict;
+}
+
+/**
+ * Switches on or off a search for NaN in the result of every operation, in backward too (`jax_debug_nans`; PyTorch's
+ * `detect_anomaly` looks at backward alone). The first operation that makes one throws NumericsError at its line. Each
+ * operation then waits for its result, which costs much of the speed: for finding mistakes.
+ */
+export function setStrictMode(on: boolean): void {
+  strict = on;
+}
+
+/** Throws if `result`, just computed or overwritten by `op`, contains NaN. */
+export function expectNoNaN(op: AnyOp, inputs: readonly (Value<unknown> | undefined)[], result: Value<unknown>): void {
+  const at = firstNaN(result);
+  if (at < 0) return;
+  const tainted = inputs.findIndex((input) => input && input !== result && firstNaN(input) >= 0);
+  throw new NumericsError({
+    op: op.name,
+    problem: `element [${positionOf(at, result.shape).join(", ")}] of the result (shape ${showShape(result.shape)}) is NaN.`,
+    advice:
+      tainted < 0
+        ? "No operand has a NaN: look for a division by 0, the logarithm or root of a negative number, or infinities that meet."
+        : `Operand ${tainted + 1} of ${inputs.length} has one already: look at where it comes from.`,
+  });
+}
+
+/** Position of the first NaN in row-major order, or -1. */
+function firstNaN(value: Value<unknown>): number {
+  if (value.dtype === "int32" || value.disposed) return -1;
+  return value.elements("strict mode").findIndex((x) => Number.isNaN(x));
+}
+
+function positionOf(index: number, shape: Shape): number[] {
+  let rest = index;
+  return shape
+    .map((_, i) => shape[shape.length - 1 - i])
+    .map((size) => {
+      const place = rest % size;
+      rest = Math.floor(rest / size);
+      return place;
+    })
+    .reverse();
+}
