@@ -204,8 +204,32 @@ describe("dtypes and devices of new tensors", () => {
     const [a, b] = [ones([2], { device: "ts" }), ones([2], { device: "cpu" })];
     const error = failure(() => a.mul(b));
     expect(error).to.be.instanceOf(DeviceError);
-    expect(error.message).to.equal("mul: operands lie on different devices: ts and cpu. Make them on one device.");
+    expect(error.message).to.equal('mul: operands lie on different devices: ts and cpu. Make them on one device.");
     a.requireGrad();
     expect(failure(() => a.sum().backward(ones([], { device: "cpu" })))).to.be.instanceOf(DeviceError);
+  });
+
+  it("move to another device as a copy, and stay where they are already there", function () {
+    if (!cpuIsBuilt) return this.skip();
+    const x = tensor(
+      [
+        [1, -0],
+        [NaN, 4],
+      ],
+      { device: "ts" },
+    );
+    const y = x.to("cpu");
+    expect([y.device, y.dtype, y.toArray()]).to.deep.equal(["cpu", "float32", x.toArray()]);
+    expect(y.to("cpu")).to.equal(y);
+    expect(arange(3, { device: "cpu" }).to("ts").dtype).to.equal("int32");
+    expect(failure(() => tensor([1], { device: "ts", dtype: "float64" }).to("cpu"))).to.be.instanceOf(DTypeError);
+    const leaf = tensor([1], { device: "ts" }).requireGrad();
+    expect(failure(() => leaf.to("cpu")).message).to.equal(
+      'to: gradients do not pass from cpu back to ts. Move it before it requires a gradient, or write detach().to("cpu").',
+    );
+    expect(leaf.detach().to("cpu").item()).to.equal(1);
+    expect(failure(() => x.to("half" as "cpu")).message).to.equal(
+      'to: "half" is neither a dtype nor a device. Choose float32, int32, float64, cpu, ts or cuda.',
+    );
   });
 });

@@ -185,7 +185,7 @@ export function commonExecutor(
       throw new DeviceError({
         op,
         problem: `operands lie on different devices: ${first?.device} and ${input.device}.`,
-        advice: "Make them on one device.",
+        advice: `Make them on one device, or move one with .to("${first?.device}").`,
       });
   return first?.executor;
 }

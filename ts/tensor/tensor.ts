@@ -301,9 +301,28 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
       return whole.reshape(whole.shape.filter((_, axis) => typeof ranges[axis] !== "number"));
     });
   }
-  /** Conversion to another dtype (a new tensor; the same one when it has that dtype already). */
-  to(dtype: DType): Tensor {
-    return dtype === this.dtype ? this : apply(ops.cast, [this], { dtype });
+  /**
+   * Conversion to another dtype, or a copy on another device (`torch.Tensor.to`); this tensor itself where it has the
+   * dtype, or lies on the device, already. Float to int32 truncates and saturates, NaN becomes 0. A copy to another
+   * device waits for the values; gradients do not pass through it, so that a tensor that requires them is refused.
+   */
+  to(target: DType | DeviceName): Tensor {
+    switch (target) {
+      case "float32":
+      case "float64":
+      case "int32":
+        return target === this.dtype ? this : apply(ops.cast, [this], { dtype: target });
+      case "cpu":
+      case "ts":
+      case "cuda":
+        return target === this.device ? this : this.copyTo(target);
+      default:
+        throw new ArgumentError({
+          op: "to",
+          problem: `"${String(target)}" is neither a dtype nor a device.`,
+          advice: "Choose float32, int32, float64, cpu, ts or cuda.",
+        });
+    }
   }
   /** A copy with memory of its own; gradients pass through. */
   clone(): Tensor {
@@ -324,6 +343,16 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     } finally {
       scalar.dispose();
     }
+  }
+
+  private copyTo(device: DeviceName): Tensor {
+    if (this.requiresGrad)
+      throw new GradientError({
+        op: "to",
+        problem: `gradients do not pass from ${device} back to ${this.device}.`,
+        advice: `Move it before it requires a gradient, or write detach().to("${device}").`,
+      });
+    return tensor(this.elements("to"), { dtype: this.dtype, device, shape: this.shape });
   }
 
   private axes(axes: number | readonly number[] | undefined): readonly number[] {
