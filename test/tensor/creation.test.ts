@@ -204,7 +204,9 @@ describe("dtypes and devices of new tensors", () => {
     const [a, b] = [ones([2], { device: "ts" }), ones([2], { device: "cpu" })];
     const error = failure(() => a.mul(b));
     expect(error).to.be.instanceOf(DeviceError);
-    expect(error.message).to.equal('mul: operands lie on different devices: ts and cpu. Make them on one device.");
+    expect(error.message).to.equal(
+      'mul: operands lie on different devices: ts and cpu. Make them on one device, or move one with .to("ts").',
+    );
     a.requireGrad();
     expect(failure(() => a.sum().backward(ones([], { device: "cpu" })))).to.be.instanceOf(DeviceError);
   });
