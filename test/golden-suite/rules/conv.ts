@@ -11,9 +11,8 @@ const fromOIHW = (w: Tensor): Tensor => w.permute([2, 3, 1, 0]);
 const fromIOHW = (w: Tensor): Tensor => w.permute([2, 3, 1, 0]);
 
 const convolution: Rule = ({ inputs: { x, weight, bias }, params }) => {
-  if ((params.groups ?? 1) !== 1) return undefined;
-  const { stride, padding, dilation = 1 } = params;
-  return toNCHW(conv2d(toNHWC(x), fromOIHW(weight), bias, { stride, padding, dilation }));
+  const { stride, padding, dilation = 1, groups = 1 } = params;
+  return toNCHW(conv2d(toNHWC(x), fromOIHW(weight), bias, { stride, padding, dilation, groups }));
 };
 
 const padThenConvolution: Rule = ({ inputs: { x, weight, bias }, params: p }) => {

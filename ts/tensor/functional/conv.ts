@@ -1,7 +1,10 @@
 // Convolution and its transpose.
 
 import { ShapeError, showShape } from "../../errors/index.ts";
+import { expectIntegers } from "../../ops/checks.ts";
 import { ops } from "../../ops/index.ts";
+import { concat } from "../creation.ts";
+import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
 import type { Padding, Pair } from "./window.ts";
@@ -15,19 +18,64 @@ export interface Conv2dOptions {
   readonly padding?: Padding;
   /** Default 1. */
   readonly dilation?: Pair;
+  /**
+   * Splits the channels into groups that do not see each other, default 1. Each group is a convolution of its own: a
+   * few of them cost little, one for each channel is slow.
+   */
+  readonly groups?: number;
 }
 
 /**
- * Cross-correlation (`torch.nn.functional.conv2d`, without groups): x [N, H, W, I], weight [KH, KW, I, O], bias [O]
+ * Cross-correlation (`torch.nn.functional.conv2d`): x [N, H, W, I], weight [KH, KW, I / groups, O], bias [O]
  * -> [N, H', W', O] with H' = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1.
  */
 export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2dOptions = {}): Tensor {
-  const { stride = 1, padding = 0, dilation = 1 } = options;
+  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+  if (groups !== 1) {
+    const { groups: _, ...window } = options;
+    return inGroups("conv2d", groups, { x, weight, bias }, (part) => conv2d(part.x, part.weight, part.bias, window));
+  }
   return apply(ops.conv2d, [x, weight, bias], {
     stride: pair(stride),
     padding: sides(padding),
     dilation: pair(dilation),
   });
+}
+
+/** The operands of a convolution. */
+interface Operands {
+  readonly x: Tensor;
+  readonly weight: Tensor;
+  readonly bias: Tensor | undefined;
+}
+
+/** Convolves each group of channels by itself; weights are split along their last axis. */
+function inGroups(
+  op: string,
+  groups: number,
+  { x, weight, bias }: Operands,
+  convolve: (part: Operands) => Tensor,
+): Tensor {
+  expectIntegers(op, "groups", [groups], 1, 1);
+  const channels = [x.shape[3], weight.shape[3], ...(bias ? [bias.size] : [])];
+  if (x.rank !== 4 || weight.rank !== 4 || channels.some((n) => n % groups !== 0))
+    throw new ShapeError({
+      op,
+      problem: `${groups} groups do not divide the channels: x ${showShape(x.shape)}, weight ${showShape(weight.shape)}.`,
+      advice: "Input and output channels, the last axes of x and weight, are multiples of groups.",
+    });
+  const part = (tensor: Tensor, g: number): Tensor => {
+    const width = tensor.shape[tensor.rank - 1] / groups;
+    return tensor.slice(...tensor.shape.slice(1).map(() => null), [g * width, (g + 1) * width]);
+  };
+  return scope(() =>
+    concat(
+      Array.from({ length: groups }, (_, g) =>
+        convolve({ x: part(x, g), weight: part(weight, g), bias: bias && part(bias, g) }),
+      ),
+      3,
+    ),
+  );
 }
 
 /** How the window of the convolution moves whose transpose this is. */
@@ -37,8 +85,8 @@ export interface ConvTranspose2dOptions extends Conv2dOptions {
 }
 
 /**
- * Transposed convolution (`torch.nn.functional.conv_transpose2d`): x [N, H, W, I], weight [KH, KW, O, I], bias [O]
- * -> [N, H', W', O] with H' = (H - 1) stride - top - bottom + dilation (KH - 1) + outputPadding + 1.
+ * Transposed convolution (`torch.nn.functional.conv_transpose2d`): x [N, H, W, I], weight
+ * [KH, KW, O / groups, I], bias [O] -> [N, H', W', O] with H' = (H - 1) stride - top - bottom + dilation (KH - 1) + outputPadding + 1.
  */
 export function convTranspose2d(
   x: Tensor,
@@ -46,6 +94,12 @@ export function convTranspose2d(
   bias?: Tensor,
   options: ConvTranspose2dOptions = {},
 ): Tensor {
+  if ((options.groups ?? 1) !== 1) {
+    const { groups = 1, ...window } = options;
+    return inGroups("convTranspose2d", groups, { x, weight, bias }, (part) =>
+      convTranspose2d(part.x, part.weight, part.bias, window),
+    );
+  }
   const [stride, dilation, extra] = [options.stride ?? 1, options.dilation ?? 1, options.outputPadding ?? 0].map(pair);
   const padding = sides(options.padding ?? 0);
   if (x.rank !== 4 || weight.rank !== 4)
