@@ -1,5 +1,6 @@
 // conv2d (fprop), convTranspose2d (dgrad) and conv2dWeightGradient (wgrad): geometry of the two product cores.
 #include "gather_gemm.h"
+#include "iterate.h"
 #include "outer_product.h"
 
 namespace langevin {
@@ -29,6 +30,7 @@ void setSizes(WindowPair& w, const Operand& wide, const Operand& narrow, int64_t
 }
 
 void conv2d(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
   const Operand &x = command.inputs[0], &weight = command.inputs[1], &y = command.output;
   if (y.size() == 0) return;
   WindowPair w = readWindow(command.attributes);
@@ -45,6 +47,7 @@ void conv2d(Command& command, Context& context) {
 }
 
 void convTranspose2d(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
   const Operand &x = command.inputs[0], &weight = command.inputs[1], &y = command.output;
   if (y.size() == 0) return;
   WindowPair w = readWindow(command.attributes);
@@ -63,6 +66,7 @@ void convTranspose2d(Command& command, Context& context) {
 }
 
 void conv2dWeightGradient(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
   const Operand &x = command.inputs[0], &dy = command.inputs[1], &dw = command.output;
   if (dw.size() == 0) return;
   WindowPair w = readWindow(command.attributes);

@@ -15,8 +15,15 @@ LANGEVIN_SIMD int64_t indexAt(const Operand& index, int64_t i) {
 
 constexpr int64_t kElementsPerItem = 1 << 14;
 
+bool expectTypes(const Operand& index, const Operand& from, const Operand& to, Context& context) {
+  const bool good = index.dtype == DType::i32 && from.dtype == DType::f32 && to.dtype == DType::f32;
+  if (!good) context.fail("expected float32 operands and an int32 index");
+  return good;
+}
+
 void embedding(Command& command, Context& context) {
   const Operand &table = command.inputs[0], &index = command.inputs[1], &y = command.output;
+  if (!expectTypes(index, table, y, context)) return;
   const int64_t n = index.size(), width = table.dim(1);
   if (n * width == 0) return;
   const int64_t rowsPerItem = most(1, kElementsPerItem / width);
@@ -36,6 +43,7 @@ void embedding(Command& command, Context& context) {
 // Every item goes through all indexes in their order, so repeated ones add up in a fixed order.
 void embeddingGradient(Command& command, Context& context) {
   const Operand &index = command.inputs[0], &dy = command.inputs[1], &table = command.output;
+  if (!expectTypes(index, dy, table, context)) return;
   const int64_t n = index.size(), rows = table.dim(0), width = table.dim(1);
   if (rows * width == 0) return;
   const int64_t wanted = (rows + n) * width / kElementsPerItem;
