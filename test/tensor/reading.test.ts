@@ -54,15 +54,44 @@ onEveryDevice("reading", (device) => {
     expect(failure(() => zeros([0]).item())).to.be.instanceOf(ShapeError);
   });
 
-  it("toString shows shape, dtype, device and the first elements", () => {
-    expect(String(tensor([1, 0.1]))).to.equal(`Tensor([2], float32, ${device}: 1, 0.1)`);
-    expect(arange(20).toString()).to.equal(`Tensor([20], int32, ${device}: 0, 1, 2, 3, 4, 5, 6, 7, ... 12 more)`);
-    expect(String(tensor(NaN))).to.equal(`Tensor([], float32, ${device}: NaN)`);
+  it("toString shows the elements as numpy does, then shape, dtype and device", () => {
+    expect(String(tensor([1, 0.1]))).to.equal(`tensor([1. , 0.1], shape [2], float32, ${device})`);
+    expect(String(tensor([[1, -2], [3, 4]], { dtype: "int32" }))).to.equal(
+      `tensor([[ 1, -2],\n        [ 3,  4]], shape [2, 2], int32, ${device})`,
+    ); // prettier-ignore
+    expect(String(tensor(NaN))).to.equal(`tensor(nan, shape [], float32, ${device})`);
+    expect(String(zeros([0, 3]))).to.equal(`tensor([], shape [0, 3], float32, ${device})`);
+  });
+
+  it("toString begins a new line where shape, dtype and device do not fit", () => {
+    expect(String(arange(20))).to.equal(
+      `tensor([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16,\n` +
+        `        17, 18, 19], shape [20], int32, ${device})`,
+    );
+    const lines = String(arange(17)).split("\n");
+    expect(lines).to.deep.equal([
+      "tensor([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16],",
+      `       shape [17], int32, ${device})`,
+    ]);
+  });
+
+  it("toString of a large tensor shows both ends of each axis", () => {
+    const x = arange(1_000_000).reshape([1000, 1000]);
+    expect(String(x).split("\n")).to.deep.equal([
+      "tensor([[     0,      1,      2, ...,    997,    998,    999],",
+      "        [  1000,   1001,   1002, ...,   1997,   1998,   1999],",
+      "        [  2000,   2001,   2002, ...,   2997,   2998,   2999],",
+      "        ...,",
+      "        [997000, 997001, 997002, ..., 997997, 997998, 997999],",
+      "        [998000, 998001, 998002, ..., 998997, 998998, 998999],",
+      "        [999000, 999001, 999002, ..., 999997, 999998, 999999]],",
+      `       shape [1000, 1000], int32, ${device})`,
+    ]);
   });
 
   it("console.log shows the same", () => {
-    expect(inspect(tensor([1, 2]))).to.equal(`Tensor([2], float32, ${device}: 1, 2)`);
-    expect(inspect({ x: new Parameter(tensor([1])) })).to.equal(`{ x: Tensor([1], float32, ${device}: 1) }`);
+    expect(inspect(tensor([1, 2]))).to.equal(`tensor([1., 2.], shape [2], float32, ${device})`);
+    expect(inspect({ x: new Parameter(tensor([1])) })).to.equal(`{ x: tensor([1.], shape [1], float32, ${device}) }`);
   });
 });
 
@@ -78,7 +107,7 @@ onEveryDevice("a disposed tensor", () => {
   it("still tells what it was", () => {
     const x = disposed();
     expect([x.shape, x.dtype, x.disposed]).to.deep.equal([[1, 2], "float32", true]);
-    expect(String(x)).to.equal("Tensor(disposed, shape [1, 2])");
+    expect(String(x)).to.equal(`tensor(disposed, shape [1, 2], float32, ${x.device})`);
   });
 
   it("may be disposed again", () => {

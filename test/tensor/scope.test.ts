@@ -56,6 +56,22 @@ onEveryDevice("scope", () => {
     expect([x.disposed, x.toArray()]).to.deep.equal([false, [2, 2]]);
   });
 
+  it("returns tensors in Maps, Sets and objects that form a circle", () => {
+    interface Node {
+      readonly x: Tensor;
+      next?: Node;
+    }
+    const { map, set, circle } = scope(() => {
+      const first: Node = { x: tensor([1]) };
+      first.next = { x: tensor([2]), next: first };
+      const bare = Object.assign(Object.create(null), { x: tensor([5]) }) as Node;
+      return { map: new Map([["a", [tensor([3])]]]), set: new Set([tensor([4]), bare]), circle: first };
+    });
+    const [four, bare] = [...set] as [Tensor, Node];
+    const values = [circle.x, circle.next!.x, map.get("a")![0], four, bare.x].map((x) => x.item());
+    expect(values).to.deep.equal([1, 2, 3, 4, 5]);
+  });
+
   it("returns tensors in arrays and plain objects, however deep, and frees the others", () => {
     let other: Tensor | undefined;
     const result = scope(() => {

@@ -1,6 +1,7 @@
 // The text of an array as numpy prints it: aligned columns, as few digits as tell its values apart, "..." for the middle of
 // large ones. (The rules are those of numpy's `array2string` with `separator=", "`.)
 
+import { showShape } from "../errors/index.ts";
 import type { DType, Shape } from "../ops/index.ts";
 import { sizeOf } from "../ops/index.ts";
 
@@ -13,6 +14,10 @@ const lineWidth = 75;
 /** Digits after the point. */
 const mostDigits = 8;
 const separator = ", ";
+
+/** Elements nearer than this to each other are read in one go. */
+const readThrough = 4096;
+const opening = "tensor(";
 
 /** Writes a number in a column's width. */
 type Format = (value: number) => string;
@@ -32,6 +37,46 @@ export function shownPositions(shape: Shape): number[] {
     positions = positions.flatMap((position) => indices.map((index) => position * n + index));
   }
   return positions;
+}
+
+/**
+ * `tensor([[1., 2.]], shape [1, 2], float32, cpu)`. `read` gives `count` elements from the one at `first` on, and is asked
+ * for little more than what is printed.
+ */
+export function printTensor(
+  read: (first: number, count: number) => ArrayLike<number>,
+  shape: Shape,
+  dtype: DType,
+  device: string,
+): string {
+  const array = printArray(readShown(read, shownPositions(shape)), shape, dtype, opening.length);
+  const text = `${opening}${array},`;
+  const closing = ` ${kindOf(shape, dtype, device)})`;
+  const lastLine = text.length - (text.lastIndexOf("\n") + 1);
+  const fits = lastLine + closing.length <= lineWidth;
+  return fits ? text + closing : `${text}\n${" ".repeat(opening.length - 1)}${closing}`;
+}
+
+/** What is left to say of a tensor without elements. */
+export function printDisposed(shape: Shape, dtype: DType, device: string): string {
+  return `${opening}disposed, ${kindOf(shape, dtype, device)})`;
+}
+
+function kindOf(shape: Shape, dtype: DType, device: string): string {
+  return `shape ${showShape(shape)}, ${dtype}, ${device}`;
+}
+
+/** The elements at rising positions. */
+function readShown(read: (first: number, count: number) => ArrayLike<number>, positions: readonly number[]): number[] {
+  const shown: number[] = [];
+  while (shown.length < positions.length) {
+    const first = shown.length;
+    let end = first + 1;
+    while (end < positions.length && positions[end] - positions[end - 1] < readThrough) end++;
+    const run = read(positions[first], positions[end - 1] - positions[first] + 1);
+    for (const position of positions.slice(first, end)) shown.push(run[position - positions[first]]);
+  }
+  return shown;
 }
 
 /** The text of an array whose elements at `shownPositions(shape)` are `shown`; later lines are indented by `indent` columns. */

@@ -44,20 +44,33 @@ function handUp(value: Owned, from: Scope): void {
   else value.onOrphaned();
 }
 
-/** Calls `visit` on every owned value in tensors, arrays and plain objects. */
-function forEachOwned(value: unknown, isOwned: (x: object) => x is Owned, visit: (x: Owned) => void): void {
-  if (typeof value !== "object" || value === null) return;
-  if (isOwned(value)) visit(value);
-  else if (Array.isArray(value)) for (const item of value) forEachOwned(item, isOwned, visit);
-  else if (Object.getPrototypeOf(value) === Object.prototype)
-    for (const item of Object.values(value)) forEachOwned(item, isOwned, visit);
+/** The owned values in a result: in arrays, Maps, Sets and plain objects, however deep, and also where these form a circle. */
+function ownedIn(result: unknown): Set<Owned> {
+  const seen = new Set<unknown>();
+  const owned = new Set<Owned>();
+  const waiting = [result];
+  while (waiting.length > 0) {
+    const value = waiting.pop();
+    if (typeof value !== "object" || value === null || seen.has(value)) continue;
+    seen.add(value);
+    if (isOwned(value)) owned.add(value);
+    else for (const part of partsOf(value)) waiting.push(part);
+  }
+  return owned;
+}
+
+function partsOf(value: object): Iterable<unknown> {
+  if (Array.isArray(value) || value instanceof Set) return value as Iterable<unknown>;
+  if (value instanceof Map) return [...(value as Map<unknown, unknown>)];
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null ? (Object.values(value) as unknown[]) : [];
 }
 
 const isOwned = (value: object): value is Owned => "onOrphaned" in value && "dispose" in value;
 
 /**
- * Runs `fn` and frees the tensors made in it, except those in its result (a tensor, or arrays and plain objects of
- * them). Scopes nest. `fn` must be synchronous: a promise throws ArgumentError, because what it would still compute
+ * Runs `fn` and frees the tensors made in it, except those in its result (a tensor, or arrays, Maps, Sets and plain
+ * objects of them). Scopes nest. `fn` must be synchronous: a promise throws ArgumentError, because what it would still compute
  * with would be freed already.
  */
 export function scope<T>(fn: () => T): T {
@@ -66,7 +79,7 @@ export function scope<T>(fn: () => T): T {
   try {
     const result = fn();
     refusePromise("scope", result);
-    forEachOwned(result, isOwned, (value) => handUp(value, inner));
+    for (const value of ownedIn(result)) handUp(value, inner);
     return result;
   } finally {
     current = inner.parent;

@@ -10,6 +10,7 @@ import type { Elements, NestedNumbers, TensorData } from "./elements.ts";
 import { asElements, flatten, nest, sameShape, shapeOfNested } from "./elements.ts";
 import { commonExecutor, createEngine, expectSupported } from "./engine.ts";
 import { noGrad } from "./grad-mode.ts";
+import { printDisposed, printTensor } from "./print.ts";
 import { adopt, scope } from "./scope.ts";
 import { Storage } from "./storage.ts";
 import type { Leaf } from "./tape.ts";
@@ -159,13 +160,14 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return nest(this.elements("toArray"), this.shape);
   }
 
-  /** A short text with shape, dtype, device and the first elements. Blocks until they are computed. */
+  /**
+   * The elements as numpy prints them, then shape, dtype and device; of more than 1,000 elements the first and last three
+   * of each axis. Blocks until they are computed. (`repr` in PyTorch.)
+   */
   override toString(): string {
-    if (this.disposed) return `Tensor(disposed, shape ${showShape(this.shape)})`;
-    const short = (x: number): string => String(this.dtype === "int32" ? x : Number(x.toPrecision(6)));
-    const shown = Array.from(this.elements("toString").subarray(0, 8), short);
-    const rest = this.size > 8 ? `, ... ${this.size - 8} more` : "";
-    return `Tensor(${showShape(this.shape)}, ${this.dtype}, ${this.device}: ${shown.join(", ")}${rest})`;
+    const { shape, dtype, device } = this;
+    if (this.disposed) return printDisposed(shape, dtype, device);
+    return printTensor((first, count) => this.elements("toString", first, count), shape, dtype, device);
   }
 
   /** What console.log shows. */

@@ -138,11 +138,11 @@ export abstract class Value<Self> implements Owned {
     return this.holding.place;
   }
 
-  /** @internal The elements; blocks until they are computed. */
-  elements(op: string): Elements {
+  /** @internal The elements, or `count` of them from the one at `first` on; blocks until they are computed. */
+  elements(op: string, first = 0, count = this.size): Elements {
     const { storage, offset } = this.place(op);
-    const target = newArray(this.dtype, this.size);
-    storage.executor.readSync(storage.buffer, storage.byteOffset + offset * bytesOf(this.dtype), target);
+    const target = newArray(this.dtype, count);
+    storage.executor.readSync(storage.buffer, storage.byteOffset + (offset + first) * bytesOf(this.dtype), target);
     return target;
   }
 
