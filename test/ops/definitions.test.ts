@@ -1,5 +1,7 @@
 // Compares ops that sum or move elements with their definitions, written as one plain loop for each subscript.
 
+import { expect } from "chai";
+
 import type { AnyAttributes, AnyOp, Shape } from "../../ts/ops/index.ts";
 import { ops, sizeOf } from "../../ts/ops/index.ts";
 import type { Value } from "./draw.ts";
@@ -213,33 +215,70 @@ const definitions: readonly [AnyOp, Definition][] = [
   ],
 ];
 
-/** Kingma and Ba 2015, algorithm 1, for one number; AdamW's decay where decoupled. Returns p, m, v. */
-function adamStep([p, g, m, v]: number[], a: Record<string, number>, decoupled: boolean): [number, number, number] {
-  if (decoupled) p -= a.lr * a.weightDecay * p;
-  else g += a.weightDecay * p;
-  const mean = a.beta1 * m + (1 - a.beta1) * g;
-  const variance = a.beta2 * v + (1 - a.beta2) * g * g;
-  return [p - (a.stepSize * mean) / (Math.sqrt(variance) / a.correction + a.epsilon), mean, variance];
-}
+/** One step for one number: from its operands (NaN where absent) to what the op overwrites. */
+type Step = (operands: number[], attributes: AnyAttributes) => number[];
 
-describe("definition of adam", () => {
-  for (const subject of [oracle, ...subjects])
-    describeSubject(subject, () => {
-      for (const sample of ops.adam.samples)
-        it(sample.name, () => {
-          const c = drawCase(ops.adam, sample, subject.float);
-          const [p, m, v] = runCase(subject.open(), c);
-          const { decoupled, ...numbers } = sample.attributes;
-          const expected = Array.from(p.elements, (_, i) =>
-            adamStep(
-              c.inputs.map((input) => input!.elements[i]),
-              numbers,
-              decoupled,
-            ),
-          );
-          [p, m, v].forEach((got, k) =>
-            expectClose(c, got, { type: got.type, elements: Float64Array.from(expected, (values) => values[k]) }),
-          );
+const steps: readonly [AnyOp, Step][] = [
+  [
+    ops.adam,
+    ([p, g, m, v, vMax], attributes) => {
+      const { decoupled, ...others } = attributes;
+      const a = others as Record<string, number>;
+      if (decoupled) p -= a.lr * a.weightDecay * p;
+      else g += a.weightDecay * p;
+      const mean = a.beta1 * m + (1 - a.beta1) * g;
+      const variance = a.beta2 * v + (1 - a.beta2) * g * g;
+      const largest = Number.isNaN(vMax) ? variance : Math.max(vMax, variance);
+      return [p - (a.stepSize * mean) / (Math.sqrt(largest) / a.correction + a.epsilon), mean, variance, largest];
+    },
+  ],
+  [
+    ops.sgd,
+    ([p, g, velocity], attributes) => {
+      const { nesterov, ...others } = attributes;
+      const a = others as Record<string, number>;
+      const slope = g + a.weightDecay * p;
+      if (Number.isNaN(velocity)) return [p - a.lr * slope];
+      const next = a.momentum * velocity + (1 - a.dampening) * slope;
+      return [p - a.lr * (nesterov ? slope + a.momentum * next : next), next];
+    },
+  ],
+  [
+    ops.rmsprop,
+    ([p, g, square, mean, velocity], attributes) => {
+      const a = attributes as Record<string, number>;
+      const slope = g + a.weightDecay * p;
+      const nextSquare = a.alpha * square + (1 - a.alpha) * slope ** 2;
+      const nextMean = a.alpha * mean + (1 - a.alpha) * slope;
+      const variance = Number.isNaN(mean) ? nextSquare : nextSquare - nextMean ** 2;
+      const scaled = slope / (Math.sqrt(variance) + a.epsilon);
+      const nextVelocity = a.momentum * velocity + scaled;
+      const change = Number.isNaN(velocity) ? scaled : nextVelocity;
+      return [p - a.lr * change, nextSquare, nextMean, nextVelocity].filter((x) => !Number.isNaN(x));
+    },
+  ],
+];
+
+describe("definitions of optimizers' steps", () => {
+  for (const [op, step] of steps)
+    describe(op.name, () => {
+      for (const subject of [oracle, ...subjects])
+        describeSubject(subject, () => {
+          for (const sample of op.samples)
+            it(sample.name, () => {
+              const c = drawCase(op, sample, subject.float);
+              const got = runCase(subject.open(), c);
+              const expected = Array.from(got[0].elements, (_, i) =>
+                step(
+                  c.inputs.map((input) => input?.elements[i] ?? NaN),
+                  c.attributes,
+                ),
+              );
+              expect(got).to.have.length(c.inputs.filter((input) => input !== undefined).length - 1);
+              got.forEach((value, k) =>
+                expectClose(c, value, { type: value.type, elements: Float64Array.from(expected, (all) => all[k]) }),
+              );
+            });
         });
     });
 });

@@ -91,10 +91,12 @@ export function runCase(executor: Executor, { op, inputs, attributes }: Case, la
         if (!Object.is(element, before[k])) throw new Error(`input ${op.inputs[i] ?? i} was overwritten at ${k}`);
       });
     });
-    const written = op.writes ? op.writes.map((i) => placed[i]!) : [output!];
-    return written.map((p) => {
+    // Optional operands that are absent are not written.
+    const written = op.writes ? op.writes.map((i) => placed[i]) : [output];
+    return written.flatMap((p) => {
+      if (!p) return [];
       const { shape, dtype } = p.operand;
-      return { type: { shape, dtype }, elements: collect(executor, p) };
+      return [{ type: { shape, dtype }, elements: collect(executor, p) }];
     });
   } finally {
     for (const p of [...placed, output]) if (p) executor.release(p.operand.buffer);

@@ -28,7 +28,7 @@ import { matmul } from "./matmul.ts";
 import { maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { concat, permute, slice, sliceGradient } from "./shape.ts";
 import type { AnyOp } from "./types.ts";
-import { accumulate, adam, assign } from "./update.ts";
+import { accumulate, adam, assign, rmsprop, sgd } from "./update.ts";
 
 export * from "./types.ts";
 
@@ -82,6 +82,8 @@ export const ops = {
   assign,
   accumulate,
   adam,
+  sgd,
+  rmsprop,
 } as const;
 
 /** The records as a list. */

@@ -1,4 +1,4 @@
-// assign, accumulate and adam: the ops that overwrite their operands.
+// assign, accumulate and the steps of the optimizers: the ops that overwrite their operands.
 #include "move.h"
 
 namespace langevin {
@@ -22,7 +22,34 @@ void accumulate(Command& command, Context& context) {
               [](Word* y, const Word* const* x, int64_t n) { mapFloatPairs([](V a, V b) { return a + b; }, y, x, n); });
 }
 
+// Runs one step of an optimizer over N operands of one shape: step(x) gets a vector of each in x[0], x[1], ... and leaves
+// there what is stored back. Operand 1, the gradient, is only read.
+template <int N, class Step>
+LANGEVIN_INLINE void update(Context& context, const Operand* const (&operands)[N], const Step& step) {
+  const Runs runs = runsOf(operands, N, false);
+  forEachPiece(context, runs.count, runs.length, [&](int64_t run, int64_t start, int64_t n) {
+    float* at[N];
+    for (int k = 0; k < N; k++) at[k] = operands[k]->template as<float>() + run * runs.pitch[k] + start;
+    const Step local = step;
+    V x[N];
+    int64_t i = 0;
+    for (; i + kWidth <= n; i += kWidth) {
+      for (int k = 0; k < N; k++) x[k] = load(at[k] + i);
+      local(x);
+      for (int k = 0; k < N; k++)
+        if (k != 1) store(at[k] + i, x[k]);
+    }
+    if (i < n) {
+      for (int k = 0; k < N; k++) x[k] = loadPartial(at[k] + i, n - i);
+      local(x);
+      for (int k = 0; k < N; k++)
+        if (k != 1) storePartial(at[k] + i, x[k], n - i);
+    }
+  });
+}
+
 // Kingma and Ba 2015, algorithm 1, in PyTorch's order of operations; every operation rounds to float32.
+template <bool kMaximum>
 struct Adam {
   bool l2;
   V weightDecay, keep, beta1, rest1, beta2, rest2, stepSize, correction, epsilon;
@@ -43,43 +70,107 @@ struct Adam {
     epsilon = broadcast(static_cast<float>(eps));
   }
 
-  LANGEVIN_INLINE void operator()(V& p, V g, V& m, V& v) const {
+  // x: parameter, gradient, m, v, vMax
+  LANGEVIN_INLINE void operator()(V* x) const {
+    V p = x[0], g = x[1];
     if (l2) g = g + weightDecay * p;
     p = p * keep;
-    m = beta1 * m + rest1 * g;
-    v = beta2 * v + rest2 * g * g;
-    p = p - stepSize * (m / (sqrt(v) / correction + epsilon));
+    x[2] = beta1 * x[2] + rest1 * g;
+    x[3] = beta2 * x[3] + rest2 * g * g;
+    V variance = x[3];
+    if (kMaximum) variance = x[4] = maximum(x[4], variance);
+    x[0] = p - stepSize * (x[2] / (sqrt(variance) / correction + epsilon));
   }
 };
 
 void adam(Command& command, Context& context) {
   if (!expectDType(command, context, DType::f32)) return;
-  const Adam step(command.attributes);
-  const Operand* const operands[4] = {&command.inputs[0], &command.inputs[1], &command.inputs[2], &command.inputs[3]};
-  const Runs runs = runsOf(operands, 4, false);
-  forEachPiece(context, runs.count, runs.length, [&](int64_t run, int64_t start, int64_t n) {
-    float* at[4];
-    for (int k = 0; k < 4; k++) at[k] = operands[k]->as<float>() + run * runs.pitch[k] + start;
-    float *const parameter = at[0], *const moment = at[2], *const variance = at[3];
-    const float* const gradient = at[1];
-    const Adam local = step;
-    int64_t i = 0;
-    for (; i + kWidth <= n; i += kWidth) {
-      V p = load(parameter + i), m = load(moment + i), v = load(variance + i);
-      local(p, load(gradient + i), m, v);
-      store(parameter + i, p);
-      store(moment + i, m);
-      store(variance + i, v);
+  const Operand* const in = command.inputs;
+  if (command.has(4))
+    update<5>(context, {&in[0], &in[1], &in[2], &in[3], &in[4]}, Adam<true>(command.attributes));
+  else
+    update<4>(context, {&in[0], &in[1], &in[2], &in[3]}, Adam<false>(command.attributes));
+}
+
+// Gradient descent with momentum, in PyTorch's order of operations.
+template <bool kVelocity>
+struct Sgd {
+  bool nesterov;
+  V lr, momentum, rest, weightDecay;
+
+  LANGEVIN_INLINE explicit Sgd(AttributeReader& attributes) {
+    lr = broadcast(static_cast<float>(attributes.f()));
+    momentum = broadcast(static_cast<float>(attributes.f()));
+    rest = broadcast(static_cast<float>(1 - attributes.f()));
+    nesterov = attributes.b();
+    weightDecay = broadcast(static_cast<float>(attributes.f()));
+  }
+
+  // x: parameter, gradient, velocity
+  LANGEVIN_INLINE void operator()(V* x) const {
+    V g = x[1] + weightDecay * x[0];
+    if (kVelocity) {
+      x[2] = momentum * x[2] + rest * g;
+      g = nesterov ? g + momentum * x[2] : x[2];
     }
-    if (i < n) {
-      const int64_t rest = n - i;
-      V p = loadPartial(parameter + i, rest), m = loadPartial(moment + i, rest), v = loadPartial(variance + i, rest);
-      local(p, loadPartial(gradient + i, rest), m, v);
-      storePartial(parameter + i, p, rest);
-      storePartial(moment + i, m, rest);
-      storePartial(variance + i, v, rest);
+    x[0] = x[0] - lr * g;
+  }
+};
+
+void sgd(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand* const in = command.inputs;
+  if (command.has(2))
+    update<3>(context, {&in[0], &in[1], &in[2]}, Sgd<true>(command.attributes));
+  else
+    update<2>(context, {&in[0], &in[1]}, Sgd<false>(command.attributes));
+}
+
+// Hinton 2012, lecture 6e; centered: Graves 2013, equations 38 to 45. In PyTorch's order of operations.
+template <bool kMean, bool kVelocity>
+struct Rmsprop {
+  V lr, alpha, rest, epsilon, weightDecay, momentum;
+
+  LANGEVIN_INLINE explicit Rmsprop(AttributeReader& attributes) {
+    lr = broadcast(static_cast<float>(attributes.f()));
+    const double decay = attributes.f();
+    alpha = broadcast(static_cast<float>(decay));
+    rest = broadcast(static_cast<float>(1 - decay));
+    epsilon = broadcast(static_cast<float>(attributes.f()));
+    weightDecay = broadcast(static_cast<float>(attributes.f()));
+    momentum = broadcast(static_cast<float>(attributes.f()));
+  }
+
+  // x: parameter, gradient, square, then mean and velocity where they are there
+  LANGEVIN_INLINE void operator()(V* x) const {
+    const V g = x[1] + weightDecay * x[0];
+    V variance = x[2] = alpha * x[2] + rest * g * g;
+    if (kMean) {
+      x[3] = alpha * x[3] + rest * g;
+      variance = variance - x[3] * x[3];
+      variance = select((VI)(variance < zero()), zero(), variance);  // by rounding, where the gradient hardly varies
     }
-  });
+    V change = g / (sqrt(variance) + epsilon);
+    if (kVelocity) {
+      V& velocity = x[kMean ? 4 : 3];
+      change = velocity = momentum * velocity + change;
+    }
+    x[0] = x[0] - lr * change;
+  }
+};
+
+void rmsprop(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand* const in = command.inputs;
+  const bool mean = command.has(3), velocity = command.has(4);
+  if (mean && velocity)
+    update<5>(context, {&in[0], &in[1], &in[2], &in[3], &in[4]}, Rmsprop<true, true>(command.attributes));
+  else if (mean)
+    update<4>(context, {&in[0], &in[1], &in[2], &in[3]}, Rmsprop<true, false>(command.attributes));
+  else if (velocity)
+    update<4>(context, {&in[0], &in[1], &in[2], &in[4]}, Rmsprop<false, true>(command.attributes));
+  else
+    update<3>(context, {&in[0], &in[1], &in[2]}, Rmsprop<false, false>(command.attributes));
 }
 
 LANGEVIN_KERNEL("assign", "", assign)
@@ -88,6 +179,8 @@ LANGEVIN_KERNEL("adam",
                 "lr:float,beta1:float,beta2:float,epsilon:float,weightDecay:float,decoupled:bool,stepSize:float,"
                 "correction:float",
                 adam)
+LANGEVIN_KERNEL("sgd", "lr:float,momentum:float,dampening:float,nesterov:bool,weightDecay:float", sgd)
+LANGEVIN_KERNEL("rmsprop", "lr:float,alpha:float,epsilon:float,weightDecay:float,momentum:float", rmsprop)
 
 }  // namespace
 }  // namespace LANGEVIN_ISA
