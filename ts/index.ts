@@ -51,8 +51,14 @@ export { Module } from "./nn/module.ts";
 export type { StateDict } from "./nn/module.ts";
 export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";
 export type { TorchState } from "./nn/weights.ts";
-export { Adam } from "./optim/adam.ts";
+export { Adam, AdamW } from "./optim/adam.ts";
 export type { AdamOptions } from "./optim/adam.ts";
+export { Optimizer } from "./optim/optimizer.ts";
+export type { OptimizerGroup, OptimizerOptions, OptimizerState, ParameterGroup } from "./optim/optimizer.ts";
+export { RMSprop } from "./optim/rmsprop.ts";
+export type { RMSpropOptions } from "./optim/rmsprop.ts";
+export { SGD } from "./optim/sgd.ts";
+export type { SGDOptions } from "./optim/sgd.ts";
 
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
 export type { NoiseScheduleOptions, ReverseNoise } from "./diffusion/noise-schedule.ts";

@@ -1,15 +1,15 @@
 // Cases of optimizers: steps with given gradients.
 
-import type { AdamOptions } from "langevin";
-import { Adam, Parameter } from "langevin";
+import type { AdamOptions, RMSpropOptions, SGDOptions } from "langevin";
+import { Adam, AdamW, Parameter, RMSprop, SGD } from "langevin";
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import type { Setting } from "./suite.ts";
 
 interface OptimizerCase {
-  readonly optimizer: string;
-  readonly kwargs: Readonly<Record<string, unknown>>;
+  readonly optimizer: keyof typeof optimizers;
+  readonly kwargs: Kwargs;
   readonly steps: number;
   readonly inputs: Readonly<Record<string, string>>;
   readonly grads: Readonly<Record<string, string>>;
@@ -18,13 +18,25 @@ interface OptimizerCase {
   readonly tolerance: Tolerance;
 }
 
-/** The options of PyTorch's constructor that this library has; undefined when one is not among them. */
-function adamOptions(optimizer: string, kwargs: Readonly<Record<string, unknown>>): AdamOptions | undefined {
-  const { lr, betas, eps, weight_decay: weightDecay, ...others } = kwargs;
-  if ((optimizer !== "Adam" && optimizer !== "AdamW") || Object.keys(others).length > 0) return undefined;
-  const decoupled = optimizer === "AdamW";
-  // PyTorch's AdamW decays by 0.01 unless told otherwise.
-  return { lr, betas, epsilon: eps, weightDecay: weightDecay ?? (decoupled ? 0.01 : 0), decoupled } as AdamOptions;
+type Kwargs = Readonly<Record<string, unknown>>;
+
+/** The options of this library's constructors that PyTorch's keyword arguments mean. */
+function optionsOf({ eps, weight_decay, ...same }: Kwargs): Kwargs {
+  return { ...same, epsilon: eps, weightDecay: weight_decay };
+}
+
+const optimizers = {
+  Adam: (groups: unknown) => new Adam(groups as (AdamOptions & { parameters: Parameter[] })[]),
+  AdamW: (groups: unknown) => new AdamW(groups as (AdamOptions & { parameters: Parameter[] })[]),
+  SGD: (groups: unknown) => new SGD(groups as (SGDOptions & { parameters: Parameter[] })[]),
+  RMSprop: (groups: unknown) => new RMSprop(groups as (RMSpropOptions & { parameters: Parameter[] })[]),
+};
+
+/** The groups of a case: its own, or one of all parameters. */
+function groupsOf(kwargs: Kwargs, parameters: Readonly<Record<string, Parameter>>): unknown[] {
+  const { groups, ...options } = kwargs as { readonly groups?: readonly (Kwargs & { readonly params: string })[] };
+  if (!groups) return [{ ...optionsOf(options), parameters: Object.values(parameters) }];
+  return groups.map(({ params, ...own }) => ({ ...optionsOf(own), parameters: [parameters[params]] }));
 }
 
 /** Row `index` of the first axis. */
@@ -34,24 +46,25 @@ function row({ data, shape, dtype }: Numbers, index: number): Numbers {
   return { data: data.subarray(index * size, (index + 1) * size), shape: rest, dtype };
 }
 
-/** Runs a case of `golden/optim/optimizers`; false when the optimizer or one of its options is not supported. */
+/** Runs a case of an optimizer of `golden/optim/optimizers`. */
 export async function runOptimizerCase(data: DataSet, given: Case, setting: Setting): Promise<boolean> {
   const c = given as unknown as OptimizerCase;
-  const options = adamOptions(c.optimizer, c.kwargs);
-  if (!options || c.lr_factor) return false;
   const names = Object.keys(c.inputs);
-  const parameters = names.map((name) => new Parameter(setting.tensor(data.read(c.inputs[name]))));
-  const adam = new Adam(parameters, options);
+  const parameters = Object.fromEntries(
+    names.map((name) => [name, new Parameter(setting.tensor(data.read(c.inputs[name])))]),
+  );
+  const optimizer = optimizers[c.optimizer](groupsOf(c.kwargs, parameters));
+  const rates = optimizer.groups.map(({ lr }) => lr);
   for (let step = 0; step < c.steps; step++) {
-    for (const [i, name] of names.entries())
-      parameters[i].addGradient(setting.tensor(row(data.read(c.grads[name]), step)));
-    adam.step();
-    for (const [i, name] of names.entries()) {
+    for (const name of names) parameters[name].addGradient(setting.tensor(row(data.read(c.grads[name]), step)));
+    optimizer.groups.forEach((group, i) => (group.lr = rates[i] * (c.lr_factor?.[step] ?? 1)));
+    optimizer.step();
+    for (const name of names) {
       const expected = row(data.read(c.outputs[name]), step);
-      expectClose(`${name} after step ${step + 1}`, await setting.numbers(parameters[i]), expected, c.tolerance);
+      expectClose(`${name} after step ${step + 1}`, await setting.numbers(parameters[name]), expected, c.tolerance);
     }
   }
-  adam.dispose();
-  for (const parameter of parameters) parameter.dispose();
+  optimizer.dispose();
+  for (const parameter of Object.values(parameters)) parameter.dispose();
   return true;
 }

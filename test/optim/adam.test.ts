@@ -1,7 +1,19 @@
 // Adam: its arithmetic, which parameters it touches, gradients it consumes, packing, and what is refused.
 
 import { expect } from "chai";
-import { Adam, ArgumentError, LifetimeError, Linear, Parameter, ones, randn, scope, tensor, zeros } from "langevin";
+import {
+  Adam,
+  AdamW,
+  ArgumentError,
+  LifetimeError,
+  Linear,
+  Parameter,
+  ones,
+  randn,
+  scope,
+  tensor,
+  zeros,
+} from "langevin";
 import type { AdamOptions, Tensor } from "langevin";
 import { failure } from "../failure.ts";
 import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
@@ -11,24 +23,26 @@ class Reference {
   value: number;
   m = 0;
   v = 0;
+  largest = 0;
   t = 0;
   constructor(value: number) {
     this.value = value;
   }
-  step(gradient: number, options: Required<Omit<AdamOptions, "betas">> & { betas: readonly [number, number] }): void {
-    const { lr, betas, epsilon, weightDecay, decoupled } = options;
+  step(gradient: number, options: Required<AdamOptions>, decoupled = false): void {
+    const { lr, betas, epsilon, weightDecay, amsgrad } = options;
     let g = gradient;
     if (decoupled) this.value *= 1 - lr * weightDecay;
     else g += weightDecay * this.value;
     this.t++;
     this.m = betas[0] * this.m + (1 - betas[0]) * g;
     this.v = betas[1] * this.v + (1 - betas[1]) * g * g;
-    const corrected = Math.sqrt(this.v) / Math.sqrt(1 - betas[1] ** this.t);
+    this.largest = Math.max(this.largest, this.v);
+    const corrected = Math.sqrt(amsgrad ? this.largest : this.v) / Math.sqrt(1 - betas[1] ** this.t);
     this.value -= ((lr / (1 - betas[0] ** this.t)) * this.m) / (corrected + epsilon);
   }
 }
 
-const defaults = { lr: 1e-3, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0, decoupled: false } as const;
+const defaults = { lr: 1e-3, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0, amsgrad: false } as const;
 
 /** Puts this gradient on the parameter. */
 function give(parameter: Parameter, gradient: number): void {
@@ -50,7 +64,7 @@ onEveryDevice("Adam", () => {
     ["with its defaults", {}],
     ["with other betas and epsilon", { lr: 0.05, betas: [0.5, 0.9], epsilon: 1e-3 }],
     ["with L2 decay", { lr: 0.01, weightDecay: 0.1 }],
-    ["decoupled, as AdamW", { lr: 0.01, weightDecay: 0.1, decoupled: true }],
+    ["with AMSGrad", { lr: 0.01, amsgrad: true }],
     ["with betas of 0", { lr: 0.01, betas: [0, 0] }],
   ];
   for (const [name, options] of variants)
@@ -62,6 +76,24 @@ onEveryDevice("Adam", () => {
         give(p, gradient);
         adam.step();
         reference.step(gradient, { ...defaults, ...options });
+        for (const value of numbers(p)) expect(value).to.be.closeTo(reference.value, 2e-6);
+      }
+    });
+
+  for (const [name, options] of [
+    ["with its default decay of 0.01", {}],
+    ["with another decay", { lr: 0.01, weightDecay: 0.5 }],
+    ["without decay", { weightDecay: 0 }],
+    ["with AMSGrad", { lr: 0.01, betas: [0.5, 0.5], amsgrad: true }],
+  ] as [string, AdamOptions][])
+    it(`AdamW ${name} takes PyTorch's steps`, () => {
+      const p = parameter(1, 1);
+      const reference = new Reference(1);
+      const adam = new AdamW([p], options);
+      for (const gradient of [0.5, -2, 30, 0.1, 1e-6]) {
+        give(p, gradient);
+        adam.step();
+        reference.step(gradient, { ...defaults, weightDecay: 0.01, ...options }, true);
         for (const value of numbers(p)) expect(value).to.be.closeTo(reference.value, 2e-6);
       }
     });

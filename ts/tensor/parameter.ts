@@ -141,10 +141,8 @@ export class ParameterPack {
     this.values = this.zeros();
     this.gradients = this.zeros();
     this.present = parameters.length;
-    const part = (whole: Tensor, i: number): Tensor =>
-      new Tensor({ storage: whole.place("ParameterPack").storage.retain(), offset: offsets[i] }, parameters[i]);
     parameters.forEach((parameter, i) => {
-      parameter.enterPack(this, part(this.values, i), part(this.gradients, i));
+      parameter.enterPack(this, this.part(op, this.values, i), this.part(op, this.gradients, i));
     });
   }
 
@@ -154,12 +152,18 @@ export class ParameterPack {
     return apply(ops.fill, [], { shape: [this.size], dtype: this.dtype, value: 0 }, executor).keep();
   }
 
-  /** The place of parameters `first` to `last` (exclusive) in a flat tensor of the pack's size. */
+  /** The place of parameters `first` to `last` (exclusive) in a flat tensor of the pack's size, as one vector; owned by nobody. */
   flat(op: string, whole: Tensor, first: number, last: number): Tensor {
     const { storage } = whole.place(op);
     const start = this.offsets[first];
     const end = last < this.parameters.length ? this.offsets[last] : this.size;
     return new Tensor({ storage: storage.retain(), offset: start }, { shape: [end - start], dtype: this.dtype });
+  }
+
+  /** The place of parameter `index` in a flat tensor of the pack's size, in the parameter's shape; owned by nobody. */
+  part(op: string, whole: Tensor, index: number): Tensor {
+    const { storage } = whole.place(op);
+    return new Tensor({ storage: storage.retain(), offset: this.offsets[index] }, this.parameters[index]);
   }
 
   /** Throws when a parameter has left, since its place here no longer counts. */
@@ -193,7 +197,7 @@ export function packParameters(op: string, parameters: readonly Parameter[]): Pa
   return new ParameterPack(op, parameters);
 }
 
-/** Throws unless `values` can be assigned to the parameter. */
+/** Throws unless `values` have the parameter's shape, dtype and device. */
 export function expectFits(op: string, name: string, parameter: Parameter, values: Tensor): void {
   values.operand(op);
   if (values.shape.length !== parameter.shape.length || values.shape.some((n, i) => n !== parameter.shape[i]))

@@ -1,0 +1,339 @@
+// Optimizer: what all optimizers share. Groups of parameters in one flat buffer, one pass for each stretch of it, and state.
+
+import { ArgumentError, GradientError, LifetimeError, showShape } from "../errors/index.ts";
+import { ops } from "../ops/index.ts";
+import type { ParameterPack } from "../tensor/parameter.ts";
+import { Parameter, expectFits, packParameters } from "../tensor/parameter.ts";
+import { adopt, scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { applyInPlace } from "../tensor/tensor.ts";
+
+/** Options that all optimizers have. */
+export interface OptimizerOptions {
+  /** Learning rate. May be changed between steps, through `optimizer.lr` or `optimizer.groups[i].lr`. */
+  readonly lr?: number;
+}
+
+/** Parameters with options of their own; what is left out is taken from the optimizer's options. */
+export type ParameterGroup<Options> = Options & { readonly parameters: Iterable<Parameter> };
+
+/** A group as an optimizer holds it: every option has a value, and the learning rate may be changed. */
+export type OptimizerGroup<Options> = Readonly<Omit<Required<Options>, "lr">> & {
+  lr: number;
+  readonly parameters: readonly Parameter[];
+};
+
+/**
+ * What an optimizer has learned: tensors, to be saved as safetensors, and numbers, to be saved as JSON. Parameters are
+ * numbered through all groups, as PyTorch does.
+ */
+export interface OptimizerState<Options> {
+  /** By the parameter's number and PyTorch's name: `3.exp_avg`. Handles to live memory, in this library's layouts. */
+  readonly tensors: Readonly<Record<string, Tensor>>;
+  readonly numbers: {
+    /** Steps that each parameter has taken. */
+    readonly steps: readonly number[];
+    /** The groups' options, with the numbers of their parameters. */
+    readonly groups: readonly (Readonly<Required<Options>> & { readonly parameters: readonly number[] })[];
+  };
+}
+
+/** What a step reads and overwrites: flat tensors of equally many elements. */
+export interface StepOperands {
+  readonly parameter: Tensor;
+  readonly gradient: Tensor;
+  /** By the names that `UpdateRule.state` lists. */
+  readonly state: Readonly<Record<string, Tensor | undefined>>;
+}
+
+/** What makes one optimizer differ from another. */
+export interface UpdateRule<Options> {
+  /** The optimizer's name in errors. */
+  readonly name: string;
+  readonly defaults: Required<Options>;
+  /** Refuses options out of their range. */
+  check(options: Required<Options>): void;
+  /** PyTorch's names of what is kept for each element; it is zero before the first step. */
+  state(options: Required<Options>): readonly string[];
+  /** Updates parameters that take their step number `count`, from 1. */
+  update(operands: StepOperands, options: Required<Options>, count: number): void;
+}
+
+/** A parameter with its group and the number of steps that it has taken. */
+interface Member<Options> {
+  readonly parameter: Parameter;
+  readonly group: OptimizerGroup<Options>;
+  steps: number;
+}
+
+/**
+ * Updates parameters by their gradients. The parameters of all groups move into one flat buffer when the optimizer is
+ * made, and one pass over a stretch of it updates those that are alike; an earlier optimizer that held some of them in
+ * another list can step no more. Parameters that are frozen at that time (`requireGrad(false)`) stay where they are.
+ */
+export abstract class Optimizer<Options extends OptimizerOptions> {
+  /** The parameters with their options. */
+  readonly groups: readonly OptimizerGroup<Options>[];
+  private readonly rule: UpdateRule<Options>;
+  /** All parameters, in the order of the groups. */
+  private readonly members: readonly Member<Options>[];
+  /** Those that were not frozen when the optimizer was made, in the order of the pack. */
+  private readonly packed: readonly Member<Options>[];
+  private readonly pack: ParameterPack;
+  /** Flat tensors beside the pack, by name. */
+  private readonly state = new Map<string, Tensor>();
+  private disposed = false;
+
+  /** @internal */
+  constructor(
+    rule: UpdateRule<Options>,
+    parameters: Iterable<Parameter> | readonly ParameterGroup<Options>[],
+    options: Options,
+  ) {
+    this.rule = rule;
+    this.groups = groupsOf(parameters).map((given) => completed(given, options, rule.defaults));
+    this.members = this.groups.flatMap((group) =>
+      group.parameters.map((parameter) => ({ parameter, group, steps: 0 })),
+    );
+    this.packed = this.members.filter(({ parameter }) => parameter.requiresGrad);
+    for (const group of this.groups) rule.check(optionsOf<Options>(group));
+    this.expectDistinct();
+    if (this.members.length === 0) throw this.refusal("no parameters were given.", "Pass model.parameters().");
+    if (this.packed.length === 0)
+      throw this.refusal("every parameter is frozen.", "Call requireGrad() on those to be trained.");
+    this.pack = packParameters(
+      rule.name,
+      this.packed.map(({ parameter }) => parameter),
+    );
+    this.makeState();
+  }
+
+  /** The learning rate of all groups; throws ArgumentError where they differ. */
+  get lr(): number {
+    const [first, ...others] = this.groups;
+    if (others.some(({ lr }) => lr !== first.lr))
+      throw this.refusal(
+        `the groups have learning rates ${this.groups.map(({ lr }) => lr).join(", ")}.`,
+        "Use optimizer.groups[i].lr.",
+      );
+    return first.lr;
+  }
+
+  set lr(lr: number) {
+    if (lr === this.lr) return;
+    for (const group of this.groups) group.lr = lr;
+  }
+
+  /** Updates every parameter that has a gradient, and consumes the gradients; other parameters are left alone. */
+  step(): void {
+    const op = `${this.rule.name}.step`;
+    this.expectUsable(op);
+    for (const group of this.groups) this.rule.check(optionsOf<Options>(group));
+    this.expectStillFrozen(op);
+    const ready = this.packed.map(({ parameter }) => parameter.grad !== undefined);
+    if (!ready.includes(true))
+      throw new ArgumentError({
+        op,
+        problem: "no parameter has a gradient.",
+        advice: "Call loss.backward() before step().",
+      });
+    for (let first = 0; first < this.packed.length;) {
+      const { group, steps } = this.packed[first];
+      let last = first + 1;
+      while (ready[last] === ready[first] && this.packed[last].group === group && this.packed[last].steps === steps)
+        last++;
+      if (ready[first]) this.update(op, first, last);
+      first = last;
+    }
+  }
+
+  /** Forgets the gradients without using them (`torch.optim.Optimizer.zero_grad`). */
+  zeroGrad(): void {
+    for (const { parameter } of this.members) parameter.clearGrad();
+  }
+
+  /** Frees the optimizer's state. */
+  dispose(): void {
+    this.disposed = true;
+    for (const whole of this.state.values()) whole.dispose();
+  }
+
+  /**
+   * What was learned so far (`torch.optim.Optimizer.state_dict`). The tensors are handles to live memory, which change
+   * with the next step; parameters that have taken no step have none.
+   */
+  stateDict(): OptimizerState<Options> {
+    const op = `${this.rule.name}.stateDict`;
+    this.expectUsable(op);
+    const tensors = this.entries(this.members.map(({ steps }) => steps)).map(
+      ({ key, name, place }) => [key, adopted(this.pack.part(op, this.state.get(name)!, place))] as const,
+    );
+    let index = 0;
+    return {
+      tensors: Object.fromEntries(tensors),
+      numbers: {
+        steps: this.members.map(({ steps }) => steps),
+        groups: this.groups.map((group) => ({
+          ...optionsOf<Options>(group),
+          parameters: group.parameters.map(() => index++),
+        })),
+      },
+    };
+  }
+
+  /**
+   * Goes on from where an optimizer of the same parameters was, with its options
+   * (`torch.optim.Optimizer.load_state_dict`). Groups, names and shapes must match; nothing is changed when they do not.
+   */
+  loadStateDict({ tensors, numbers }: OptimizerState<Options>): void {
+    const op = `${this.rule.name}.loadStateDict`;
+    this.expectUsable(op);
+    const refusal = (problem: string): ArgumentError =>
+      new ArgumentError({ op, problem: `the state does not belong to this optimizer: ${problem}` });
+    const sizes = numbers.groups.map(({ parameters }) => parameters.length).join(", ");
+    const own = this.groups.map(({ parameters }) => parameters.length).join(", ");
+    if (sizes !== own || numbers.steps.length !== this.members.length)
+      throw refusal(`groups of [${sizes}] parameters, here [${own}].`);
+    const trained = this.members.findIndex((member, i) => numbers.steps[i] > 0 && !this.packed.includes(member));
+    if (trained >= 0) throw refusal(`parameter ${trained} took steps there and is frozen here.`);
+    const options = numbers.groups.map((group) => optionsOf<Options>(group));
+    for (const each of options) this.rule.check(each);
+
+    const entries = this.entries(numbers.steps, options);
+    const missing = entries.filter(({ key }) => !(key in tensors)).map(({ key }) => key);
+    const unknown = Object.keys(tensors).filter((key) => !entries.some((entry) => entry.key === key));
+    if (missing.length > 0 || unknown.length > 0)
+      throw refusal(`missing [${missing.join(", ")}], unknown [${unknown.join(", ")}].`);
+    for (const { key, place } of entries) expectFits(op, key, this.packed[place].parameter, tensors[key]);
+
+    this.groups.forEach((group, i) => Object.assign(group, options[i]));
+    this.members.forEach((member, i) => (member.steps = numbers.steps[i]));
+    const before = [...this.state.values()];
+    this.makeState();
+    for (const { key, name, place } of entries) {
+      const part = this.pack.part(op, this.state.get(name)!, place);
+      applyInPlace(ops.assign, [part, tensors[key]], {});
+      part.dispose();
+    }
+    for (const whole of before) whole.dispose();
+  }
+
+  /** The tensors of state of parameters that have taken `steps`, with their place in the pack. */
+  private entries(
+    steps: readonly number[],
+    options = this.groups.map((group) => optionsOf<Options>(group)),
+  ): { readonly key: string; readonly name: string; readonly place: number }[] {
+    return this.members.flatMap((member, i) =>
+      steps[i] === 0
+        ? []
+        : this.rule
+            .state(options[this.groups.indexOf(member.group)])
+            .map((name) => ({ key: `${i}.${name}`, name, place: this.packed.indexOf(member) })),
+    );
+  }
+
+  /** One pass over neighbours in the pack that share a group and have taken equally many steps. */
+  private update(op: string, first: number, last: number): void {
+    const { group, steps } = this.packed[first];
+    const options = optionsOf<Options>(group);
+    scope(() => {
+      const flat = (whole: Tensor): Tensor => adopted(this.pack.flat(op, whole, first, last));
+      const state = this.rule.state(options).map((name) => [name, flat(this.state.get(name)!)] as const);
+      const { values, gradients } = this.pack;
+      const operands = { parameter: flat(values), gradient: flat(gradients), state: Object.fromEntries(state) };
+      this.rule.update(operands, options, steps + 1);
+    });
+    for (const member of this.packed.slice(first, last)) {
+      member.steps++;
+      member.parameter.version.count++;
+      member.parameter.clearGrad();
+    }
+  }
+
+  /** Zeros for all that the groups' options ask to be kept. */
+  private makeState(): void {
+    const names = new Set(this.groups.flatMap((group) => this.rule.state(optionsOf<Options>(group))));
+    this.state.clear();
+    for (const name of names) this.state.set(name, this.pack.zeros());
+  }
+
+  private expectUsable(op: string): void {
+    if (this.disposed)
+      throw new LifetimeError({ op, problem: "the optimizer was disposed.", advice: "Make a new one." });
+    this.pack.expectWhole(op);
+  }
+
+  /** Refuses a parameter that is in two groups. */
+  private expectDistinct(): void {
+    const seen = new Map<Parameter, number>();
+    for (const [i, { parameters }] of this.groups.entries())
+      for (const [k, parameter] of parameters.entries()) {
+        const earlier = seen.get(parameter);
+        if (earlier !== undefined)
+          throw this.refusal(
+            `parameter ${k} of group ${i}, of shape ${showShape(parameter.shape)}, is in group ${earlier}, too.`,
+          );
+        seen.set(parameter, i);
+      }
+  }
+
+  /** Refuses a gradient that would be forgotten. */
+  private expectStillFrozen(op: string): void {
+    const thawed = this.members.findIndex((member) => member.parameter.grad && !this.packed.includes(member));
+    if (thawed >= 0)
+      throw new GradientError({
+        op,
+        problem: `parameter ${thawed}, of shape ${showShape(this.members[thawed].parameter.shape)}, has a gradient, but was frozen when the optimizer was made.`,
+        advice: "Make a new optimizer, or call requireGrad() before making it.",
+      });
+  }
+
+  private refusal(problem: string, advice?: string): ArgumentError {
+    return new ArgumentError({ op: this.rule.name, problem, advice });
+  }
+}
+
+/** @internal Refuses an option of an optimizer outside low <= value < high. */
+export function expectRange(op: string, name: string, value: number, low: number, high: number): void {
+  if (!(value >= low && value < high))
+    throw new ArgumentError({
+      op,
+      problem: `${name} is ${value}, expected ${low} <= ${name}${high === Infinity ? "" : ` < ${high}`}.`,
+    });
+}
+
+/** Gives a handle to the scope that is open. */
+function adopted(handle: Tensor): Tensor {
+  adopt(handle);
+  return handle;
+}
+
+/** A list of parameters is one group without options of its own. */
+function groupsOf<Options>(
+  parameters: Iterable<Parameter> | readonly ParameterGroup<Options>[],
+): ParameterGroup<Options>[] {
+  const list: (Parameter | ParameterGroup<Options>)[] = [...parameters];
+  const isGroup = (item: Parameter | ParameterGroup<Options>): item is ParameterGroup<Options> =>
+    !(item instanceof Parameter);
+  if (list.length > 0 && list.every(isGroup)) return list;
+  return [{ parameters: list } as ParameterGroup<Options>];
+}
+
+/** A group with a value for each option: its own, else the optimizer's, else the default. */
+function completed<Options>(
+  given: ParameterGroup<Options>,
+  options: Options,
+  defaults: Required<Options>,
+): OptimizerGroup<Options> {
+  const group: Record<string, unknown> = { ...defaults };
+  for (const source of [options, given] as Record<string, unknown>[])
+    for (const [name, value] of Object.entries(source)) if (value !== undefined) group[name] = value;
+  group.parameters = [...new Set(given.parameters)];
+  return group as OptimizerGroup<Options>;
+}
+
+/** A group's options without its parameters. */
+function optionsOf<Options>(group: { readonly parameters: readonly unknown[] }): Required<Options> {
+  const { parameters: _, ...options } = group;
+  return options as Required<Options>;
+}
