@@ -120,6 +120,14 @@ const batched: readonly Batched[] = [
     perImage: [{ image: [33, 65] }],
     attributes: { axes: [1, 2], keepDims: true },
   },
+  { name: "softmax of rows", op: ops.softmax, perImage: [{ image: [3, 70] }], attributes: { axis: -1 } },
+  { name: "logSoftmax of columns", op: ops.logSoftmax, perImage: [{ image: [9, 5, 7] }], attributes: { axis: 1 } },
+  {
+    name: "softmaxGradient",
+    op: ops.softmaxGradient,
+    perImage: [{ image: [3, 70] }, { image: [3, 70] }],
+    attributes: { axis: 1 },
+  },
   {
     name: "addNoise",
     op: ops.addNoise,
@@ -238,6 +246,8 @@ const large: readonly Case[] = [
     { reduction: "mean" },
   ),
   product(ops.silu, [[100_003]], {}),
+  product(ops.softmax, [[300, 2100]], { axis: 1 }),
+  product(ops.softmax, [[30, 300, 70]], { axis: 1 }),
   product(ops.add, [[64, 8, 8, 17], [17]], {}),
   product(ops.maxPool2d, [[64, 8, 8, 17]], { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] }),
 ];

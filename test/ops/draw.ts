@@ -1,6 +1,6 @@
 // Seeded values for the samples of the op records, the same on every run.
 
-import type { AnyAttributes, AnyOp, DType, SampleInput, TensorType } from "../../ts/ops/index.ts";
+import type { AnyAttributes, AnyOp, DType, SampleInput, Shape, TensorType } from "../../ts/ops/index.ts";
 import { sizeOf } from "../../ts/ops/index.ts";
 import type { ElementArray } from "../../ts/device/executor.ts";
 
@@ -23,6 +23,13 @@ export function newElements(dtype: DType, size: number): ElementArray {
     : dtype === "int32"
       ? new Int32Array(size)
       : new Float64Array(size);
+}
+
+/** A value with these elements. */
+export function valueOf(dtype: DType, shape: Shape, elements: readonly number[]): Value {
+  const typed = newElements(dtype, elements.length);
+  typed.set(elements);
+  return { type: { shape, dtype }, elements: typed };
 }
 
 /** Uniform numbers in [0, 1): xorshift32, Marsaglia 2003. */

@@ -2,27 +2,20 @@
 
 import { expect } from "chai";
 
-import type { ElementArray } from "../../ts/device/executor.ts";
-import type { AnyAttributes, AnyOp, DType, Shape } from "../../ts/ops/index.ts";
+import type { AnyAttributes, AnyOp, Shape } from "../../ts/ops/index.ts";
 import { ops } from "../../ts/ops/index.ts";
 import type { Value } from "./draw.ts";
-import { newElements } from "./draw.ts";
+import { valueOf } from "./draw.ts";
 import type { Subject } from "./executors.ts";
 import { describeSubject, oracle, subjects } from "./executors.ts";
 import { evaluate } from "./run-op.ts";
-
-function value(dtype: DType, shape: Shape, elements: readonly number[]): Value {
-  const typed: ElementArray = newElements(dtype, elements.length);
-  typed.set(elements);
-  return { type: { shape, dtype }, elements: typed };
-}
 
 const nan = NaN;
 const inf = Infinity;
 
 function edgesOf({ float, open }: Subject): void {
-  const floats = (shape: Shape, elements: readonly number[]) => value(float, shape, elements);
-  const ints = (shape: Shape, elements: readonly number[]) => value("int32", shape, elements);
+  const floats = (shape: Shape, elements: readonly number[]) => valueOf(float, shape, elements);
+  const ints = (shape: Shape, elements: readonly number[]) => valueOf("int32", shape, elements);
   const run = (op: AnyOp, inputs: readonly (Value | undefined)[], attributes: AnyAttributes = {}): number[] =>
     Array.from(evaluate(open(), { op, inputs, attributes }).elements);
   const vector = (op: AnyOp, ...elements: number[]) => run(op, [floats([elements.length], elements)]);

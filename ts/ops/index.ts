@@ -27,6 +27,7 @@ import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { concat, permute, slice, sliceGradient } from "./shape.ts";
+import { logSoftmax, logSoftmaxGradient, softmax, softmaxGradient } from "./softmax.ts";
 import type { AnyOp } from "./types.ts";
 import { accumulate, adam, assign, rmsprop, sgd } from "./update.ts";
 
@@ -63,6 +64,10 @@ export const ops = {
   tanhGradient,
   silu,
   siluGradient,
+  softmax,
+  softmaxGradient,
+  logSoftmax,
+  logSoftmaxGradient,
   permute,
   slice,
   sliceGradient,

@@ -237,6 +237,17 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   silu(): Tensor {
     return apply(ops.silu, [this], {});
   }
+  /**
+   * e^this divided by its sum along `axis` (`torch.softmax`): lines of numbers in [0, 1] that add up to 1, for inputs of
+   * any size. A line of -Infinity only, or with an Infinity or NaN in it, becomes NaN.
+   */
+  softmax(axis = -1): Tensor {
+    return apply(ops.softmax, [this], { axis });
+  }
+  /** this - log(sum of e^this along `axis`) (`torch.log_softmax`): the logarithm of softmax, without its underflow. */
+  logSoftmax(axis = -1): Tensor {
+    return apply(ops.logSoftmax, [this], { axis });
+  }
   /** Matrix product of [M, K] and [K, N] (`torch.mm`). */
   matmul(other: Tensor): Tensor {
     return apply(ops.matmul, [this, other, undefined], { transposeA: false, transposeB: false });

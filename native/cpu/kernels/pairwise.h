@@ -85,5 +85,18 @@ LANGEVIN_INLINE static T subtreeSum(int64_t n, const F& at) {
   return sums[0];
 }
 
+// Sum of n terms within one item of parallel work; at(start, n, buffer) as above. The sums of the blocks are added in
+// double.
+template <class F>
+LANGEVIN_INLINE static double longSum(int64_t n, const F& at) {
+  float buffer[kTerms];
+  double total = 0;
+  for (int64_t start = 0; start < n; start += kTerms) {
+    const int64_t m = least(kTerms, n - start);
+    total += static_cast<double>(blockSum<float>(at(start, m, buffer), m));
+  }
+  return total;
+}
+
 }  // namespace LANGEVIN_ISA
 }  // namespace langevin

@@ -14,4 +14,6 @@ export const normActRules: Rules = {
   square: unary("square"),
   abs: unary("abs"),
   neg: unary("neg"),
+  softmax: ({ inputs: { x }, params: { dim } }) => x.softmax(dim),
+  log_softmax: ({ inputs: { x }, params: { dim } }) => x.logSoftmax(dim),
 };

@@ -12,6 +12,7 @@ import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
 import * as pool from "./pool.ts";
 import * as shape from "./shape.ts";
+import * as softmax from "./softmax.ts";
 import * as update from "./update.ts";
 
 type Ops = typeof ops;
@@ -32,5 +33,6 @@ export const kernels: Table = {
   ...matmul,
   ...pool,
   ...shape,
+  ...softmax,
   ...update,
 };
