@@ -79,6 +79,20 @@ void product(int64_t m, int64_t k, int64_t n, Random& random, Machine& one, Mach
          one, two);
 }
 
+// Products of matrices of their own: scores and values of attention, written out.
+void batch(int64_t count, int64_t m, int64_t k, int64_t n, Random& random, Machine& one, Machine& two) {
+  const Tensor x = Tensor::random({count, m, k}, random), w = Tensor::random({count, k, n}, random);
+  const Tensor y = Tensor::random({count, m, n}, random);
+  const double flops = 2.0 * count * m * k * n;
+  char name[80];
+  std::snprintf(name, sizeof name, "batch %ldx%ldx%ldx%ld", long(count), long(m), long(k), long(n));
+  report(name,
+         {{"matmul", {x, w}, {0, 0}, y.shape(), flops},
+          {"matmul", {y, w}, {0, 1}, x.shape(), flops},
+          {"matmul", {x, y}, {1, 0}, w.shape(), flops}},
+         one, two);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,4 +131,10 @@ int main(int argc, char** argv) {
   conv(1, 16, 128, 128, 3, 1, 1);
   conv(1, 32, 64, 64, 3, 1, 1);
   product(1, 256, 1024, random, one, two);
+  product(1, 256, 1000, random, one, two);
+  product(1000, 256, 1, random, one, two);
+  batch(16, 256, 64, 256, random, one, two);
+  batch(16, 256, 256, 64, random, one, two);
+  batch(1000, 8, 8, 8, random, one, two);
+  batch(2, 512, 512, 512, random, one, two);
 }

@@ -178,6 +178,55 @@ void checkMatmul(int64_t m, int64_t k, int64_t n, bool transposeA, bool transpos
   if (!transposeA) checkBatch(c);
 }
 
+// Matrices a [batchA, M, K] and b [batchB, K, N], their leading axes broadcast.
+void checkBatchedMatmul(const Shape& batchA, const Shape& batchB, int64_t m, int64_t k, int64_t n, bool transposeA,
+                        bool transposeB, bool bias, Random& random) {
+  const auto join = [](Shape batch, int64_t rows, int64_t cols) {
+    batch.push_back(rows), batch.push_back(cols);
+    return batch;
+  };
+  const Tensor a = Tensor::random(transposeA ? join(batchA, k, m) : join(batchA, m, k), random);
+  const Tensor b = Tensor::random(transposeB ? join(batchB, n, k) : join(batchB, k, n), random);
+  const Tensor row = Tensor::random({n}, random);
+  const size_t rank = batchA.size() > batchB.size() ? batchA.size() : batchB.size();
+  const auto sizeAt = [&](const Shape& batch, size_t axis) {
+    const size_t missing = rank - batch.size();
+    return axis < missing ? 1 : batch[axis - missing];
+  };
+  Shape batch;
+  for (size_t i = 0; i < rank; i++) batch.push_back(sizeAt(batchA, i) == 1 ? sizeAt(batchB, i) : sizeAt(batchA, i));
+  Case c = {"matmul " + text(a.shape()) + (transposeA ? "^T " : " ") + text(b.shape()) + (transposeB ? "^T" : ""),
+            "matmul", {a, b}, {DType::f32, DType::f32}, {true, true}, {double(transposeA), double(transposeB)},
+            join(batch, m, n), {}};
+  if (bias) {
+    c.inputs.push_back(row);
+    c.dtypes.push_back(DType::f32);
+    c.pitched.push_back(false);
+  }
+  const int64_t products = sizeOf(batch);
+  c.expected = biasRows(products * m, row, n, bias);
+  const auto matrixOf = [&](const Shape& own, int64_t product) {
+    int64_t at = 0, step = 1;
+    for (size_t i = rank; i-- > 0;) {
+      const int64_t position = product % batch[i], size = sizeAt(own, i);
+      product /= batch[i];
+      if (size != 1) at += position * step;
+      step *= size;
+    }
+    return at;
+  };
+  for (int64_t p = 0; p < products; p++) {
+    const int64_t firstA = matrixOf(batchA, p) * m * k, firstB = matrixOf(batchB, p) * k * n;
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t l = 0; l < k; l++)
+        for (int64_t j = 0; j < n; j++)
+          c.expected[(p * m + i) * n + j] += double(a.at(firstA + (transposeA ? l * m + i : i * k + l))) *
+                                             b.at(firstB + (transposeB ? j * k + l : l * n + j));
+  }
+  c.tolerance = toleranceFor(k);
+  checkCase(c);
+}
+
 struct PoolGeometry {
   int64_t n, h, w, c, kh, kw, sy, sx, top = 0, bottom = 0, left = 0, right = 0;
 };
@@ -288,6 +337,15 @@ void checkAllMatmuls(Random& random) {
   bool bias = false;
   for (const auto& s : sizes)
     for (int t = 0; t < 4; t++) checkMatmul(s[0], s[1], s[2], t & 1, t & 2, bias = !bias, random);
+  const Shape batches[][2] = {{{3}, {3}}, {{2, 1}, {3}}, {{}, {4}}, {{5}, {}}, {{2, 3}, {1, 1}}, {{1, 2}, {2, 1, 1}}, {{0}, {1}}};
+  for (const auto& batch : batches)
+    for (const auto& s : sizes)
+      if (s[0] * s[1] * s[2] < 200'000)
+        for (int t = 0; t < 4; t++)
+          checkBatchedMatmul(batch[0], batch[1], s[0], s[1], s[2], t & 1, t & 2, bias = !bias, random);
+  // More matrices than are packed at once, several to an item, and some of more than one item each.
+  checkBatchedMatmul({700}, {700}, 3, 200, 40, false, false, true, random);
+  checkBatchedMatmul({3}, {3}, 130, 70, 90, false, true, false, random);
 }
 
 void checkAllPools(Random& random) {

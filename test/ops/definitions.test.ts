@@ -101,10 +101,17 @@ const definitions: readonly [AnyOp, Definition][] = [
   [
     ops.matmul,
     (y, [a, b, bias], { transposeA, transposeB }) => {
-      const terms = a!.type.shape[transposeA ? 0 : 1];
-      subscripts([...y.shape, terms], ([m, n, k]) =>
-        y.add([m, n], (transposeA ? at(a!, k, m) : at(a!, m, k)) * (transposeB ? at(b!, n, k) : at(b!, k, n))),
-      );
+      const [shapeA, shapeB] = [a!.type.shape, b!.type.shape];
+      const terms = shapeA[shapeA.length - (transposeA ? 2 : 1)];
+      const own = (batch: Shape, shape: Shape): number[] =>
+        shape.slice(0, -2).map((n, i) => (n === 1 ? 0 : batch[batch.length - (shape.length - 2) + i]));
+      subscripts([...y.shape, terms], (s) => {
+        const batch = s.slice(0, -3);
+        const [m, n, k] = s.slice(-3);
+        const left = at(a!, ...own(batch, shapeA), ...(transposeA ? [k, m] : [m, k]));
+        const right = at(b!, ...own(batch, shapeB), ...(transposeB ? [n, k] : [k, n]));
+        y.add([...batch, m, n], left * right);
+      });
       addBias(y, bias);
     },
   ],

@@ -267,48 +267,45 @@ const RunList* buildRuns(const GatherGemm& g, bool lanes, Context& context) {
   return lists;
 }
 
-// Copies the weights of taps [begin, end) into panels: rows of kPanel outputs, zeros beyond the last.
-void packTaps(const GatherGemm& g, float* packed, int64_t begin, int64_t end) {
-  const int64_t depth = g.kernelY * g.kernelX * g.channels, panels = ceilDivide(g.outputs, kPanel);
-  for (int64_t tap = begin; tap < end; tap++) {
-    const float* const w = g.weight.data + tap / g.kernelX * g.weight.tapY + tap % g.kernelX * g.weight.tapX;
-    for (int64_t panel = 0; panel < panels; panel++)
-      for (int64_t o = panel * kPanel; o < (panel + 1) * kPanel; o += kWidth) {
-        float* to = packed + (panel * depth + tap * g.channels) * kPanel + (o - panel * kPanel);
-        const int64_t outputs = most(0, least(kWidth, g.outputs - o));
-        if (g.weight.output == 1) {
-          for (int64_t c = 0; c < g.channels; c++)
-            store(to + c * kPanel, loadPartial(w + c * g.weight.channel + o, outputs));
-          continue;
-        }
-        for (int64_t c = 0; c < g.channels; c += kWidth) {
-          const int64_t channels = least(kWidth, g.channels - c);
-          V block[kWidth];
-          for (int i = 0; i < kWidth; i++) {
-            const float* const from = w + (o + i) * g.weight.output + c;
-            block[i] = i >= outputs ? zero() : channels == kWidth ? load(from) : loadPartial(from, channels);
-          }
-          transposeBlock(block);
-          for (int64_t i = 0; i < channels; i++) store(to + (c + i) * kPanel, block[i]);
-        }
+// Copies the weights of a tap into a panel: rows of kPanel outputs, zeros beyond the last.
+void packPanel(const GatherGemm& g, const float* weights, float* packed, int64_t tap, int64_t panel) {
+  const int64_t depth = g.kernelY * g.kernelX * g.channels;
+  const float* const w = weights + tap / g.kernelX * g.weight.tapY + tap % g.kernelX * g.weight.tapX;
+  for (int64_t o = panel * kPanel; o < (panel + 1) * kPanel; o += kWidth) {
+    float* const to = packed + (panel * depth + tap * g.channels) * kPanel + (o - panel * kPanel);
+    const int64_t outputs = most(0, least(kWidth, g.outputs - o));
+    if (g.weight.output == 1) {
+      for (int64_t c = 0; c < g.channels; c++) store(to + c * kPanel, loadPartial(w + c * g.weight.channel + o, outputs));
+      continue;
+    }
+    for (int64_t c = 0; c < g.channels; c += kWidth) {
+      const int64_t channels = least(kWidth, g.channels - c);
+      V block[kWidth];
+      for (int i = 0; i < kWidth; i++) {
+        const float* const from = w + (o + i) * g.weight.output + c;
+        block[i] = i >= outputs ? zero() : channels == kWidth ? load(from) : loadPartial(from, channels);
       }
+      transposeBlock(block);
+      for (int64_t i = 0; i < channels; i++) store(to + (c + i) * kPanel, block[i]);
+    }
   }
 }
 
 // [outputs, taps, channels] for dotTile.
-void packRows(const GatherGemm& g, float* packed) {
+void packRows(const GatherGemm& g, const float* weights, float* packed) {
   for (int64_t o = 0; o < g.outputs; o++)
     for (int64_t y = 0; y < g.kernelY; y++)
       for (int64_t x = 0; x < g.kernelX; x++) {
-        const float* const w = g.weight.data + y * g.weight.tapY + x * g.weight.tapX + o * g.weight.output;
+        const float* const w = weights + y * g.weight.tapY + x * g.weight.tapX + o * g.weight.output;
         for (int64_t c = 0; c < g.channels; c++) *packed++ = w[c * g.weight.channel];
       }
 }
 
-// How the work is dealt out: groups of images, or bands of rows of single images, times groups of panels. No result
-// depends on it.
+// How the work is dealt out: groups of images, or bands of rows of single images, times groups of panels; or several whole
+// products at a time. No result depends on it.
 struct Split {
   int64_t imagesPerItem, imageGroups, bands, panelsPerItem, panelGroups;
+  int64_t itemsPerProduct, productsPerItem;
 };
 
 constexpr double kFlopsPerItem = 1e6;       // about 10 us: large against the cost of handing an item out
@@ -333,6 +330,8 @@ Split splitWork(const GatherGemm& g, int64_t outputY, int64_t outputX, int64_t p
   const int64_t panelGroups = least(panels, ceilDivide(items, s.imageGroups * s.bands));
   s.panelsPerItem = ceilDivide(panels, panelGroups);
   s.panelGroups = ceilDivide(panels, s.panelsPerItem);
+  s.itemsPerProduct = s.imageGroups * s.bands * s.panelGroups;
+  s.productsPerItem = wanted < 1 ? most(1, least(g.products, static_cast<int64_t>(1 / wanted))) : 1;
   return s;
 }
 
@@ -378,12 +377,62 @@ void multiplyDots(const PixelWalk& walk, const Reads& reads, const Panel& panel,
   }
 }
 
+// Weights as the tiles read them, of one product after the other.
+struct PreparedWeights {
+  const float* data;
+  int64_t product, panel, row;
+};
+
+constexpr int64_t kPackedFloats = 1 << 22;       // 16 MiB: so many are packed before they are multiplied, or one product's
+constexpr int64_t kPackedFloatsPerItem = 1 << 16;
+
+// Packs the weights of products [first, first + count) into memory for them.
+void packWeights(const GatherGemm& g, bool dots, int64_t first, int64_t count, float* packed, int64_t packedProduct,
+                 Context& context) {
+  const int64_t taps = g.kernelY * g.kernelX, panels = ceilDivide(g.outputs, kPanel);
+  const int64_t pieces = count * (dots ? 1 : taps * panels);
+  const int64_t piecesPerItem = most(1, kPackedFloatsPerItem / most(1, dots ? packedProduct : g.channels * kPanel));
+  context.parallelFor(ceilDivide(pieces, piecesPerItem), [&](int64_t item) {
+    for (int64_t piece = item * piecesPerItem; piece < least(pieces, (item + 1) * piecesPerItem); piece++) {
+      const int64_t product = dots ? piece : piece / (taps * panels);
+      const float* const from = g.weight.data + (g.offsets ? g.offsets[first + product].weight : 0);
+      float* const to = packed + product * packedProduct;
+      if (dots) packRows(g, from, to);
+      else packPanel(g, from, to, piece / panels % taps, piece % panels);
+    }
+  });
+}
+
+// Item `item` of one product, whose operands g and w point to.
+void multiplyItem(const GatherGemm& g, const PreparedWeights& w, bool dots, const RunList* runs, const Split& split,
+                  int64_t panels, int64_t item) {
+  const int64_t panelGroup = item % split.panelGroups, band = item / split.panelGroups % split.bands;
+  const int64_t group = item / split.panelGroups / split.bands;
+  const Range images = {group * split.imagesPerItem, least(g.images, (group + 1) * split.imagesPerItem)};
+  const int64_t firstPanel = panelGroup * split.panelsPerItem;
+  const int64_t endPanel = least(panels, firstPanel + split.panelsPerItem);
+  for (int64_t cy = 0; cy < g.y.classCount; cy++) {
+    const AxisClass& y = g.y.classes[cy];
+    const Range rows = {y.count * band / split.bands, y.count * (band + 1) / split.bands};
+    if (rows.begin == rows.end) continue;
+    for (int64_t cx = 0; cx < g.x.classCount; cx++) {
+      const Reads reads = {y.taps, y.tapCount, g.source.row, g.kernelX * g.channels, runs[cx].runs, runs[cx].count};
+      const PixelWalk walk(g, y, g.x.classes[cx], images, rows);
+      for (int64_t panel = firstPanel; panel < endPanel; panel++) {
+        const Panel weights = {w.data + panel * w.panel, w.row};
+        if (dots) multiplyDots(walk, reads, weights, g);
+        else multiplyPanel(walk, reads, weights, columnsOf(g, panel));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void gatherGemm(const GatherGemm& g, Context& context) {
   const int64_t outputY = outputsAlong(g.y), outputX = outputsAlong(g.x);
-  if (g.images * outputY * outputX * g.outputs == 0) return;
-  const int64_t taps = g.kernelY * g.kernelX, depth = taps * g.channels;
+  if (g.images * outputY * outputX * g.outputs * g.products == 0) return;
+  const int64_t depth = g.kernelY * g.kernelX * g.channels;
   const bool dots = g.outputs <= kWidth / 4 && g.channels >= kWidth / 2;
   const RunList* const runs = buildRuns(g, dots, context);
 
@@ -392,46 +441,32 @@ void gatherGemm(const GatherGemm& g, Context& context) {
   const bool nearby = g.weight.channel <= 128 || g.images * outputY * outputX < 2 * kMostPixels;
   const bool inPlace = !dots && g.weight.output == 1 && g.outputs % kWidth == 0 && nearby &&
                        g.weight.tapX == g.channels * g.weight.channel && g.weight.tapY == g.kernelX * g.weight.tapX;
-  const float* weights = g.weight.data;
-  int64_t weightRow = g.weight.channel, weightPanel = kPanel;
-  if (!inPlace) {
-    float* const packed = context.scratch(most(1, dots ? depth * g.outputs : panels * depth * kPanel));
-    if (dots) {
-      packRows(g, packed);
-    } else {
-      const int64_t tapsPerItem = most(1, (1 << 14) / most(1, g.channels * panels * kPanel));
-      context.parallelFor(ceilDivide(taps, tapsPerItem), [&](int64_t item) {
-        packTaps(g, packed, item * tapsPerItem, least(taps, (item + 1) * tapsPerItem));
-      });
-    }
-    weights = packed;
-    weightRow = dots ? depth : kPanel;
-    weightPanel = depth * kPanel;
-  }
+  const int64_t packedProduct = dots ? depth * g.outputs : panels * depth * kPanel;
+  const int64_t productsAtOnce = inPlace ? g.products : least(g.products, most(1, kPackedFloats / most(1, packedProduct)));
+  float* const packed = inPlace ? nullptr : context.scratch(most(1, productsAtOnce * packedProduct));
+  const PreparedWeights weights = inPlace ? PreparedWeights{g.weight.data, 0, kPanel, g.weight.channel}
+                                          : PreparedWeights{packed, packedProduct, depth * kPanel, dots ? depth : kPanel};
 
   const Split split = splitWork(g, outputY, outputX, panels);
-  context.parallelFor(split.imageGroups * split.bands * split.panelGroups, [&](int64_t item) {
-    const int64_t panelGroup = item % split.panelGroups, band = item / split.panelGroups % split.bands;
-    const int64_t group = item / split.panelGroups / split.bands;
-    const Range images = {group * split.imagesPerItem, least(g.images, (group + 1) * split.imagesPerItem)};
-    const int64_t firstPanel = panelGroup * split.panelsPerItem;
-    const int64_t endPanel = least(panels, firstPanel + split.panelsPerItem);
-    for (int64_t cy = 0; cy < g.y.classCount; cy++) {
-      const AxisClass& y = g.y.classes[cy];
-      const Range rows = {y.count * band / split.bands, y.count * (band + 1) / split.bands};
-      if (rows.begin == rows.end) continue;
-      for (int64_t cx = 0; cx < g.x.classCount; cx++) {
-        const Reads reads = {y.taps,          y.tapCount,    g.source.row, g.kernelX * g.channels,
-                             runs[cx].runs, runs[cx].count};
-        const PixelWalk walk(g, y, g.x.classes[cx], images, rows);
-        for (int64_t panel = firstPanel; panel < endPanel; panel++) {
-          const Panel w = {weights + panel * weightPanel, weightRow};
-          if (dots) multiplyDots(walk, reads, w, g);
-          else multiplyPanel(walk, reads, w, columnsOf(g, panel));
+  for (int64_t first = 0; first < g.products; first += productsAtOnce) {
+    const int64_t count = least(productsAtOnce, g.products - first);
+    if (!inPlace) packWeights(g, dots, first, count, packed, packedProduct, context);
+    context.parallelFor(ceilDivide(count, split.productsPerItem) * split.itemsPerProduct, [&](int64_t item) {
+      const int64_t begin = item / split.itemsPerProduct * split.productsPerItem;
+      for (int64_t product = begin; product < least(count, begin + split.productsPerItem); product++) {
+        GatherGemm one = g;
+        PreparedWeights w = weights;
+        w.data += product * weights.product;
+        if (g.offsets) {
+          const ProductOffsets& offsets = g.offsets[first + product];
+          one.source.data += offsets.source;
+          one.output.data += offsets.output;
+          if (inPlace) w.data += offsets.weight;
         }
+        multiplyItem(one, w, dots, runs, split, panels, item % split.itemsPerProduct);
       }
-    }
-  });
+    });
+  }
 }
 
 }  // namespace LANGEVIN_ISA
