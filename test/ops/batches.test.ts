@@ -104,6 +104,21 @@ const batched: readonly Batched[] = [
     shared: [{ shape: [70, 33] }],
     attributes: { transposeA: false, transposeB: true },
   },
+  ...([false, true] as const).flatMap((transposeA) =>
+    ([false, true] as const).map((transposeB) => ({
+      name: `matmul, matrices of a batch${transposeA ? ", a transposed" : ""}${transposeB ? ", b transposed" : ""}`,
+      op: ops.matmul,
+      perImage: [{ image: transposeA ? [40, 7] : [7, 40] }, { image: transposeB ? [33, 40] : [40, 33] }],
+      attributes: { transposeA, transposeB },
+    })),
+  ),
+  {
+    name: "matmul, one matrix for a batch",
+    op: ops.matmul,
+    perImage: [{ image: [9, 70] }],
+    shared: [{ shape: [70, 33] }, { shape: [33] }],
+    attributes: { transposeA: false, transposeB: false },
+  },
   { name: "add of a row", op: ops.add, perImage: [{ image: [5, 3, 7] }], shared: [{ shape: [7] }] },
   { name: "mul of an image's factor", op: ops.mul, perImage: [{ image: [5, 3, 7] }, { image: [1, 1, 7] }] },
   ...[ops.silu, ops.sigmoid, ops.tanh, ops.exp].map((op) => ({ name: op.name, op, perImage: [{ image: [3, 3, 5] }] })),
@@ -234,6 +249,22 @@ const large: readonly Case[] = [
       [700, 130],
     ],
     { transposeA: true, transposeB: false },
+  ),
+  product(
+    ops.matmul,
+    [
+      [90, 30, 65],
+      [90, 65, 33],
+    ],
+    { transposeA: false, transposeB: false },
+  ),
+  product(
+    ops.matmul,
+    [
+      [3, 200, 130],
+      [1, 70, 130],
+    ],
+    { transposeA: false, transposeB: true },
   ),
   product(ops.sum, [[200, 8, 8, 5]], { axes: [0, 1, 2], keepDims: false }),
   product(ops.mean, [[70, 1000]], { axes: [0, 1], keepDims: false }),

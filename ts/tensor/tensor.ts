@@ -248,9 +248,23 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   logSoftmax(axis = -1): Tensor {
     return apply(ops.logSoftmax, [this], { axis });
   }
-  /** Matrix product of [M, K] and [K, N] (`torch.mm`). */
+  /**
+   * Matrix product (`torch.matmul`): [..., M, K] and [..., K, N] -> [..., M, N], the leading axes broadcast. A vector is
+   * a row on the left and a column on the right, whose axis the result does not have.
+   */
   matmul(other: Tensor): Tensor {
-    return apply(ops.matmul, [this, other, undefined], { transposeA: false, transposeB: false });
+    const product = (a: Tensor, b: Tensor): Tensor =>
+      apply(ops.matmul, [a, b, undefined], { transposeA: false, transposeB: false });
+    if (this.rank !== 1 && other.rank !== 1) return product(this, other);
+    return scope(() => {
+      const row = this.rank === 1 ? this.reshape([1, this.size]) : this;
+      const column = other.rank === 1 ? other.reshape([other.size, 1]) : other;
+      const y = product(row, column);
+      const lead = y.shape.slice(0, -2);
+      const left = this.rank === 1 ? [] : y.shape.slice(-2, -1);
+      const right = other.rank === 1 ? [] : y.shape.slice(-1);
+      return y.reshape([...lead, ...left, ...right]);
+    });
   }
 
   // ---- reductions --------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import { embedding, linear } from "langevin";
 import type { Rules } from "./rule.ts";
 
 export const linearRules: Rules = {
-  linear: ({ inputs: { x, weight, bias } }) => (x.rank === 0 ? undefined : linear(x, weight.permute([1, 0]), bias)),
+  linear: ({ inputs: { x, weight, bias } }) => linear(x, weight.permute([1, 0]), bias),
   embedding: ({ inputs: { weight, index } }) => embedding(weight, index),
-  matmul: ({ inputs: { a, b } }) => (a.rank === 2 && b.rank === 2 ? a.matmul(b) : undefined),
+  matmul: ({ inputs: { a, b } }) => a.matmul(b),
 };

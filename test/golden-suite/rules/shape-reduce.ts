@@ -29,7 +29,7 @@ const deepChain: Rule = ({ inputs: { x } }) => {
 };
 
 export const shapeReduceRules: Rules = {
-  transpose_matmul: ({ inputs: { x } }) => (x.rank === 2 ? x.matmul(x.transpose()) : undefined),
+  transpose_matmul: ({ inputs: { x } }) => x.transpose().matmul(x),
   add: binary("add"),
   sub: binary("sub"),
   mul: binary("mul"),

@@ -16,10 +16,8 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     });
   const product = (rows: Tensor): Tensor =>
     apply(ops.matmul, [rows, weight, bias], { transposeA: false, transposeB: false });
-  if (x.rank === 2) return product(x);
-  return scope(() =>
-    product(x.reshape([x.size / Math.max(1, width), width])).reshape([...x.shape.slice(0, -1), weight.shape[1]]),
-  );
+  if (x.rank >= 2) return product(x);
+  return scope(() => product(x.reshape([1, width])).reshape([weight.shape[1]]));
 }
 
 /** Rows of `table` [rows, D] picked by int32 `index` [...] (`torch.nn.functional.embedding`) -> [..., D]. */
