@@ -165,6 +165,13 @@ const batched: readonly Batched[] = [
     placed: (first, count) => ({ image: first, shape: [count, 5, 3, 7] }),
   },
   {
+    name: "dropout",
+    op: ops.dropout,
+    perImage: [{ image: [5, 3, 7] }],
+    attributes: { ...noise, p: 0.3 },
+    placed: (first) => ({ image: first }),
+  },
+  {
     name: "randint",
     op: ops.randint,
     perImage: [],

@@ -34,12 +34,17 @@ export const fill: Op<{
  * Where in the noise a tensor lies. Element e of row i (axis 0) is drawn at the Philox counter
  * (e / 4, draw, image + i, step) under the 64-bit key `seed`; e counts within the row.
  */
-const counter = { seed: "seed", draw: "int", image: "int", step: "int" } as const;
+export const counter = { seed: "seed", draw: "int", image: "int", step: "int" } as const;
 
 /** A counter word: the 32 bits that Philox has for it. */
 const counterWord = 2 ** 32;
 
-function expectCounter(op: string, shape: Shape, at: { draw: number; image: number; step: number }): void {
+/** Refuses a place in the noise that the generator's counter does not hold. */
+export function expectCounter(
+  op: string,
+  shape: Shape,
+  at: { readonly draw: number; readonly image: number; readonly step: number },
+): void {
   for (const [name, value] of [
     ["draw", at.draw],
     ["image", at.image],

@@ -4,6 +4,7 @@ import { add, broadcastTo, div, mean, mul, neg, reshape, sub, sum } from "./arit
 import { conv2d, conv2dWeightGradient, convTranspose2d } from "./conv.ts";
 import { fill, rand, randint, randn } from "./create.ts";
 import { addNoise, ddpmStep } from "./diffusion.ts";
+import { dropout } from "./dropout.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import {
   abs,
@@ -80,6 +81,7 @@ export const ops = {
   maxPool2dGradient,
   embedding,
   embeddingGradient,
+  dropout,
   mseLoss,
   mseLossGradient,
   addNoise,

@@ -1,4 +1,4 @@
-// randn, rand and randint: seeded noise, the same at any batch size and on any number of threads.
+// randn, rand, randint and dropout: seeded noise, the same at any batch size and on any number of threads.
 #include "../../noise/normal_block.h"
 #include "iterate.h"
 
@@ -66,10 +66,39 @@ void randint(Command& command, Context& context) {
   });
 }
 
+// The least of the values that `uniforms` gives, multiples of 2^-24, that is not below p: comparing with it in float32
+// decides as comparing with p in double does.
+LANGEVIN_SIMD float leastKept(double p) { return static_cast<float>(__builtin_ceil(p * 16777216.0) / 16777216.0); }
+
+void dropout(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const double p = command.attributes.f();
+  const Stream stream(command.attributes);
+  const V kept = broadcast(leastKept(p)), scale = broadcast(static_cast<float>(1 / (1 - p)));
+  const Operand &x = command.inputs[0], &y = command.output;
+  const Operand* const operands[2] = {&y, &x};
+  const Runs runs = runsOf(operands, 2, true);
+  forEachPiece(context, runs.count, runs.length, [&](int64_t run, int64_t start, int64_t n) {
+    noise::Counter counter = stream.counter;
+    counter.image += static_cast<uint32_t>(run / runs.perImage);
+    Word* const out = y.as<Word>() + run * runs.pitch[0] + start;
+    const int64_t element = run % runs.perImage * runs.length + start;
+    float drawn[kBlock];
+    for (int64_t done = 0; done < n; done += kBlock) {
+      const int64_t m = least(kBlock, n - done);
+      uniforms(drawn, element + done, m, counter, stream.seed);
+      const Word* const in[2] = {reinterpret_cast<const Word*>(drawn),
+                                 x.as<const Word>() + run * runs.pitch[1] + start + done};
+      mapFloatPairs([=](V u, V value) { return select((VI)(u >= kept), value * scale, zero()); }, out + done, in, m);
+    }
+  });
+}
+
 LANGEVIN_KERNEL("randn", "shape:ints,dtype:float32|float64,seed:seed,draw:int,image:int,step:int", randn)
 LANGEVIN_KERNEL("rand", "shape:ints,dtype:float32|float64,seed:seed,draw:int,image:int,step:int,low:float,high:float",
                 rand)
 LANGEVIN_KERNEL("randint", "shape:ints,seed:seed,draw:int,image:int,step:int,low:int,high:int", randint)
+LANGEVIN_KERNEL("dropout", "p:float,seed:seed,draw:int,image:int,step:int", dropout)
 
 }  // namespace
 }  // namespace LANGEVIN_ISA

@@ -6,6 +6,7 @@ import * as arithmetic from "./arithmetic.ts";
 import * as conv from "./conv.ts";
 import * as create from "./create.ts";
 import * as diffusion from "./diffusion.ts";
+import * as dropout from "./dropout.ts";
 import * as embedding from "./embedding.ts";
 import * as functions from "./functions.ts";
 import * as loss from "./loss.ts";
@@ -27,6 +28,7 @@ export const kernels: Table = {
   ...conv,
   ...create,
   ...diffusion,
+  ...dropout,
   ...embedding,
   ...functions,
   ...loss,
