@@ -19,6 +19,7 @@ export type { DType, Shape } from "./ops/index.ts";
 export { arange, concat, full, ones, zeros } from "./tensor/creation.ts";
 export { conv2d, convTranspose2d } from "./tensor/functional/conv.ts";
 export type { Conv2dOptions, ConvTranspose2dOptions } from "./tensor/functional/conv.ts";
+export { dropout } from "./tensor/functional/dropout.ts";
 export { embedding, linear } from "./tensor/functional/linear.ts";
 export { mse } from "./tensor/functional/losses.ts";
 export type { Reduction } from "./tensor/functional/losses.ts";
@@ -45,6 +46,7 @@ export type { RawTensor, Safetensors, SafetensorsDType } from "./io/safetensors.
 export { digits } from "./data/digits.ts";
 export { ImageSet } from "./data/image-set.ts";
 export type { Batch, Batches, ImageSetOptions } from "./data/image-set.ts";
+export { Dropout } from "./nn/dropout.ts";
 export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
 export type { LayerOptions } from "./nn/layers.ts";
 export { Module } from "./nn/module.ts";

@@ -178,6 +178,37 @@ onEveryDevice("modules", () => {
   });
 
   describe("stateDict", () => {
+    class Tied extends Module {
+      encoder = new Linear(2, 2, { bias: false });
+      decoder = new Linear(2, 2, { bias: false });
+      shared: Module[];
+      constructor() {
+        super();
+        (this.decoder as { weight: Parameter }).weight = this.encoder.weight;
+        this.shared = [this.encoder];
+      }
+      forward(x: Tensor): Tensor {
+        return this.decoder.forward(this.encoder.forward(x));
+      }
+    }
+    const names = ["encoder.weight", "decoder.weight", "shared.0.weight"];
+
+    it("lists a tied parameter under each of its names, as PyTorch does", () => {
+      const state = new Tied().stateDict();
+      expect(Object.keys(state)).to.deep.equal(names);
+      const before = String(state["encoder.weight"].toArray());
+      expect(names.map((name) => String(state[name].toArray()))).to.deep.equal(names.map(() => before));
+    });
+
+    it("is loaded into tied parameters from all of their names, or from any", () => {
+      const [a, b, c] = [new Tied(), new Tied(), new Tied()];
+      b.loadStateDict(a.stateDict());
+      expect(b.decoder.weight.toArray()).to.deep.equal(a.encoder.weight.toArray());
+      c.loadStateDict({ "decoder.weight": a.encoder.weight });
+      expect(c.encoder.weight.toArray()).to.deep.equal(a.encoder.weight.toArray());
+      expect(failure(() => c.loadStateDict({})).message).to.match(/missing \[encoder.weight, decoder.weight, shared.0/);
+    });
+
     it("goes back in: another model then computes the same", () => {
       const [a, b] = [new TutorialUNet(unetOptions), new TutorialUNet(unetOptions)];
       const [x, t] = [randn([2, 8, 8, 1], { seed: 3 }), arange(2)];

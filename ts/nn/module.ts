@@ -2,7 +2,6 @@
 
 import { ArgumentError, LangevinError } from "../errors/index.ts";
 import { Parameter, expectFits } from "../tensor/parameter.ts";
-
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Values of a model's parameters by name, in this library's layouts. */
@@ -10,7 +9,7 @@ export type StateDict = Record<string, Tensor>;
 
 /** One step from a module to what it holds: a property, or an element of an array property. */
 interface Child {
-  /** `conv1`, `down[1]` in errors. */
+  /** `conv1`, `down[1]`, `[0]` in errors. */
   readonly label: string;
   /** `conv1`, `down.1` as PyTorch names it. */
   readonly name: string;
@@ -18,10 +17,15 @@ interface Child {
 }
 
 /**
- * A layer or a model. A subclass makes its layers and parameters as properties (or arrays of them, not `#private` ones) and defines
- * `forward`; it gets names, state and, in every error that passes `forward`, the path of the layer that failed.
+ * A layer or a model (`torch.nn.Module`). A subclass makes its layers and parameters as properties (or arrays of them, or
+ * plain objects; not `#private` ones) and defines the method `forward`; it gets names, state and, in every error that
+ * passes `forward`, the path of the layer that failed. (A `forward` that is a property and not a method works, but is
+ * missing in those paths.)
  */
 export abstract class Module {
+  /** Whether layers that behave differently while training, such as dropout, do so now; see `train` and `eval`. */
+  training = true;
+
   /** Computes the output; synchronous. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each layer takes its own arguments
   abstract forward(...args: any[]): unknown;
@@ -35,19 +39,25 @@ export abstract class Module {
     });
   }
 
-  /** All parameters by PyTorch's names (`down.1.conv1.weight`), each once, in the order of their properties. */
-  namedParameters(): Map<string, Parameter> {
-    const found = new Map<string, Parameter>();
-    const seen = new Set<unknown>();
-    const visit = (value: unknown, name: string): void => {
-      if (!(value instanceof Parameter || value instanceof Module) || seen.has(value)) return;
-      seen.add(value);
-      if (value instanceof Parameter) found.set(name, value);
-      else
-        for (const child of childrenOf(value)) visit(child.value, name === "" ? child.name : `${name}.${child.name}`);
-    };
-    visit(this, "");
-    return found;
+  /** The modules that this one holds directly, each once (`torch.nn.Module.children`). */
+  children(): Module[] {
+    const modules = childrenOf(this).map(({ value }) => value);
+    return [...new Set(modules.filter((value) => value instanceof Module))];
+  }
+
+  /** This module, named "", and all below it by PyTorch's names, each once (`named_modules`). */
+  namedModules(): Map<string, Module> {
+    return firstNames(descend(this), (value) => value instanceof Module);
+  }
+
+  /**
+   * All parameters by PyTorch's names (`down.1.conv1.weight`), in the order of their properties (`named_parameters`).
+   * A tied one, which several modules share, is listed once, under its first name, unless `removeDuplicate` is false.
+   */
+  namedParameters(options: { readonly removeDuplicate?: boolean } = {}): Map<string, Parameter> {
+    const isParameter = (value: unknown): value is Parameter => value instanceof Parameter;
+    if (options.removeDuplicate ?? true) return firstNames(descend(this), isParameter);
+    return new Map([...descend(this)].filter((entry): entry is [string, Parameter] => isParameter(entry[1])));
   }
 
   /** All parameters, each once. */
@@ -55,25 +65,58 @@ export abstract class Module {
     return [...this.namedParameters().values()];
   }
 
-  /** The parameters' current values by name: handles to live memory, which change as training goes on. */
-  stateDict(): StateDict {
-    return Object.fromEntries([...this.namedParameters()].map(([name, parameter]) => [name, parameter.detach()]));
+  /** Makes this module and all below it behave as while training, or with `false` as in use (`torch.nn.Module.train`). */
+  train(mode = true): this {
+    for (const module of this.namedModules().values()) module.training = mode;
+    return this;
+  }
+
+  /** Makes this module and all below it behave as in use: dropout passes everything (`torch.nn.Module.eval`). */
+  eval(): this {
+    return this.train(false);
   }
 
   /**
-   * Overwrites the parameters with `state`. Names and shapes must match exactly; nothing is changed when they do not.
+   * Stops the training of all parameters: they collect no gradients, and optimizers made from now on leave them alone
+   * (`torch.nn.Module.requires_grad_(False)`).
+   */
+  freeze(): this {
+    for (const parameter of this.parameters()) parameter.requireGrad(false);
+    return this;
+  }
+
+  /** Lets all parameters be trained (`requires_grad_()`), by optimizers that are made afterwards. */
+  unfreeze(): this {
+    for (const parameter of this.parameters()) parameter.requireGrad();
+    return this;
+  }
+
+  /**
+   * The parameters' current values by name, tied ones under each of their names (`state_dict`): handles to live memory,
+   * which change as training goes on.
+   */
+  stateDict(): StateDict {
+    const named = [...this.namedParameters({ removeDuplicate: false })];
+    return Object.fromEntries(named.map(([name, parameter]) => [name, parameter.detach()]));
+  }
+
+  /**
+   * Overwrites the parameters with `state` (`load_state_dict`). Names and shapes must match exactly, but that one name
+   * of a tied parameter is enough; nothing is changed when they do not.
    */
   loadStateDict(state: StateDict): void {
-    const parameters = this.namedParameters();
-    const missing = [...parameters.keys()].filter((name) => !(name in state));
+    const parameters = this.namedParameters({ removeDuplicate: false });
+    const given = new Set([...parameters].filter(([name]) => name in state).map(([, parameter]) => parameter));
+    const missing = [...parameters].filter(([, parameter]) => !given.has(parameter)).map(([name]) => name);
     const unknown = Object.keys(state).filter((name) => !parameters.has(name));
     if (missing.length > 0 || unknown.length > 0)
       throw new ArgumentError({
         op: "loadStateDict",
         problem: `the state does not belong to this model: missing [${missing.join(", ")}], unknown [${unknown.join(", ")}].`,
       });
-    for (const [name, parameter] of parameters) expectFits("loadStateDict", name, parameter, state[name]);
-    for (const [name, parameter] of parameters) parameter.assign(state[name]);
+    for (const [name, values] of Object.entries(state))
+      expectFits("loadStateDict", name, parameters.get(name)!, values);
+    for (const [name, values] of Object.entries(state)) parameters.get(name)!.assign(values);
   }
 
   /** Number of trained values. */
@@ -85,6 +128,31 @@ export abstract class Module {
   dispose(): void {
     for (const parameter of this.parameters()) parameter.dispose();
   }
+}
+
+/**
+ * A module and all modules and parameters below it by PyTorch's names, parents first; what is held twice comes under
+ * both names. A module that is held somewhere below itself ends the way there.
+ */
+function* descend(
+  module: Module,
+  prefix = "",
+  around: readonly Module[] = [],
+): Generator<[string, Module | Parameter]> {
+  yield [prefix, module];
+  const inside = [...around, module];
+  for (const { name, value } of childrenOf(module)) {
+    const path = prefix === "" ? name : `${prefix}.${name}`;
+    if (value instanceof Parameter) yield [path, value];
+    else if (value instanceof Module && !inside.includes(value)) yield* descend(value, path, inside);
+  }
+}
+
+/** The entries of one kind, each under its first name. */
+function firstNames<T>(entries: Iterable<[string, unknown]>, isKind: (value: unknown) => value is T): Map<string, T> {
+  const names = new Map<T, string>();
+  for (const [name, value] of entries) if (isKind(value) && !names.has(value)) names.set(value, name);
+  return new Map([...names].map(([value, name]) => [name, value]));
 }
 
 /** What a module holds in its properties, and in arrays and plain objects there. */
@@ -101,7 +169,7 @@ function childrenOf(module: Module): Child[] {
     );
   };
   return Object.entries(module).flatMap(([key, value]: [string, unknown]) =>
-    unfold({ label: key, name: key, value }, []),
+    unfold({ label: /^\d+$/.test(key) ? `[${key}]` : key, name: key, value }, []),
   );
 }
 

@@ -15,10 +15,10 @@ export type TorchState = Record<
   { readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>; readonly shape: readonly number[] }
 >;
 
-/** The model's parameters as PyTorch would hold them (`model.state_dict()`). */
+/** The model's parameters as PyTorch would hold them (`model.state_dict()`): tied ones under each of their names. */
 export async function torchState(model: Module): Promise<TorchState> {
   const entries = await Promise.all(
-    [...model.namedParameters()].map(async ([name, parameter]) => {
+    [...model.namedParameters({ removeDuplicate: false })].map(async ([name, parameter]) => {
       const data = (await parameter.data()) as Exclude<Elements, Int32Array>;
       return [name, toTorch(parameter.layout, data, parameter.shape)] as const;
     }),
@@ -32,7 +32,7 @@ export async function torchState(model: Module): Promise<TorchState> {
  */
 export function loadTorchState(model: Module, state: TorchState): void {
   scope(() => {
-    const parameters = model.namedParameters();
+    const parameters = model.namedParameters({ removeDuplicate: false });
     const converted = Object.entries(state).map(([name, { data, shape }]) => {
       const parameter = parameters.get(name);
       const ours = parameter ? naming(name, () => fromTorch(parameter.layout, data, shape)) : { data, shape };

@@ -48,16 +48,17 @@ export function seedKey(op: string, seed: Seed): bigint {
   return BigInt(seed);
 }
 
-const stream = { key: 0n, tensors: 0, parameters: 0 };
+const stream = { key: 0n, tensors: 0, parameters: 0, dropouts: 0 };
 
 /**
- * Restarts the global stream from which weights are initialised and `randn`, `rand` and `randint` without a `seed`
+ * Restarts the global stream from which weights are initialised, layers of dropout are numbered, and `randn`, `rand` and `randint` without a `seed`
  * draw (PyTorch's `torch.manual_seed`). It starts at seed 0: two runs of a program draw the same numbers.
  */
 export function manualSeed(seed: Seed): void {
   stream.key = seedKey("manualSeed", seed);
   stream.tensors = 0;
   stream.parameters = 0;
+  stream.dropouts = 0;
 }
 
 /** Where in the noise a tensor lies: element e of row i is drawn at counter (e / 4, draw, image + i, step). */
@@ -71,7 +72,8 @@ export interface NoiseOptions {
   readonly step?: number;
 }
 
-function counter(op: string, options: NoiseOptions, use: number) {
+/** @internal The place in the noise that the options name, else the next one of the global stream. */
+export function placeInNoise(op: string, options: NoiseOptions, use: number) {
   const { draw = use, image = 0 } = options;
   if (options.seed === undefined && options.step === undefined)
     return { seed: stream.key, draw, image, step: stream.tensors++ };
@@ -92,7 +94,7 @@ export function floatingType(op: string, dtype: DType | undefined): "float32" | 
  */
 export function randn(shape: Shape, options: TensorOptions & NoiseOptions = {}): Tensor {
   const dtype = floatingType("randn", options.dtype);
-  return apply(ops.randn, [], { shape, dtype, ...counter("randn", options, draws.normal) }, executorOf(options));
+  return apply(ops.randn, [], { shape, dtype, ...placeInNoise("randn", options, draws.normal) }, executorOf(options));
 }
 
 /** Uniform numbers in [low, high), default [0, 1) (`torch.rand`). */
@@ -105,7 +107,7 @@ export function rand(
   return apply(
     ops.rand,
     [],
-    { shape, dtype, ...counter("rand", options, draws.uniform), low, high },
+    { shape, dtype, ...placeInNoise("rand", options, draws.uniform), low, high },
     executorOf(options),
   );
 }
@@ -120,7 +122,7 @@ export function randint(
   return apply(
     ops.randint,
     [],
-    { shape, ...counter("randint", options, draws.integer), low, high },
+    { shape, ...placeInNoise("randint", options, draws.integer), low, high },
     executorOf(options),
   );
 }
@@ -128,4 +130,9 @@ export function randint(
 /** @internal The place in the noise of the next parameter to be initialised. */
 export function nextWeights(): { seed: bigint; draw: number; image: number; step: number } {
   return { seed: stream.key, draw: draws.weights, image: 0, step: stream.parameters++ };
+}
+
+/** @internal What the next layer of dropout draws for. */
+export function nextDropout(): number {
+  return draws.dropout + stream.dropouts++;
 }

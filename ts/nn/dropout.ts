@@ -1,0 +1,38 @@
+// Dropout as a layer.
+
+import { ArgumentError } from "../errors/index.ts";
+import { dropout } from "../tensor/functional/dropout.ts";
+import type { Seed } from "../tensor/random.ts";
+import { nextDropout } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Module } from "./module.ts";
+
+/**
+ * While training, sets each element to zero with probability p and divides the others by 1 - p; in use (`eval`), passes
+ * everything as it is (`torch.nn.Dropout`). Any floating tensor. Which elements: seeded, and different for each layer
+ * and each forward.
+ */
+export class Dropout extends Module {
+  /** Probability of an element to be dropped. */
+  readonly p: number;
+  /** What the layer draws for, see `draws`: the k-th layer since `manualSeed` has `draws.dropout + k`. */
+  readonly draw: number;
+  /** Forwards while training so far: where in the noise the next one draws. */
+  step = 0;
+  private readonly seed: Seed | undefined;
+
+  /** `seed`: default that of `manualSeed`. Throws ArgumentError unless 0 <= p <= 1. */
+  constructor(p = 0.5, options: { readonly seed?: Seed } = {}) {
+    super();
+    if (!(p >= 0 && p <= 1))
+      throw new ArgumentError({ op: "Dropout", problem: `p is ${p}, expected a probability from 0 to 1.` });
+    this.p = p;
+    this.draw = nextDropout();
+    this.seed = options.seed;
+  }
+
+  forward(x: Tensor): Tensor {
+    if (!this.training) return x;
+    return dropout(x, this.p, { seed: this.seed, draw: this.draw, step: this.step++ });
+  }
+}
