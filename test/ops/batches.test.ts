@@ -144,6 +144,39 @@ const batched: readonly Batched[] = [
     attributes: { axis: 1 },
   },
   {
+    name: "max of an image",
+    op: ops.max,
+    perImage: [{ image: [33, 65] }],
+    attributes: { axes: [1, 2], keepDims: false },
+  },
+  {
+    name: "argmin over pixels",
+    op: ops.argmin,
+    perImage: [{ image: [500, 3] }],
+    attributes: { axis: 1, keepDims: false },
+  },
+  {
+    name: "extremeGradient over pixels",
+    op: ops.extremeGradient,
+    perImage: [{ image: [40, 40, 3] }, { image: [3] }],
+    attributes: { axes: [1, 2], keepDims: false, of: "max" },
+  },
+  ...[ops.variance, ops.norm, ops.logSumExp].flatMap((op) =>
+    [
+      [40, 40, 3],
+      [33, 65],
+    ].map((image) => ({
+      name: `${op.name} of an image ${image.join("x")}`,
+      op,
+      perImage: [{ image }],
+      attributes: {
+        axes: image.slice(0, 2).map((_, i) => i + 1),
+        keepDims: false,
+        ...(op === ops.variance && { correction: 1 }),
+      },
+    })),
+  ),
+  {
     name: "addNoise",
     op: ops.addNoise,
     perImage: [{ image: [5, 3, 3] }, { image: [5, 3, 3] }, timestep],
@@ -275,6 +308,9 @@ const large: readonly Case[] = [
   ),
   product(ops.sum, [[200, 8, 8, 5]], { axes: [0, 1, 2], keepDims: false }),
   product(ops.mean, [[70, 1000]], { axes: [0, 1], keepDims: false }),
+  product(ops.variance, [[20_000, 9]], { axes: [0], keepDims: false, correction: 1 }),
+  product(ops.norm, [[3, 70_000]], { axes: [1], keepDims: false }),
+  product(ops.argmax, [[70_000, 3]], { axis: 0, keepDims: false }),
   product(
     ops.mseLoss,
     [

@@ -66,6 +66,22 @@ function addBias(y: Sums, bias: Value | undefined): void {
 
 const resolved = (axes: readonly number[], rank: number): number[] => axes.map((a) => (a < 0 ? a + rank : a));
 
+/** Visits every element of x with the subscript of the output that it is reduced to. */
+function eachTerm(
+  x: Value,
+  axes: unknown,
+  keepDims: unknown,
+  visit: (place: number[], value: number, subscript: readonly number[]) => void,
+): void {
+  const reduced = resolved(axes as number[], x.type.shape.length);
+  subscripts(x.type.shape, (s) => {
+    const place = keepDims
+      ? s.map((v, axis) => (reduced.includes(axis) ? 0 : v))
+      : s.filter((_, axis) => !reduced.includes(axis));
+    visit(place, at(x, ...s), s);
+  });
+}
+
 const definitions: readonly [AnyOp, Definition][] = [
   [
     ops.conv2d,
@@ -115,16 +131,67 @@ const definitions: readonly [AnyOp, Definition][] = [
       addBias(y, bias);
     },
   ],
+  [ops.sum, (y, [x], { axes, keepDims }) => eachTerm(x!, axes, keepDims, (place, value) => y.add(place, value))],
   [
-    ops.sum,
+    ops.max,
     (y, [x], { axes, keepDims }) => {
-      const reduced = resolved(axes as number[], x!.type.shape.length);
-      subscripts(x!.type.shape, (s) => {
-        const kept = keepDims
-          ? s.map((v, axis) => (reduced.includes(axis) ? 0 : v))
-          : s.filter((_, axis) => !reduced.includes(axis));
-        y.add(kept, at(x!, ...s));
+      y.elements.fill(-Infinity);
+      eachTerm(x!, axes, keepDims, (place, value) => {
+        const to = position(y.shape, place);
+        y.elements[to] = Math.max(y.elements[to], value);
       });
+    },
+  ],
+  [
+    ops.argmin,
+    (y, [x], { axis, keepDims }) => {
+      const smallest = new Map<number, number>();
+      eachTerm(x!, [axis as number], keepDims, (place, value, subscript) => {
+        const to = position(y.shape, place);
+        if (value >= (smallest.get(to) ?? Infinity)) return;
+        smallest.set(to, value);
+        y.elements[to] = subscript[resolved([axis as number], subscript.length)[0]];
+      });
+    },
+  ],
+  [
+    ops.extremeGradient,
+    (dx, [x, dy], { axes, keepDims, of }) => {
+      const sign = of === "max" ? 1 : -1;
+      const first = new Map<number, number[]>();
+      eachTerm(x!, axes, keepDims, (place, value, subscript) => {
+        const output = position(dy!.type.shape, place);
+        const best = first.get(output);
+        if (!best || sign * value > sign * at(x!, ...best)) first.set(output, [...subscript]);
+      });
+      first.forEach((subscript, output) => dx.add(subscript, dy!.elements[output]));
+    },
+  ],
+  [
+    ops.variance,
+    (y, [x], { axes, keepDims, correction }) => {
+      const count = x!.elements.length / y.elements.length;
+      const means = new Sums(y.shape);
+      eachTerm(x!, axes, keepDims, (place, value) => means.add(place, value / count));
+      eachTerm(x!, axes, keepDims, (place, value) => {
+        const mean = means.elements[position(y.shape, place)];
+        y.add(place, (value - mean) ** 2 / (count - (correction as number)));
+      });
+    },
+  ],
+  [
+    ops.logSumExp,
+    (y, [x], { axes, keepDims }) => {
+      const shift = Math.max(...x!.elements);
+      eachTerm(x!, axes, keepDims, (place, value) => y.add(place, Math.exp(value - shift)));
+      y.elements.forEach((total, i) => (y.elements[i] = shift + Math.log(total)));
+    },
+  ],
+  [
+    ops.norm,
+    (y, [x], { axes, keepDims }) => {
+      eachTerm(x!, axes, keepDims, (place, value) => y.add(place, value ** 2));
+      y.elements.forEach((total, i) => (y.elements[i] = Math.sqrt(total)));
     },
   ],
   [

@@ -8,7 +8,7 @@ import {
   expectSameDType,
   expectSizes,
   floating,
-  resolveAxes,
+  reducedShape,
 } from "./checks.ts";
 import { fill } from "./create.ts";
 import type { GradientContext, Op, OpBuilder, Sample, Shape, TensorType } from "./types.ts";
@@ -73,21 +73,17 @@ export function sumToShape<V>(b: OpBuilder<V>, value: V, shape: Shape): V {
   return lead === 0 ? summed : b.apply(reshape, [summed], { shape });
 }
 
-type ReduceSignature = { readonly axes: "ints"; readonly keepDims: "bool" };
-
-/** The shape left after reducing `axes`. */
-function reducedShape(op: string, shape: Shape, axes: readonly number[], keepDims: boolean): Shape {
-  const reduced = new Set(resolveAxes(op, axes, shape.length));
-  return keepDims ? shape.map((n, i) => (reduced.has(i) ? 1 : n)) : shape.filter((_, i) => !reduced.has(i));
-}
+/** Attributes of a reduction. */
+export type ReduceSignature = { readonly axes: "ints"; readonly keepDims: "bool" };
 
 /** Spreads the gradient of a reduction back over the reduced axes. */
-function spread<V>(b: OpBuilder<V>, gradient: V, x: TensorType, axes: readonly number[]): V {
+export function spread<V>(b: OpBuilder<V>, gradient: V, x: TensorType, axes: readonly number[]): V {
   const kept = b.apply(reshape, [gradient], { shape: reducedShape("sum", x.shape, axes, true) });
   return b.apply(broadcastTo, [kept], { shape: x.shape });
 }
 
-const reduceSamples = [
+/** What every reduction is tried on. */
+export const reduceSamples = [
   { name: "all", inputs: [{ shape: [3, 5, 2] }], attributes: { axes: [0, 1, 2], keepDims: false } },
   { name: "first, kept", inputs: [{ shape: [4, 3, 5] }], attributes: { axes: [0], keepDims: true } },
   { name: "last", inputs: [{ shape: [3, 4, 7] }], attributes: { axes: [2], keepDims: false } },

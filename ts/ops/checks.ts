@@ -50,6 +50,12 @@ export function resolveAxis(op: string, axis: number, rank: number): number {
   return resolved;
 }
 
+/** The shape left after reducing `axes`. */
+export function reducedShape(op: string, shape: Shape, axes: readonly number[], keepDims: boolean): Shape {
+  const reduced = new Set(resolveAxes(op, axes, shape.length));
+  return keepDims ? shape.map((n, i) => (reduced.has(i) ? 1 : n)) : shape.filter((_, i) => !reduced.has(i));
+}
+
 /** Refuses operands of another dtype than the ones listed. */
 export function expectDType(op: string, name: string, type: TensorType, allowed: readonly DType[]): void {
   if (!allowed.includes(type.dtype))

@@ -27,6 +27,7 @@ import {
 import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { maxPool2d, maxPool2dGradient } from "./pool.ts";
+import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
 import { concat, permute, slice, sliceGradient } from "./shape.ts";
 import { logSoftmax, logSoftmaxGradient, softmax, softmaxGradient } from "./softmax.ts";
 import type { AnyOp } from "./types.ts";
@@ -44,6 +45,15 @@ export const ops = {
   broadcastTo,
   sum,
   mean,
+  max,
+  min,
+  extremeGradient,
+  argmax,
+  argmin,
+  variance,
+  logSumExp,
+  norm,
+  normGradient,
   neg,
   add,
   sub,

@@ -15,6 +15,15 @@ LANGEVIN_SIMD void copyWords(Word* y, const Word* x, int64_t n) {
   if (i < n) storePartialInt(to + i, loadPartialInt(from + i, n - i), n - i);
 }
 
+// Writes zeros to every element.
+static inline void clear(Context& context, const Operand& y) {
+  const Operand* const operands[1] = {&y};
+  const Runs runs = runsOf(operands, 1, false);
+  forEachPiece(context, runs.count, runs.length, [&](int64_t run, int64_t start, int64_t n) {
+    __builtin_memset(y.as<Word>() + run * runs.pitch[0] + start, 0, static_cast<size_t>(n) * sizeof(Word));
+  });
+}
+
 // Side of the square that a transposition reads along one axis and writes along the other.
 constexpr int64_t kTile = 32;
 

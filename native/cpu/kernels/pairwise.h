@@ -12,16 +12,21 @@ namespace LANGEVIN_ISA {
 constexpr int64_t kTerms = 1024;
 constexpr int kSumLanes = 32;
 
-// What a sum needs to know of its element type; int32 is summed as unsigned words, which wrap.
+// The vectors of an element type, and how the first n lanes are read.
 template <class T>
-struct SumOf;
+struct LanesOf;
 template <>
-struct SumOf<float> {
+struct LanesOf<float> {
   typedef V Vector;
   static LANGEVIN_INLINE V partial(const float* p, int64_t n) { return loadPartial(p, n); }
 };
 template <>
-struct SumOf<uint32_t> {
+struct LanesOf<int32_t> {
+  typedef VI Vector;
+  static LANGEVIN_INLINE VI partial(const int32_t* p, int64_t n) { return loadPartialInt(p, n); }
+};
+template <>
+struct LanesOf<uint32_t> {
   typedef VU Vector;
   static LANGEVIN_INLINE VU partial(const uint32_t* p, int64_t n) {
     return (VU)loadPartialInt(reinterpret_cast<const int32_t*>(p), n);
@@ -29,41 +34,54 @@ struct SumOf<uint32_t> {
 };
 
 template <class T>
-LANGEVIN_SIMD typename SumOf<T>::Vector loadAs(const T* p) {
-  typename SumOf<T>::Vector v;
+LANGEVIN_SIMD typename LanesOf<T>::Vector loadAs(const T* p) {
+  typename LanesOf<T>::Vector v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
 
 template <class T>
-LANGEVIN_SIMD void storeAs(T* p, typename SumOf<T>::Vector v) {
+LANGEVIN_SIMD void storeAs(T* p, typename LanesOf<T>::Vector v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-// Sums entry i of `count` rows of `width` elements into row 0, row by row as a binary tree.
+// How terms come together. `Combine` parameters below have these members; a partial vector is filled up with what
+// changes nothing. int32 is summed as unsigned words, which wrap.
 template <class T>
+struct Add {
+  typedef typename LanesOf<T>::Vector Vector;
+  static LANGEVIN_INLINE Vector identity() { return Vector{}; }
+  static LANGEVIN_INLINE Vector partial(const T* p, int64_t n) { return LanesOf<T>::partial(p, n); }
+  static LANGEVIN_INLINE Vector combine(Vector a, Vector b) { return a + b; }
+  static LANGEVIN_INLINE T combine(T a, T b) { return a + b; }
+};
+
+// Sums entry i of `count` rows of `width` elements into row 0, row by row as a binary tree.
+template <class T, class Combine = Add<T>>
 LANGEVIN_SIMD void foldRows(T* rows, int64_t count, int64_t width) {
   for (int64_t step = 1; step < count; step *= 2)
     for (int64_t row = 0; row + step < count; row += 2 * step) {
       T *const to = rows + row * width, *const from = rows + (row + step) * width;
       LANGEVIN_IVDEP
-      for (int64_t i = 0; i < width; i++) to[i] += from[i];
+      for (int64_t i = 0; i < width; i++) to[i] = Combine::combine(to[i], from[i]);
     }
 }
 
 // Sum of n <= kTerms adjacent terms: lane i takes terms i, i + 32, ...; the lanes are folded by halves.
-template <class T>
+template <class T, class Combine = Add<T>>
 LANGEVIN_SIMD T blockSum(const T* x, int64_t n) {
   constexpr int count = kSumLanes / kWidth;
-  typename SumOf<T>::Vector sums[count] = {};
+  typename Combine::Vector sums[count];
+  for (int j = 0; j < count; j++) sums[j] = Combine::identity();
   int64_t i = 0;
   for (; i + kSumLanes <= n; i += kSumLanes)
-    for (int j = 0; j < count; j++) sums[j] += loadAs(x + i + j * kWidth);
-  for (int j = 0; j < count && i < n; j++, i += kWidth) sums[j] += SumOf<T>::partial(x + i, least(kWidth, n - i));
+    for (int j = 0; j < count; j++) sums[j] = Combine::combine(sums[j], loadAs(x + i + j * kWidth));
+  for (int j = 0; j < count && i < n; j++, i += kWidth)
+    sums[j] = Combine::combine(sums[j], Combine::partial(x + i, least(kWidth, n - i)));
   T lanes[kSumLanes];
   __builtin_memcpy(lanes, sums, sizeof lanes);
   for (int half = kSumLanes / 2; half > 0; half /= 2)
-    for (int j = 0; j < half; j++) lanes[j] += lanes[j + half];
+    for (int j = 0; j < half; j++) lanes[j] = Combine::combine(lanes[j], lanes[j + half]);
   return lanes[0];
 }
 
@@ -72,16 +90,16 @@ constexpr int64_t kBlocksPerSum = 32;
 
 // Sum of n <= kBlocksPerSum * kTerms terms; at(start, n, buffer) gives a pointer to n terms from `start` on, which may
 // be `buffer` (kTerms elements) filled with them.
-template <class T, class F>
+template <class T, class Combine = Add<T>, class F>
 LANGEVIN_INLINE static T subtreeSum(int64_t n, const F& at) {
   T sums[kBlocksPerSum];
   T buffer[kTerms];
   const int64_t blocks = ceilDivide(n, kTerms);
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t start = b * kTerms, m = least(kTerms, n - start);
-    sums[b] = blockSum(at(start, m, buffer), m);
+    sums[b] = blockSum<T, Combine>(at(start, m, buffer), m);
   }
-  foldRows(sums, blocks, 1);
+  foldRows<T, Combine>(sums, blocks, 1);
   return sums[0];
 }
 

@@ -12,6 +12,7 @@ import * as functions from "./functions.ts";
 import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
 import * as pool from "./pool.ts";
+import * as reduce from "./reduce.ts";
 import * as shape from "./shape.ts";
 import * as softmax from "./softmax.ts";
 import * as update from "./update.ts";
@@ -34,6 +35,7 @@ export const kernels: Table = {
   ...loss,
   ...matmul,
   ...pool,
+  ...reduce,
   ...shape,
   ...softmax,
   ...update,
