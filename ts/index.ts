@@ -38,10 +38,13 @@ export type { Elements, NestedNumbers, TensorData } from "./tensor/elements.ts";
 
 export { grid } from "./io/grid.ts";
 export type { TorchLayout } from "./io/layout.ts";
+export { readNpy, writeNpy } from "./io/npy.ts";
 export { readPng, writePng } from "./io/png.ts";
 export type { GridOptions, Picture } from "./io/png.ts";
+export { toFloat32, toInt32 } from "./io/raw-tensor.ts";
+export type { RawDType, RawTensor } from "./io/raw-tensor.ts";
 export { readSafetensors, writeSafetensors } from "./io/safetensors.ts";
-export type { RawTensor, Safetensors, SafetensorsDType } from "./io/safetensors.ts";
+export type { Safetensors } from "./io/safetensors.ts";
 
 export { digits } from "./data/digits.ts";
 export { ImageSet } from "./data/image-set.ts";

@@ -78,8 +78,8 @@ function axesFor(
   return axes;
 }
 
-/** Axis k of the result is axis `axes[k]` of the source. */
-function permute<A extends LayoutArray>(data: A, shape: readonly number[], axes: readonly number[]): Laid<A> {
+/** A copy with the axes in another order: axis k of the result is axis `axes[k]` of the source. */
+export function permute<A extends LayoutArray>(data: A, shape: readonly number[], axes: readonly number[]): Laid<A> {
   const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, n) => product * n, 1));
   const sizes = axes.map((axis) => shape[axis]);
   const steps = axes.map((axis) => strides[axis]);

@@ -1,39 +1,12 @@
 // The safetensors format: an 8-byte little-endian header length, a JSON header, then the raw little-endian data of all
 // tensors without gaps. A header from a stranger is checked in full before anything is read by its numbers.
 
-import { open } from "node:fs/promises";
-import type { FileHandle } from "node:fs/promises";
 import { ArgumentError, FormatError, showShape } from "../errors/index.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
-
-/** The typed array that holds the raw elements of each dtype; bits of 16-bit floats stay bits. */
-const arrays = {
-  F64: Float64Array,
-  F32: Float32Array,
-  F16: Uint16Array,
-  BF16: Uint16Array,
-  I64: BigInt64Array,
-  I32: Int32Array,
-  I16: Int16Array,
-  I8: Int8Array,
-  U64: BigUint64Array,
-  U32: Uint32Array,
-  U16: Uint16Array,
-  U8: Uint8Array,
-  BOOL: Uint8Array,
-} as const;
-
-/** Element types of the format. */
-export type SafetensorsDType = keyof typeof arrays;
-
-/** One tensor of a file, as raw as it lies there. */
-export type RawTensor = {
-  readonly [D in SafetensorsDType]: {
-    readonly dtype: D;
-    readonly shape: readonly number[];
-    readonly data: InstanceType<(typeof arrays)[D]>;
-  };
-}[SafetensorsDType];
+import { withFile } from "./open-file.ts";
+import type { RawDType, RawTensor } from "./raw-tensor.ts";
+import { bytesOfRaw, flawOfRaw, isListOfSizes, isRawDType, knownRawDTypes, rawArrays } from "./raw-tensor.ts";
+import { rawBytes, rawTensor } from "./raw-tensor.ts";
 
 /** What a file holds: its tensors in the order of the header, and the strings of `__metadata__`. */
 export interface Safetensors {
@@ -44,7 +17,7 @@ export interface Safetensors {
 /** Where a tensor lies, counted in bytes from the end of the header. */
 interface Entry {
   readonly name: string;
-  readonly dtype: SafetensorsDType;
+  readonly dtype: RawDType;
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
@@ -70,53 +43,27 @@ export function parseSafetensors(bytes: Uint8Array, file = "the given bytes"): S
   const length = headerLength(bytes.subarray(0, lengthBytes), bytes.length, file);
   const start = lengthBytes + length;
   const { entries, metadata } = parseHeader(bytes.subarray(lengthBytes, start), bytes.length - start, file);
-  const tensors = entries.map((entry): [string, RawTensor] => {
-    const position = bytes.byteOffset + start + entry.begin;
-    const aligned = position % arrays[entry.dtype].BYTES_PER_ELEMENT === 0;
-    const piece = aligned ? bytes : new Uint8Array(bytes.subarray(start + entry.begin, start + entry.end));
-    return [entry.name, rawTensor(entry, piece.buffer, aligned ? position : piece.byteOffset)];
+  const tensors = entries.map(({ name, dtype, shape, begin, end }): [string, RawTensor] => {
+    const position = bytes.byteOffset + start + begin;
+    const aligned = position % rawArrays[dtype].BYTES_PER_ELEMENT === 0;
+    const piece = aligned ? bytes : new Uint8Array(bytes.subarray(start + begin, start + end));
+    return [name, rawTensor(dtype, shape, piece.buffer, aligned ? position : piece.byteOffset)];
   });
   return { tensors: new Map(tensors), metadata };
 }
 
 /** Reads a file; each tensor gets memory of its own, so files may be larger than any one buffer. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  const file = await open(path, "r").catch((cause: unknown) => {
-    const problem = `${path} cannot be opened (${(cause as Error).message}).`;
-    throw new ArgumentError({ op: "readSafetensors", problem, cause });
-  });
-  try {
-    const { size } = await file.stat();
-    const prefix = new Uint8Array(Math.min(size, lengthBytes));
-    await readAll(file, prefix, 0, path);
-    const header = new Uint8Array(headerLength(prefix, size, path));
-    await readAll(file, header, lengthBytes, path);
+  return withFile("readSafetensors", path, async (file) => {
+    const prefix = await file.read(0, Math.min(file.size, lengthBytes));
+    const header = await file.read(lengthBytes, headerLength(prefix, file.size, path));
     const start = lengthBytes + header.length;
-    const { entries, metadata } = parseHeader(header, size - start, path);
+    const { entries, metadata } = parseHeader(header, file.size - start, path);
     const tensors = new Map<string, RawTensor>();
-    for (const entry of entries) {
-      const data = new Uint8Array(entry.end - entry.begin);
-      await readAll(file, data, start + entry.begin, path);
-      tensors.set(entry.name, rawTensor(entry, data.buffer, 0));
-    }
+    for (const { name, dtype, shape, begin, end } of entries)
+      tensors.set(name, rawTensor(dtype, shape, (await file.read(start + begin, end - begin)).buffer, 0));
     return { tensors, metadata };
-  } finally {
-    await file.close();
-  }
-}
-
-async function readAll(file: FileHandle, target: Uint8Array, position: number, path: string): Promise<void> {
-  for (let done = 0; done < target.length;) {
-    const length = Math.min(target.length - done, 2 ** 30); // one call takes less than 2 GiB
-    const { bytesRead } = await file.read(target, done, length, position + done);
-    if (bytesRead === 0) throw malformed(path, "it became shorter while it was read.");
-    done += bytesRead;
-  }
-}
-
-function rawTensor({ dtype, shape, begin, end }: Entry, buffer: ArrayBufferLike, position: number): RawTensor {
-  const data = new arrays[dtype](buffer as ArrayBuffer, position, (end - begin) / arrays[dtype].BYTES_PER_ELEMENT);
-  return { dtype, shape, data } as RawTensor;
+  });
 }
 
 function headerLength(prefix: Uint8Array, fileLength: number, file: string): number {
@@ -213,32 +160,21 @@ function parseEntry(name: string, value: unknown, dataLength: number, file: stri
   const refuse = (problem: string): FormatError => malformed(file, `tensor "${name}" ${problem}`);
   if (!isRecord(value)) throw refuse("is not described by an object.");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype))
-    throw refuse(`has dtype ${JSON.stringify(dtype)}; known are ${Object.keys(arrays).join(", ")}.`);
+  if (!isRawDType(dtype)) throw refuse(`has dtype ${JSON.stringify(dtype)}; known are ${knownRawDTypes}.`);
   if (!isListOfSizes(shape)) throw refuse(`has shape ${JSON.stringify(shape)}, expected a list of sizes.`);
   if (!isListOfSizes(offsets) || offsets.length !== 2)
     throw refuse(`has data_offsets ${JSON.stringify(offsets)}, expected [begin, end].`);
   const [begin, end] = offsets;
   if (begin > end || end > dataLength)
     throw refuse(`has data_offsets [${begin}, ${end}], which do not lie within the ${dataLength} bytes of data.`);
-  const known = dtype as SafetensorsDType;
-  const bytes = byteLength(known, shape);
+  const bytes = rawBytes(dtype, shape);
   if (bytes !== end - begin)
     throw refuse(`is ${dtype} ${showShape(shape)}, which takes ${bytes} bytes, but has ${end - begin}.`);
-  return { name, dtype: known, shape, begin, end };
+  return { name, dtype, shape, begin, end };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isListOfSizes(value: unknown): value is number[] {
-  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
-}
-
-/** Bytes that a tensor takes. An absurd product is inexact, but then larger than any file, so it equals no length. */
-function byteLength(dtype: SafetensorsDType, shape: readonly number[]): number {
-  return shape.reduce((product, n) => product * n, arrays[dtype].BYTES_PER_ELEMENT);
 }
 
 /** The data must be covered without overlaps and without gaps, in which something could hide. */
@@ -298,8 +234,7 @@ function serialize(
   padded.set(text);
   const prefix = new Uint8Array(lengthBytes);
   new DataView(prefix.buffer).setBigUint64(0, BigInt(padded.length), true);
-  const data = sorted.map(([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  return [prefix, padded, ...data];
+  return [prefix, padded, ...sorted.map(([, tensor]) => bytesOfRaw(tensor))];
 }
 
 /** Widest elements first, so that every tensor begins at a multiple of its own width; then by name, as the reference. */
@@ -310,19 +245,14 @@ function sortForAlignment(tensors: Iterable<readonly [string, RawTensor]>): (rea
     expectWritable(name, tensor);
     byName.set(name, tensor);
   }
-  const width = (tensor: RawTensor): number => arrays[tensor.dtype].BYTES_PER_ELEMENT;
+  const width = (tensor: RawTensor): number => rawArrays[tensor.dtype].BYTES_PER_ELEMENT;
   return [...byName].sort(([a, x], [b, y]) => width(y) - width(x) || (a < b ? -1 : 1));
 }
 
-function expectWritable(name: string, { dtype, shape, data }: RawTensor): void {
+function expectWritable(name: string, tensor: RawTensor): void {
   if (name === metadataKey) throw unwritable(name, "has the name that the format keeps for its metadata.");
-  if (!Object.hasOwn(arrays, dtype))
-    throw unwritable(name, `has dtype ${String(dtype)}; known are ${Object.keys(arrays).join(", ")}.`);
-  const expected = arrays[dtype];
-  if (!(data instanceof expected))
-    throw unwritable(name, `is ${dtype}, which takes a ${expected.name}, but its data is not one.`);
-  if (!isListOfSizes(shape) || byteLength(dtype, shape) !== (data as Uint8Array).byteLength)
-    throw unwritable(name, `has ${(data as Uint8Array).length} elements, which do not fill ${showShape(shape)}.`);
+  const flaw = flawOfRaw(tensor);
+  if (flaw !== undefined) throw unwritable(name, flaw);
 }
 
 function checkedMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

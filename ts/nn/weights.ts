@@ -2,7 +2,7 @@
 
 import { ArgumentError, ShapeError } from "../errors/index.ts";
 import { fromTorch, toTorch } from "../io/layout.ts";
-import type { RawTensor } from "../io/safetensors.ts";
+import type { RawTensor } from "../io/raw-tensor.ts";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Elements } from "../tensor/elements.ts";
