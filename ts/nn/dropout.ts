@@ -13,6 +13,8 @@ import { Module } from "./module.ts";
  * and each forward.
  */
 export class Dropout extends Module {
+  /** The result has as many channels as x; see `channels.ts`. */
+  readonly keepsChannels = true;
   /** Probability of an element to be dropped. */
   readonly p: number;
   /** What the layer draws for, see `draws`: the k-th layer since `manualSeed` has `draws.dropout + k`. */

@@ -28,20 +28,36 @@ function kernelSize(layer: string, kernel: Pair): readonly [number, number] {
   return size;
 }
 
+/** Refuses groups that do not divide the channels. */
+function expectGroups(layer: string, groups: number, inChannels: number, outChannels: number): void {
+  expectCount(layer, "groups", groups);
+  if (inChannels % groups !== 0 || outChannels % groups !== 0)
+    throw new ArgumentError({
+      op: layer,
+      problem: `groups is ${groups}, which does not divide ${inChannels} input and ${outChannels} output channels.`,
+    });
+}
+
 /** Convolution over NHWC images (`torch.nn.Conv2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
-export class Conv2d extends Module {
+export class Conv2d<In extends number = number, Out extends number = number> extends Module {
+  readonly inChannels: In;
+  readonly outChannels: Out;
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
   readonly options: Conv2dOptions;
 
-  constructor(inChannels: number, outChannels: number, kernel: Pair, options: Conv2dOptions & LayerOptions = {}) {
+  constructor(inChannels: In, outChannels: Out, kernel: Pair, options: Conv2dOptions & LayerOptions = {}) {
     super();
+    const { groups = 1 } = options;
     expectCount("Conv2d", "inChannels", inChannels);
     expectCount("Conv2d", "outChannels", outChannels);
+    expectGroups("Conv2d", groups, inChannels, outChannels);
     const [kh, kw] = kernelSize("Conv2d", kernel);
-    const fanIn = inChannels * kh * kw;
+    const fanIn = (inChannels / groups) * kh * kw;
+    this.inChannels = inChannels;
+    this.outChannels = outChannels;
     this.options = options;
-    this.weight = uniformByFanIn([kh, kw, inChannels, outChannels], fanIn, "OIHW", options);
+    this.weight = uniformByFanIn([kh, kw, inChannels / groups, outChannels], fanIn, "OIHW", options);
     this.bias = options.bias === false ? undefined : uniformByFanIn([outChannels], fanIn, "plain", options);
   }
 
@@ -51,25 +67,26 @@ export class Conv2d extends Module {
 }
 
 /** Transposed convolution (`torch.nn.ConvTranspose2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
-export class ConvTranspose2d extends Module {
+export class ConvTranspose2d<In extends number = number, Out extends number = number> extends Module {
+  readonly inChannels: In;
+  readonly outChannels: Out;
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
   readonly options: ConvTranspose2dOptions;
 
-  constructor(
-    inChannels: number,
-    outChannels: number,
-    kernel: Pair,
-    options: ConvTranspose2dOptions & LayerOptions = {},
-  ) {
+  constructor(inChannels: In, outChannels: Out, kernel: Pair, options: ConvTranspose2dOptions & LayerOptions = {}) {
     super();
+    const { groups = 1 } = options;
     expectCount("ConvTranspose2d", "inChannels", inChannels);
     expectCount("ConvTranspose2d", "outChannels", outChannels);
+    expectGroups("ConvTranspose2d", groups, inChannels, outChannels);
     const [kh, kw] = kernelSize("ConvTranspose2d", kernel);
-    // PyTorch reads fan-in off axis 1 of its [in, out, kh, kw] weight, which are the output channels.
-    const fanIn = outChannels * kh * kw;
+    // PyTorch reads fan-in off axis 1 of its [in, out / groups, kh, kw] weight, which are the output channels.
+    const fanIn = (outChannels / groups) * kh * kw;
+    this.inChannels = inChannels;
+    this.outChannels = outChannels;
     this.options = options;
-    this.weight = uniformByFanIn([kh, kw, outChannels, inChannels], fanIn, "IOHW", options);
+    this.weight = uniformByFanIn([kh, kw, outChannels / groups, inChannels], fanIn, "IOHW", options);
     this.bias = options.bias === false ? undefined : uniformByFanIn([outChannels], fanIn, "plain", options);
   }
 
@@ -79,14 +96,18 @@ export class ConvTranspose2d extends Module {
 }
 
 /** x W + b over the last axis (`torch.nn.Linear`): [..., inFeatures] -> [..., outFeatures]. */
-export class Linear extends Module {
+export class Linear<In extends number = number, Out extends number = number> extends Module {
+  readonly inFeatures: In;
+  readonly outFeatures: Out;
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
 
-  constructor(inFeatures: number, outFeatures: number, options: LayerOptions = {}) {
+  constructor(inFeatures: In, outFeatures: Out, options: LayerOptions = {}) {
     super();
     expectCount("Linear", "inFeatures", inFeatures);
     expectCount("Linear", "outFeatures", outFeatures);
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
     this.weight = uniformByFanIn([inFeatures, outFeatures], inFeatures, "OI", options);
     this.bias = options.bias === false ? undefined : uniformByFanIn([outFeatures], inFeatures, "plain", options);
   }
@@ -97,13 +118,15 @@ export class Linear extends Module {
 }
 
 /** A table of `count` vectors of `width` numbers (`torch.nn.Embedding`): int32 [...] -> [..., width]. */
-export class Embedding extends Module {
+export class Embedding<Width extends number = number> extends Module {
+  readonly outFeatures: Width;
   readonly weight: Parameter;
 
-  constructor(count: number, width: number, options: TensorOptions = {}) {
+  constructor(count: number, width: Width, options: TensorOptions = {}) {
     super();
     expectCount("Embedding", "count", count);
     expectCount("Embedding", "width", width);
+    this.outFeatures = width;
     this.weight = standardNormal([count, width], options);
   }
 

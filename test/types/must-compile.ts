@@ -1,0 +1,89 @@
+// Programs that must compile: where numbers are not known, types do not get in the way.
+
+import type { Layer, OptimizerState, AdamOptions, Tensor } from "langevin";
+import {
+  Adam,
+  Conv2d,
+  ConvTranspose2d,
+  Dropout,
+  Embedding,
+  Flatten,
+  Identity,
+  Linear,
+  Module,
+  ReLU,
+  SGD,
+  Sequential,
+  SiLU,
+} from "langevin";
+
+/** Compiles only where the two types are the same. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+declare function same<A, B>(_same: Same<A, B>): void;
+
+declare const width: number;
+declare const widths: readonly number[];
+declare const either: 16 | 32;
+
+/** A module of one's own says nothing of channels. */
+class Own extends Module {
+  readonly conv: Conv2d;
+  constructor(channels: number) {
+    super();
+    this.conv = new Conv2d(channels, 16, 3);
+  }
+  forward(x: Tensor): Tensor {
+    return this.conv.forward(x);
+  }
+}
+
+/** A module of one's own that does. */
+class Block<In extends number, Out extends number> extends Module {
+  readonly inChannels: In;
+  readonly outChannels: Out;
+  constructor(inChannels: In, outChannels: Out) {
+    super();
+    this.inChannels = inChannels;
+    this.outChannels = outChannels;
+  }
+  forward(x: Tensor): Tensor {
+    return x;
+  }
+}
+
+// Literals are kept, and fit.
+const conv = new Conv2d(3, 16, 3, { padding: 1 });
+same<typeof conv, Conv2d<3, 16>>(true);
+const small = new Sequential(conv, new SiLU(), new Dropout(0.1), new Conv2d(16, 32, [3, 1]), new ReLU());
+same<(typeof small.chain)[3], Conv2d<16, 32>>(true);
+same<typeof small.length, 5>(true);
+const layer: Layer = small[1];
+new Sequential(small, new Identity(), new ConvTranspose2d(32, 8, 2, { stride: 2 }), new Linear(8, 4));
+new Sequential(new SiLU(), new SiLU(), small);
+new Sequential(new Sequential(new SiLU()), new Sequential(), conv);
+new Sequential();
+
+// What is not known is not checked.
+new Sequential(new Conv2d(3, width, 3), new SiLU(), new Conv2d(32, 3, 3));
+new Sequential(new Conv2d(3, 16, 3), new SiLU(), new Conv2d(width, 3, 3));
+new Sequential(new Conv2d(3, 16, 3), new Own(3), new Conv2d(32, 3, 3));
+new Sequential(new Conv2d(3, 16, 3), new Flatten(), new Linear(1024, 10));
+new Sequential(new Conv2d(3, either, 3), new Conv2d(32, 3, 3));
+new Sequential(new Embedding(10, 8), new Linear(8, 4));
+new Sequential(new Block(3, 16), new SiLU(), new Block(16, 3));
+new Sequential(...widths.map((n) => new Conv2d(n, n, 3)), new Conv2d(32, 3, 3));
+
+// Types without numbers hold layers with any.
+const convolution: Conv2d = conv;
+const net: Sequential = small;
+const layers: Layer[] = [conv, new SiLU(), small];
+new Sequential(...layers);
+
+// Optimizers take parameters, and groups of them.
+new Adam(net.parameters(), { lr: 1e-3 });
+new Adam(new Set(convolution.parameters()));
+const sgd = new SGD([{ parameters: layer.parameters(), lr: 0.1 }, { parameters: net.parameters() }], { momentum: 0.9 });
+sgd.groups[0].lr *= 0.5;
+const state: OptimizerState<AdamOptions> = new Adam(net.parameters()).stateDict();
+const rates: number[] = state.numbers.groups.map(({ lr }) => lr);
+void rates;

@@ -1,0 +1,126 @@
+// Programs that must not compile. What stands in quotes after a directive is a part of the compiler's words.
+
+import type { Parameter, Tensor } from "langevin";
+import {
+  Adam,
+  AdamW,
+  Conv2d,
+  ConvTranspose2d,
+  Dropout,
+  Embedding,
+  Linear,
+  Module,
+  RMSprop,
+  SGD,
+  Sequential,
+  SiLU,
+  draws,
+  mse,
+  tensor,
+} from "langevin";
+
+declare const x: Tensor;
+declare const parameters: Parameter[];
+declare const either: 3 | 4;
+
+// ---- channels in a row ------------------------------------------------------------------------------------------------
+
+// @ts-expect-error "takes 32 channels, but the layers before it give 16"
+new Sequential(new Conv2d(3, 16, 3), new SiLU(), new Conv2d(32, 3, 3));
+
+// @ts-expect-error "'Conv2d<32, 3>' is not assignable" -- the layer that does not fit is named
+new Sequential(new Conv2d(3, 16, 3), new Conv2d(32, 3, 3), new Conv2d(3, 3, 1));
+
+// @ts-expect-error "takes 8 channels, but the layers before it give 16" -- also behind layers that fit
+new Sequential(new Conv2d(3, 16, 3), new Conv2d(16, 16, 3), new Dropout(), new ConvTranspose2d(8, 3, 2));
+
+// @ts-expect-error "takes 10 channels, but the layers before it give 20" -- features are channels, too
+new Sequential(new Linear(5, 20), new SiLU(), new Linear(10, 1));
+
+// @ts-expect-error "takes 16 channels, but the layers before it give 8"
+new Sequential(new Embedding(1000, 8), new Linear(16, 16));
+
+const inner = new Sequential(new SiLU(), new Conv2d(4, 16, 3), new SiLU());
+// @ts-expect-error "takes 4 channels, but the layers before it give 3" -- a chain takes what its layers take
+new Sequential(new Conv2d(1, 3, 3), inner);
+// @ts-expect-error "takes 3 channels, but the layers before it give 16" -- and gives what they give
+new Sequential(inner, new Conv2d(3, 1, 3));
+
+// @ts-expect-error "takes 4 channels, but the layers before it give 16" -- none of several numbers fits
+new Sequential(inner, new Conv2d(either, 1, 3));
+
+// ---- layers -------------------------------------------------------------------------------------------------------------
+
+// @ts-expect-error a function is no layer
+new Sequential(new Conv2d(3, 16, 3), (h: Tensor) => h.relu());
+
+class Conditioned extends Module {
+  forward(h: Tensor, time: Tensor): Tensor {
+    return h.add(time);
+  }
+}
+// @ts-expect-error a layer in a row takes one tensor
+new Sequential(new Conditioned());
+
+// @ts-expect-error a layer in a row is replaced by making another row
+new Sequential(new SiLU())[0] = new SiLU();
+
+// @ts-expect-error "Cannot assign to 'inChannels'" -- weights do not change their shape
+new Conv2d(3, 16, 3).inChannels = 3;
+
+// @ts-expect-error a kernel has two sizes
+new Conv2d(3, 16, [3, 3, 3]);
+
+// @ts-expect-error "'strides' does not exist"
+new Conv2d(3, 16, 3, { strides: 2 });
+
+// @ts-expect-error "Type 'Conv2d<3, 16>' is not assignable to type 'Conv2d<3, 8>'"
+const narrow: Conv2d<3, 8> = new Conv2d(3, 16, 3);
+void narrow;
+
+// @ts-expect-error a module has a forward
+class Empty extends Module {}
+void Empty;
+
+// ---- optimizers ---------------------------------------------------------------------------------------------------------
+
+// @ts-expect-error "'learningRate' does not exist"
+new Adam(parameters, { learningRate: 1e-3 });
+
+// @ts-expect-error "'decoupled' does not exist" -- that is AdamW
+new Adam(parameters, { decoupled: true });
+
+// @ts-expect-error two moments have two betas
+new AdamW(parameters, { betas: [0.9] });
+
+// @ts-expect-error options of another optimizer
+new RMSprop(parameters, { nesterov: true });
+
+// @ts-expect-error a group has parameters
+new SGD([{ lr: 0.1 }]);
+
+// @ts-expect-error "Type 'string' is not assignable to type 'number'"
+new SGD([{ parameters, lr: "0.1" }]);
+
+// @ts-expect-error plain tensors are not trained
+new SGD([x]);
+
+// @ts-expect-error "read-only" -- of a group, the learning rate alone may be changed
+new SGD(parameters).groups[0].momentum = 0.5;
+
+// ---- literal options ----------------------------------------------------------------------------------------------------
+
+// @ts-expect-error an enumeration
+mse(x, x, { reduction: "average" });
+
+// @ts-expect-error a dtype that does not exist
+tensor([1], { dtype: "float16" });
+
+// @ts-expect-error a device that does not exist
+tensor([1], { device: "gpu" });
+
+// @ts-expect-error neither dtype nor device
+x.to("half");
+
+// @ts-expect-error the enumeration of draws is permanent
+draws.weights = 3;
