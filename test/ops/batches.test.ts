@@ -177,6 +177,31 @@ const batched: readonly Batched[] = [
     })),
   ),
   {
+    name: "cumsum over pixels",
+    op: ops.cumsum,
+    perImage: [{ image: [300, 3] }],
+    attributes: { axis: 1, reverse: false },
+  },
+  {
+    name: "cumprodGradient along rows",
+    op: ops.cumprodGradient,
+    perImage: [{ image: [3, 40] }, { image: [3, 40] }],
+    attributes: { axis: 2 },
+  },
+  {
+    name: "gather",
+    op: ops.gather,
+    perImage: [{ image: [9, 5] }, { image: [20, 5], dtype: "int32", range: [0, 9] }],
+    attributes: { axis: 1 },
+  },
+  {
+    name: "scatterAdd",
+    op: ops.scatterAdd,
+    perImage: [{ image: [200, 5], dtype: "int32", range: [0, 9] }, { image: [200, 5] }],
+    attributes: { axis: 1 },
+    placed: (_, count) => ({ shape: [count, 9, 5] }),
+  },
+  {
     name: "addNoise",
     op: ops.addNoise,
     perImage: [{ image: [5, 3, 3] }, { image: [5, 3, 3] }, timestep],
@@ -310,6 +335,7 @@ const large: readonly Case[] = [
   product(ops.mean, [[70, 1000]], { axes: [0, 1], keepDims: false }),
   product(ops.variance, [[20_000, 9]], { axes: [0], keepDims: false, correction: 1 }),
   product(ops.norm, [[3, 70_000]], { axes: [1], keepDims: false }),
+  product(ops.cumsum, [[50, 7, 1000]], { axis: 1, reverse: true }),
   product(ops.argmax, [[70_000, 3]], { axis: 0, keepDims: false }),
   product(
     ops.mseLoss,

@@ -82,6 +82,18 @@ function eachTerm(
   });
 }
 
+/** Visits every place of `shape` with itself and each place before it along an axis. */
+function eachPair(shape: Shape, axis: unknown, visit: (place: number[], earlier: number[]) => void): void {
+  const [along] = resolved([axis as number], shape.length);
+  subscripts(shape, (s) => {
+    for (let k = 0; k <= s[along]; k++)
+      visit(
+        s,
+        s.map((v, i) => (i === along ? k : v)),
+      );
+  });
+}
+
 const definitions: readonly [AnyOp, Definition][] = [
   [
     ops.conv2d,
@@ -216,13 +228,73 @@ const definitions: readonly [AnyOp, Definition][] = [
     },
   ],
   [
-    ops.sliceGradient,
-    (dx, [dy], attributes) => {
+    ops.place,
+    (y, [x], attributes) => {
       const { starts, steps } = attributes as Record<string, readonly number[]>;
-      subscripts(dy!.type.shape, (s) => {
-        dx.add(
-          s.map((v, axis) => starts[axis] + v * steps[axis]),
-          at(dy!, ...s),
+      y.elements.fill(attributes.value as number);
+      subscripts(x!.type.shape, (s) => {
+        const to = s.map((v, axis) => starts[axis] + v * steps[axis]);
+        y.elements[position(y.shape, to)] = at(x!, ...s);
+      });
+    },
+  ],
+  [
+    ops.flip,
+    (y, [x], { axes }) => {
+      const flipped = resolved(axes as number[], y.shape.length);
+      subscripts(y.shape, (s) => {
+        y.add(s, at(x!, ...s.map((v, axis) => (flipped.includes(axis) ? y.shape[axis] - 1 - v : v))));
+      });
+    },
+  ],
+  [
+    ops.triangle,
+    (y, [x], { part, diagonal }) =>
+      subscripts(y.shape, (s) => {
+        const [row, column] = s.slice(-2);
+        const above = column - row - (diagonal as number);
+        if (part === "lower" ? above <= 0 : above >= 0) y.add(s, at(x!, ...s));
+      }),
+  ],
+  [
+    ops.cumsum,
+    (y, [x], { axis, reverse }) =>
+      eachPair(y.shape, axis, (s, earlier) => (reverse ? y.add(earlier, at(x!, ...s)) : y.add(s, at(x!, ...earlier)))),
+  ],
+  [
+    ops.cumprod,
+    (y, [x], { axis }) => {
+      y.elements.fill(1);
+      eachPair(y.shape, axis, (s, earlier) => (y.elements[position(y.shape, s)] *= at(x!, ...earlier)));
+    },
+  ],
+  [
+    // d y[s] / d x[i] is the product of all factors of y[s] but x[i].
+    ops.cumprodGradient,
+    (dx, [x, dy], { axis }) =>
+      eachPair(dx.shape, axis, (s, earlier) => {
+        let product = at(dy!, ...s);
+        const [along] = resolved([axis as number], s.length);
+        for (let k = 0; k <= s[along]; k++)
+          if (k !== earlier[along]) product *= at(x!, ...s.map((v, i) => (i === along ? k : v)));
+        dx.add(earlier, product);
+      }),
+  ],
+  [
+    ops.gather,
+    (y, [x, index], { axis }) => {
+      const [along] = resolved([axis as number], y.shape.length);
+      subscripts(y.shape, (s) => y.add(s, at(x!, ...s.map((v, i) => (i === along ? at(index!, ...s) : v)))));
+    },
+  ],
+  [
+    ops.scatterAdd,
+    (y, [index, x], { axis }) => {
+      const [along] = resolved([axis as number], y.shape.length);
+      subscripts(x!.type.shape, (s) => {
+        y.add(
+          s.map((v, i) => (i === along ? at(index!, ...s) : v)),
+          at(x!, ...s),
         );
       });
     },

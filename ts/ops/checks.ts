@@ -69,6 +69,12 @@ export function expectDType(op: string, name: string, type: TensorType, allowed:
 /** The floating dtypes. */
 export const floating = ["float32", "float64"] as const;
 
+/** Refuses a value that elements of this dtype cannot have. */
+export function expectHolds(op: string, dtype: DType, value: unknown): void {
+  if (typeof value !== "number" || (dtype === "int32" && (value | 0) !== value))
+    throw new ArgumentError({ op, problem: `the value is ${String(value)}, which ${dtype} does not hold.` });
+}
+
 /** Refuses two operands of different dtypes. */
 export function expectSameDType(op: string, names: readonly [string, string], a: TensorType, b: TensorType): void {
   if (a.dtype !== b.dtype)

@@ -1,7 +1,7 @@
 // Ops that make values out of nothing: constants, seeded noise, uniform numbers and integers.
 
 import { ArgumentError } from "../errors/index.ts";
-import { expectSizes } from "./checks.ts";
+import { expectHolds, expectSizes } from "./checks.ts";
 import type { Op, Shape } from "./types.ts";
 import { defineOp } from "./types.ts";
 
@@ -18,8 +18,7 @@ export const fill: Op<{
   attributes: { shape: "ints", dtype: ["float32", "int32", "float64"], value: "float" },
   infer(_, { shape, dtype, value }) {
     expectSizes("fill", shape);
-    if (typeof value !== "number" || (dtype === "int32" && (value | 0) !== value))
-      throw new ArgumentError({ op: "fill", problem: `the value is ${String(value)}, which ${dtype} does not hold.` });
+    expectHolds("fill", dtype, value);
     return { shape, dtype };
   },
   gradient: () => [],

@@ -3,6 +3,7 @@
 import { add, broadcastTo, div, mean, mul, neg, reshape, sub, sum } from "./arithmetic.ts";
 import { conv2d, conv2dWeightGradient, convTranspose2d } from "./conv.ts";
 import { fill, rand, randint, randn } from "./create.ts";
+import { cumprod, cumprodGradient, cumsum } from "./cumulative.ts";
 import { addNoise, ddpmStep } from "./diffusion.ts";
 import { dropout } from "./dropout.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
@@ -24,11 +25,12 @@ import {
   tanh,
   tanhGradient,
 } from "./functions.ts";
+import { gather, scatterAdd } from "./indexing.ts";
 import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
-import { concat, permute, slice, sliceGradient } from "./shape.ts";
+import { concat, flip, permute, place, slice, triangle } from "./shape.ts";
 import { logSoftmax, logSoftmaxGradient, softmax, softmaxGradient } from "./softmax.ts";
 import type { AnyOp } from "./types.ts";
 import { accumulate, adam, assign, rmsprop, sgd } from "./update.ts";
@@ -54,6 +56,9 @@ export const ops = {
   logSumExp,
   norm,
   normGradient,
+  cumsum,
+  cumprod,
+  cumprodGradient,
   neg,
   add,
   sub,
@@ -81,7 +86,9 @@ export const ops = {
   logSoftmaxGradient,
   permute,
   slice,
-  sliceGradient,
+  place,
+  flip,
+  triangle,
   concat,
   matmul,
   conv2d,
@@ -89,6 +96,8 @@ export const ops = {
   conv2dWeightGradient,
   maxPool2d,
   maxPool2dGradient,
+  gather,
+  scatterAdd,
   embedding,
   embeddingGradient,
   dropout,

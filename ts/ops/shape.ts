@@ -1,7 +1,7 @@
-// Ops that move elements: permute, slice, concat. All copy, but for slices of the leading axis, which are views.
+// Ops that move elements: permute, slice, place, flip, triangle, concat. All copy, but for slices of the leading axis, which are views.
 
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
-import { expectSameDType, expectSizes, resolveAxes, resolveAxis } from "./checks.ts";
+import { expectHolds, expectIntegers, expectSameDType, expectSizes, resolveAxes, resolveAxis } from "./checks.ts";
 import type { Op, Shape } from "./types.ts";
 import { defineOp, sizeOf } from "./types.ts";
 
@@ -77,7 +77,7 @@ export const slice: Op<SliceSignature> = defineOp({
     return whole && x!.shape.length > 0 && steps[0] === 1 ? starts[0] * sizeOf(x!.shape.slice(1)) : undefined;
   },
   gradient: (b, { gradient, inputTypes, attributes: { starts, steps } }) => [
-    b.apply(sliceGradient, [gradient], { shape: inputTypes[0]!.shape, starts, steps }),
+    b.apply(place, [gradient], { shape: inputTypes[0]!.shape, starts, steps, value: 0 }),
   ],
   samples: [
     {
@@ -95,39 +95,110 @@ export const slice: Op<SliceSignature> = defineOp({
   ],
 });
 
-/** Zeros of `shape` with x at starts, starts + steps, ...: the gradient of slice. */
-export const sliceGradient: Op<{ readonly shape: "ints"; readonly starts: "ints"; readonly steps: "ints" }> = defineOp({
-  name: "sliceGradient",
-  inputs: ["dy"],
+/**
+ * A tensor of `shape` full of `value`, with x at starts, starts + steps, ...: padding, and with 0 the gradient of slice.
+ */
+export const place: Op<{
+  readonly shape: "ints";
+  readonly starts: "ints";
+  readonly steps: "ints";
+  readonly value: "float";
+}> = defineOp({
+  name: "place",
+  inputs: ["x"],
   exact: true,
-  attributes: { shape: "ints", starts: "ints", steps: "ints" },
-  infer([dy], { shape, starts, steps }) {
-    expectSizes("sliceGradient", shape);
-    dy!.shape.forEach((n, axis) => {
-      if (n > 0 && starts[axis] + (n - 1) * steps[axis] >= shape[axis])
-        throw new ShapeError({
-          op: "sliceGradient",
-          problem: `${showShape(dy!.shape)} does not fit into ${showShape(shape)} at axis ${axis}.`,
-        });
-    });
-    return { shape, dtype: dy!.dtype };
+  attributes: { shape: "ints", starts: "ints", steps: "ints", value: "float" },
+  infer([x], { shape, starts, steps, value }) {
+    expectSizes("place", shape);
+    const rank = x!.shape.length;
+    expectIntegers("place", "starts", starts, rank, 0);
+    expectIntegers("place", "steps", steps, rank, 1);
+    if (shape.length !== rank || x!.shape.some((n, i) => n > 0 && starts[i] + (n - 1) * steps[i] >= shape[i]))
+      throw new ShapeError({
+        op: "place",
+        problem: `${showShape(x!.shape)} at ${showShape(starts)} in steps of ${showShape(steps)} does not fit into ${showShape(shape)}.`,
+      });
+    expectHolds("place", x!.dtype, value);
+    return { shape, dtype: x!.dtype };
   },
-  gradient: (b, { gradient, inputTypes, attributes: { shape, starts, steps } }) => [
+  gradient: (b, { gradient, inputTypes, attributes: { starts, steps } }) => [
     b.apply(slice, [gradient], {
       starts,
       steps,
-      stops: inputTypes[0]!.shape.map((n, i) =>
-        n === 0 ? starts[i] : Math.min(shape[i], starts[i] + (n - 1) * steps[i] + 1),
-      ),
+      stops: inputTypes[0]!.shape.map((n, i) => (n === 0 ? starts[i] : starts[i] + (n - 1) * steps[i] + 1)),
     }),
   ],
   samples: [
     {
       name: "channels",
       inputs: [{ shape: [2, 3, 3, 5] }],
-      attributes: { shape: [2, 3, 3, 8], starts: [0, 0, 0, 2], steps: [1, 1, 1, 1] },
+      attributes: { shape: [2, 3, 3, 8], starts: [0, 0, 0, 2], steps: [1, 1, 1, 1], value: 0 },
     },
-    { name: "steps", inputs: [{ shape: [3, 3] }], attributes: { shape: [7, 9], starts: [1, 0], steps: [2, 3] } },
+    {
+      name: "steps",
+      inputs: [{ shape: [3, 3] }],
+      attributes: { shape: [7, 9], starts: [1, 0], steps: [2, 3], value: 0 },
+    },
+    {
+      name: "border",
+      inputs: [{ shape: [2, 5, 6, 3] }],
+      attributes: { shape: [2, 8, 9, 3], starts: [0, 1, 2, 0], steps: [1, 1, 1, 1], value: -0.5 },
+    },
+    {
+      name: "int32",
+      inputs: [{ shape: [5], dtype: "int32", range: [-99, 99] }],
+      attributes: { shape: [13], starts: [1], steps: [2], value: -7 },
+    },
+    { name: "scalar", inputs: [{ shape: [] }], attributes: { shape: [], starts: [], steps: [], value: 3 } },
+  ],
+});
+
+/** Reverses the order along `axes`. */
+export const flip: Op<{ readonly axes: "ints" }> = defineOp({
+  name: "flip",
+  inputs: ["x"],
+  exact: true,
+  attributes: { axes: "ints" },
+  infer([x], { axes }) {
+    resolveAxes("flip", axes, x!.shape.length);
+    return x!;
+  },
+  gradient: (b, { gradient, attributes }) => [b.apply(flip, [gradient], attributes)],
+  samples: [
+    { name: "last", inputs: [{ shape: [3, 33] }], attributes: { axes: [-1] } },
+    { name: "image", inputs: [{ shape: [2, 5, 4, 3] }], attributes: { axes: [1, 2] } },
+    { name: "all", inputs: [{ shape: [3, 4, 5] }], attributes: { axes: [0, 1, 2] } },
+    { name: "int32", inputs: [{ shape: [20_001], dtype: "int32", range: [-99, 99] }], attributes: { axes: [0] } },
+  ],
+});
+
+/** The lower part of matrices [..., M, N], elements with column - row <= diagonal; or the upper one, with >=. Else 0. */
+export const triangle: Op<{ readonly part: readonly ["lower", "upper"]; readonly diagonal: "int" }> = defineOp({
+  name: "triangle",
+  inputs: ["x"],
+  exact: true,
+  attributes: { part: ["lower", "upper"], diagonal: "int" },
+  infer([x], { diagonal }) {
+    if (x!.shape.length < 2)
+      throw new ShapeError({
+        op: "triangle",
+        problem: `x has shape ${showShape(x!.shape)}, expected matrices [..., M, N].`,
+      });
+    if (!Number.isInteger(diagonal))
+      throw new ArgumentError({ op: "triangle", problem: `diagonal is ${diagonal}, expected an integer.` });
+    return x!;
+  },
+  gradient: (b, { gradient, attributes }) => [b.apply(triangle, [gradient], attributes)],
+  samples: [
+    { name: "lower", inputs: [{ shape: [3, 19, 37] }], attributes: { part: "lower", diagonal: 0 } },
+    { name: "upper", inputs: [{ shape: [37, 19] }], attributes: { part: "upper", diagonal: 2 } },
+    { name: "below", inputs: [{ shape: [2, 5, 5] }], attributes: { part: "lower", diagonal: -3 } },
+    { name: "wide", inputs: [{ shape: [3, 17_000] }], attributes: { part: "upper", diagonal: 40 } },
+    {
+      name: "int32",
+      inputs: [{ shape: [4, 4], dtype: "int32", range: [1, 9] }],
+      attributes: { part: "upper", diagonal: -1 },
+    },
   ],
 });
 

@@ -1,4 +1,4 @@
-// copy, permute, slice, sliceGradient and concat: moving elements between strided places.
+// copy, permute, slice, place, flip, triangle and concat: moving elements between strided places.
 #include "move.h"
 
 namespace langevin {
@@ -42,40 +42,92 @@ void slice(Command& command, Context& context) {
   if (y.size() > 0) move(context, y.rank, y.shape, y.as<Word>(), to, at, from);
 }
 
-void sliceGradient(Command& command, Context& context) {
+void fillWords(Word* y, Word value, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = value;
+}
+
+// A number as an element of the dtype.
+Word wordOf(DType dtype, double value) {
+  Word word;
+  const float real = static_cast<float>(value);
+  const int32_t integer = dtype == DType::i32 ? static_cast<int32_t>(value) : 0;
+  __builtin_memcpy(&word, dtype == DType::i32 ? static_cast<const void*>(&integer) : &real, sizeof word);
+  return word;
+}
+
+void place(Command& command, Context& context) {
   if (!expectSameWords(command, context)) return;
-  const Operand &dy = command.inputs[0], &dx = command.output;
+  const Operand &x = command.inputs[0], &y = command.output;
   command.attributes.ints();  // shape: known from the output
   const Ints starts = command.attributes.ints(), steps = command.attributes.ints();
-  const int last = dx.rank - 1;
-  const int64_t cols = dx.cols(), taken = dy.cols();
+  const Word value = wordOf(y.dtype, command.attributes.f());
+  const int last = y.rank - 1;
+  const int64_t cols = y.cols(), taken = x.cols();
   const int64_t start = last < 0 ? 0 : starts[last], step = last < 0 ? 1 : steps[last];
   int64_t from[kMaxRank] = {};
-  dy.strides(from);
-  // Every row is written once, whether the slice passes through it or not.
-  forEachPiece(context, dx.rows(), cols, [&](int64_t row, int64_t begin, int64_t n) {
-    Word* const to = dx.as<Word>() + row * dx.pitch;
-    const Word* at = dy.as<const Word>();
+  x.strides(from);
+  // Every row is written once, whether the elements of x pass through it or not.
+  forEachPiece(context, y.rows(), cols, [&](int64_t row, int64_t begin, int64_t n) {
+    Word* const to = y.as<Word>() + row * y.pitch;
+    const Word* at = x.as<const Word>();
     bool through = taken > 0;
     int64_t rest = row;
     for (int i = last - 1; i >= 0; i--) {
-      const int64_t place = rest % dx.shape[i] - starts[i];
-      rest /= dx.shape[i];
-      through = through && place >= 0 && place % steps[i] == 0 && place / steps[i] < dy.shape[i];
-      if (through) at += place / steps[i] * from[i];
+      const int64_t distance = rest % y.shape[i] - starts[i];
+      rest /= y.shape[i];
+      through = through && distance >= 0 && distance % steps[i] == 0 && distance / steps[i] < x.shape[i];
+      if (through) at += distance / steps[i] * from[i];
     }
     const int64_t end = begin + n;
     if (!through) {
-      for (int64_t c = begin; c < end; c++) to[c] = 0;
+      fillWords(to + begin, value, n);
     } else if (step == 1) {
       const int64_t first = most(begin, least(end, start)), stop = most(first, least(end, start + taken));
-      for (int64_t c = begin; c < first; c++) to[c] = 0;
+      fillWords(to + begin, value, first - begin);
       copyWords(to + first, at + (first - start), stop - first);
-      for (int64_t c = stop; c < end; c++) to[c] = 0;
+      fillWords(to + stop, value, end - stop);
     } else {
-      for (int64_t c = begin; c < end; c++) to[c] = 0;
+      fillWords(to + begin, value, n);
       const int64_t k0 = begin <= start ? 0 : ceilDivide(begin - start, step);
       for (int64_t k = k0; k < taken && start + k * step < end; k++) to[start + k * step] = at[k];
+    }
+  });
+}
+
+void flip(Command& command, Context& context) {
+  if (!expectSameWords(command, context)) return;
+  const Operand &x = command.inputs[0], &y = command.output;
+  if (y.size() == 0) return;
+  const Ints axes = command.attributes.ints();
+  int64_t to[kMaxRank] = {}, from[kMaxRank] = {};
+  y.strides(to);
+  x.strides(from);
+  const Word* last = x.as<const Word>();
+  for (int64_t k = 0; k < axes.n; k++) {
+    const int64_t i = axes[k] < 0 ? axes[k] + x.rank : axes[k];
+    last += (x.shape[i] - 1) * from[i];
+    from[i] = -from[i];
+  }
+  move(context, y.rank, y.shape, y.as<Word>(), to, last, from);
+}
+
+void triangle(Command& command, Context& context) {
+  if (!expectSameWords(command, context)) return;
+  const Operand &x = command.inputs[0], &y = command.output;
+  const bool lower = command.attributes.i() == 0;
+  const int64_t diagonal = command.attributes.i(), height = y.dim(-2);
+  forEachPiece(context, y.rows(), y.cols(), [&](int64_t row, int64_t begin, int64_t n) {
+    Word* const to = y.as<Word>() + row * y.pitch;
+    const Word* const from = x.as<const Word>() + row * x.pitch;
+    // Kept are columns up to the border, or else from it on.
+    const int64_t end = begin + n, border = row % height + diagonal + (lower ? 1 : 0);
+    const int64_t middle = most(begin, least(end, border));
+    if (lower) {
+      copyWords(to + begin, from + begin, middle - begin);
+      fillWords(to + middle, 0, end - middle);
+    } else {
+      fillWords(to + begin, 0, middle - begin);
+      copyWords(to + middle, from + middle, end - middle);
     }
   });
 }
@@ -112,7 +164,9 @@ void concat(Command& command, Context& context) {
 LANGEVIN_KERNEL("copy", "", copy)
 LANGEVIN_KERNEL("permute", "axes:ints", permute)
 LANGEVIN_KERNEL("slice", "starts:ints,stops:ints,steps:ints", slice)
-LANGEVIN_KERNEL("sliceGradient", "shape:ints,starts:ints,steps:ints", sliceGradient)
+LANGEVIN_KERNEL("place", "shape:ints,starts:ints,steps:ints,value:float", place)
+LANGEVIN_KERNEL("flip", "axes:ints", flip)
+LANGEVIN_KERNEL("triangle", "part:lower|upper,diagonal:int", triangle)
 LANGEVIN_KERNEL("concat", "axis:int", concat)
 
 }  // namespace

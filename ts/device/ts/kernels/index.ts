@@ -5,10 +5,12 @@ import type { Kernel } from "../view.ts";
 import * as arithmetic from "./arithmetic.ts";
 import * as conv from "./conv.ts";
 import * as create from "./create.ts";
+import * as cumulative from "./cumulative.ts";
 import * as diffusion from "./diffusion.ts";
 import * as dropout from "./dropout.ts";
 import * as embedding from "./embedding.ts";
 import * as functions from "./functions.ts";
+import * as indexing from "./indexing.ts";
 import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
 import * as pool from "./pool.ts";
@@ -28,10 +30,12 @@ export const kernels: Table = {
   ...arithmetic,
   ...conv,
   ...create,
+  ...cumulative,
   ...diffusion,
   ...dropout,
   ...embedding,
   ...functions,
+  ...indexing,
   ...loss,
   ...matmul,
   ...pool,

@@ -1,34 +1,14 @@
 // Reductions over any axes: each output's elements are brought together and handed to the function that sums or judges them.
 
-import type { Shape } from "../../../ops/index.ts";
-import { sizeOf } from "../../../ops/index.ts";
 import { pairwiseSum } from "../pairwise.ts";
+import { otherAxes, positionOf, positionsAlong, resolved } from "../positions.ts";
 import type { Kernel, View } from "../view.ts";
-import { stridesOf } from "../view.ts";
 import { broadcastPath, pathOf, walk } from "../walk.ts";
-
-/** Positions, relative to the first, of the elements that the listed axes of x span, in row-major order. */
-function positionsAlong(x: View, axes: readonly number[]): Int32Array {
-  const strides = stridesOf(x);
-  const shape = axes.map((axis) => x.shape[axis]);
-  const positions = new Int32Array(sizeOf(shape));
-  let filled = 0;
-  walk(shape, [{ offset: 0, strides: axes.map((axis) => strides[axis]) }], (n, [start], [step]) => {
-    for (let i = 0; i < n; i++) positions[filled++] = start + i * step;
-  });
-  return positions;
-}
-
-/** The axes of a shape that are reduced, or else those that remain. */
-function axesOf(shape: Shape, reduced: readonly number[], remaining: boolean): number[] {
-  const among = new Set(reduced.map((axis) => (axis < 0 ? axis + shape.length : axis)));
-  return shape.map((_, axis) => axis).filter((axis) => among.has(axis) !== remaining);
-}
 
 /** Calls `visit` with the elements of x that each output stands for, the outputs in row-major order. The array is reused. */
 function eachOutput(x: View, axes: readonly number[], visit: (terms: Float64Array, output: number) => void): void {
-  const positions = positionsAlong(x, axesOf(x.shape, axes, false));
-  const starts = positionsAlong(x, axesOf(x.shape, axes, true));
+  const positions = positionsAlong(x, resolved(x.shape.length, axes));
+  const starts = positionsAlong(x, otherAxes(x.shape.length, axes));
   const terms = new Float64Array(positions.length);
   starts.forEach((start, output) => {
     const { data } = x;
@@ -36,12 +16,6 @@ function eachOutput(x: View, axes: readonly number[], visit: (terms: Float64Arra
     for (let k = 0; k < terms.length; k++) terms[k] = data[first + positions[k]];
     visit(terms, output);
   });
-}
-
-/** Position of element i, counted in row-major order. */
-function positionOf({ offset, pitch, cols }: View, i: number): number {
-  const row = Math.floor(i / cols);
-  return offset + row * pitch + (i - row * cols);
 }
 
 /** Writes `reduced` of the elements that each output stands for. */
@@ -86,8 +60,8 @@ export const argmin: Kernel<{ readonly axis: number }> = (y, [x], { axis }) =>
 export const extremeGradient: Kernel<Axes & { readonly of: "max" | "min" }> = (dx, [x, dy], { axes, of }) => {
   for (let row = 0; row < dx.rows; row++)
     dx.data.fill(0, dx.offset + row * dx.pitch, dx.offset + row * dx.pitch + dx.cols);
-  const starts = positionsAlong(dx, axesOf(dx.shape, axes, true));
-  const positions = positionsAlong(dx, axesOf(dx.shape, axes, false));
+  const starts = positionsAlong(dx, otherAxes(dx.shape.length, axes));
+  const positions = positionsAlong(dx, resolved(dx.shape.length, axes));
   const sign = of === "max" ? 1 : -1;
   eachOutput(x!, axes, (terms, output) => {
     dx.data[dx.offset + starts[output] + positions[placeOf(terms, sign)]] = dy!.data[positionOf(dy!, output)];

@@ -1,4 +1,4 @@
-// Ops that move elements: permute, slice, sliceGradient, concat.
+// Ops that move elements: permute, slice, place, flip, triangle, concat.
 
 import type { Shape } from "../../../ops/index.ts";
 import type { Kernel, View } from "../view.ts";
@@ -32,10 +32,43 @@ export const permute: Kernel<{ readonly axes: Shape }> = (y, [x], { axes }) => {
 export const slice: Kernel<{ readonly starts: Shape; readonly steps: Shape }> = (y, [x], { starts, steps }) =>
   move(y.shape, y, pathOf(y), x!, slicePath(x!, starts, steps));
 
-export const sliceGradient: Kernel<{ readonly starts: Shape; readonly steps: Shape }> = (dx, [dy], attributes) => {
-  for (let row = 0; row < dx.rows; row++)
-    dx.data.fill(0, dx.offset + row * dx.pitch, dx.offset + row * dx.pitch + dx.cols);
-  move(dy!.shape, dx, slicePath(dx, attributes.starts, attributes.steps), dy!, pathOf(dy!));
+interface Places {
+  readonly starts: Shape;
+  readonly steps: Shape;
+  readonly value: number;
+}
+
+export const place: Kernel<Places> = (y, [x], { starts, steps, value }) => {
+  for (let row = 0; row < y.rows; row++)
+    y.data.fill(value, y.offset + row * y.pitch, y.offset + row * y.pitch + y.cols);
+  move(x!.shape, y, slicePath(y, starts, steps), x!, pathOf(x!));
+};
+
+export const flip: Kernel<{ readonly axes: Shape }> = (y, [x], { axes }) => {
+  const flipped = new Set(axes.map((axis) => (axis < 0 ? axis + y.shape.length : axis)));
+  const own = stridesOf(x!);
+  const last = own.map((stride, axis) => (flipped.has(axis) ? (y.shape[axis] - 1) * stride : 0));
+  const from = {
+    offset: last.reduce((offset, distance) => offset + distance, x!.offset),
+    strides: own.map((stride, axis) => (flipped.has(axis) ? -stride : stride)),
+  };
+  move(y.shape, y, pathOf(y), x!, from);
+};
+
+export const triangle: Kernel<{ readonly part: "lower" | "upper"; readonly diagonal: number }> = (
+  y,
+  [x],
+  { part, diagonal },
+) => {
+  const height = y.shape[y.shape.length - 2];
+  for (let row = 0; row < y.rows; row++) {
+    const [to, from] = [y.offset + row * y.pitch, x!.offset + row * x!.pitch];
+    const onDiagonal = (row % height) + diagonal;
+    for (let col = 0; col < y.cols; col++) {
+      const kept = part === "lower" ? col <= onDiagonal : col >= onDiagonal;
+      y.data[to + col] = kept ? x!.data[from + col] : 0;
+    }
+  }
 };
 
 export const concat: Kernel<{ readonly axis: number }> = (y, inputs, attributes) => {
