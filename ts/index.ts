@@ -36,11 +36,12 @@ export { Tensor, setDefaultDType, tensor } from "./tensor/tensor.ts";
 export type { Operable, SliceRange, TensorOptions } from "./tensor/tensor.ts";
 export type { Elements, NestedNumbers, TensorData } from "./tensor/elements.ts";
 
-export { grid } from "./io/grid.ts";
+export { fromImage, grid, toPng } from "./io/image.ts";
+export type { FromImageOptions } from "./io/image.ts";
 export type { TorchLayout } from "./io/layout.ts";
 export { readNpy, writeNpy } from "./io/npy.ts";
 export { readPng, writePng } from "./io/png.ts";
-export type { GridOptions, Picture } from "./io/png.ts";
+export type { Channels, GridOptions, Picture } from "./io/png.ts";
 export { toFloat32, toInt32 } from "./io/raw-tensor.ts";
 export type { RawDType, RawTensor } from "./io/raw-tensor.ts";
 export { readSafetensors, writeSafetensors } from "./io/safetensors.ts";

@@ -107,13 +107,13 @@ describe("PNG", () => {
     const size = { height: 2, width: 2 };
     const short = await rejection(writePng(join(folder, "no.png"), { data: new Uint8Array(3), ...size, channels: 1 }));
     expect(short).to.be.instanceOf(ShapeError);
-    expect(short.message).to.equal("encodePng: 3 values do not fill a picture of [2, 2, 1].");
+    expect(short.message).to.equal("writePng: 3 values do not fill a picture of [2, 2, 1].");
     const two = failure(() => encodePng({ data: new Uint8Array(8), ...size, channels: 2 }));
-    expect(two.message).to.equal("encodePng: a picture has 2 channels, expected 1 (grey), 3 (RGB) or 4 (RGBA).");
+    expect(two.message).to.equal("writePng: a picture has 2 channels, expected 1 (grey), 3 (RGB) or 4 (RGBA).");
     const empty = failure(() => encodePng({ data: new Uint8Array(0), height: 0, width: 2, channels: 1 }));
     expect(empty).to.be.instanceOf(ShapeError);
     const nan = failure(() => encodePng({ data: Float32Array.of(0, 0, NaN, 0), ...size, channels: 1 }));
-    expect(nan.message).to.equal("encodePng: the value at [2] is NaN, which has no colour.");
+    expect(nan.message).to.equal("writePng: the value at [2] is NaN, which has no colour.");
     expect(await readdir(folder)).not.to.include("no.png");
   });
 });
@@ -233,6 +233,6 @@ describe("gridImage", () => {
     it(`refuses ${name}`, () => {
       const error = failure(call);
       expect(error).to.be.instanceOf(kind);
-      expect(error.message).to.equal(`gridImage: ${problem}`);
+      expect(error.message).to.equal(`grid: ${problem}`);
     });
 });

@@ -54,6 +54,70 @@ function expectSame(file: Safetensors, tensors: readonly [string, RawTensor][]):
   for (const [name, tensor] of tensors) expect(file.tensors.get(name), name).to.deep.equal(tensor);
 }
 
+/** What a fuzzed header may hold anywhere. */
+const hostileValues: readonly unknown[] = [
+  null, true, -1, 0, 1, 2, 4, 7, 8, 16, 1.5, 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 53 - 1, 1e300, "", "F32", "BF16", "F4", "U8",
+  "constructor", [], [0], [0, 0], [0, 8], [8, 0], [4, 12], [0, 2 ** 53], [1, 2, 3], [-1], [[0, 4]], {}, { dtype: "F32" },
+]; // prettier-ignore
+const hostileKeys = [
+  "a",
+  "b",
+  "dtype",
+  "shape",
+  "data_offsets",
+  "__metadata__",
+  "__proto__",
+  "constructor",
+  "length",
+  "",
+];
+
+/** One step of fuzzing: at a place in the tree, put a value, take one away, rename, or move a number a little. */
+interface Mutation {
+  readonly path: readonly number[];
+  readonly kind: "put" | "remove" | "rename" | "nudge" | "copy";
+  readonly value: unknown;
+  readonly key: string;
+  readonly by: number;
+}
+
+const mutation: fc.Arbitrary<Mutation> = fc.record({
+  path: fc.array(fc.nat(9), { maxLength: 4 }),
+  kind: fc.constantFrom("put", "remove", "rename", "nudge", "copy"),
+  value: fc.constantFrom(...hostileValues),
+  key: fc.constantFrom(...hostileKeys),
+  by: fc.integer({ min: -9, max: 9 }),
+});
+
+/** Mutates one place below `root`, in place. Keys are own properties, also one called __proto__. */
+function mutate(root: object, { path, kind, value, key, by }: Mutation): void {
+  let parent = root as Record<string, unknown>;
+  let name = "";
+  for (const step of path) {
+    const keys = Object.keys(parent);
+    name = keys[step % Math.max(keys.length, 1)] ?? "";
+    const child = parent[name];
+    if (typeof child !== "object" || child === null) break;
+    if (step !== path[path.length - 1]) parent = child as Record<string, unknown>;
+  }
+  const set = (at: string, to: unknown): void => {
+    Object.defineProperty(parent, at, {
+      value: structuredClone(to),
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
+  };
+  const old = parent[name];
+  if (kind === "put") set(name, value);
+  else if (kind === "nudge") set(name, typeof old === "number" ? old + by : value);
+  else if (kind === "copy") set(Array.isArray(parent) ? String(parent.length) : key, old);
+  else if (!Array.isArray(parent)) {
+    Reflect.deleteProperty(parent, name);
+    if (kind === "rename") set(key, old);
+  } else (parent as unknown[]).pop();
+}
+
 describe("safetensors", () => {
   let folder: string;
   before(async () => (folder = await mkdtemp(join(tmpdir(), "langevin-safetensors-"))));
@@ -263,6 +327,49 @@ describe("safetensors", () => {
         { seed: 1, numRuns: 3000 },
       );
     });
+  });
+
+  it("a fuzzed header: refused with a FormatError, or read as it says", () => {
+    const good = {
+      __metadata__: { a: "b" },
+      a: { dtype: "F32", shape: [2], data_offsets: [0, 8] },
+      b: { dtype: "U8", shape: [2, 4], data_offsets: [8, 16] },
+      c: { dtype: "BF16", shape: [], data_offsets: [16, 18] },
+    };
+    const data = Uint8Array.from({ length: 18 }, (_, i) => 37 * i);
+    let [read, refused] = [0, 0];
+    fc.assert(
+      fc.property(fc.array(mutation, { minLength: 1, maxLength: 3 }), fc.nat(9), (mutations, tail) => {
+        const header = structuredClone(good);
+        for (const step of mutations) mutate(header, step);
+        const bytes = Buffer.from(fileWith(header, tail === 0 ? 19 : 18));
+        data.forEach((byte, i) => (bytes[bytes.length - (tail === 0 ? 19 : 18) + i] = byte));
+        let file: Safetensors;
+        try {
+          file = parseSafetensors(bytes);
+        } catch (error) {
+          expect(error).to.be.instanceOf(FormatError);
+          refused++;
+          return;
+        }
+        read++;
+        const { __metadata__: metadata = {}, ...entries } = headerOf(bytes).json as Record<string, unknown>;
+        expect(file.metadata).to.deep.equal(metadata);
+        expect([...file.tensors.keys()]).to.deep.equal(Object.keys(entries));
+        for (const [name, tensor] of file.tensors) {
+          const { dtype, shape, data_offsets } = entries[name] as {
+            dtype: string;
+            shape: number[];
+            data_offsets: number[];
+          };
+          expect([tensor.dtype, tensor.shape]).to.deep.equal([dtype, shape]);
+          expect(bytesOf(tensor)).to.deep.equal(data.slice(...data_offsets));
+        }
+      }),
+      { seed: 2, numRuns: 6000 },
+    );
+    expect(read, "files that were read").to.be.greaterThan(100);
+    expect(refused, "files that were refused").to.be.greaterThan(3000);
   });
 
   describe("refuses to write", () => {

@@ -19,8 +19,11 @@ export async function writeFileAtomically(
   const file = await open(temporary, "wx").catch((cause: unknown) => refuse(path, cause));
   try {
     try {
-      for await (const piece of pieces) await writeAll(file, typeof piece === "string" ? Buffer.from(piece) : piece);
-      await file.sync();
+      for await (const piece of pieces)
+        await writeAll(file, typeof piece === "string" ? Buffer.from(piece) : piece).catch((cause: unknown) =>
+          refuse(path, cause),
+        );
+      await file.sync().catch((cause: unknown) => refuse(path, cause));
     } finally {
       await file.close();
     }
@@ -53,6 +56,8 @@ function refuse(path: string, cause: unknown): never {
       ? [`the folder of ${path} does not exist.`, "Make it first."]
       : code === "EISDIR" || code === "ENOTEMPTY"
         ? [`${path} is a folder.`, "Give the name of a file."]
-        : [`${path} cannot be written (${(cause as Error).message}).`, undefined];
+        : code === "ENOSPC" || code === "EDQUOT"
+          ? [`there is no space left for ${path}.`, "Free some, or write elsewhere; the file is as it was before."]
+          : [`${path} cannot be written (${(cause as Error).message}).`, undefined];
   throw new ArgumentError({ op: "writeFile", problem, advice, cause });
 }

@@ -63,7 +63,7 @@ export async function readNpy(path: string): Promise<RawTensor> {
 }
 
 /** Reads the bytes of an NPY file; `file` is its name for error messages. The result is a copy. */
-export function parseNpy(bytes: Uint8Array, file = "the given bytes"): RawTensor {
+export function parseNpy(bytes: Uint8Array, file = "the given buffer"): RawTensor {
   const { start, end } = headerSpan(bytes.subarray(0, longestPrefix), bytes.length, file);
   const header = parseHeader(bytes.subarray(start, end), bytes.length - end, file);
   return decode(header, new Uint8Array(bytes.subarray(end)));

@@ -16,6 +16,9 @@ export interface Picture<A extends Float32Array | Uint8Array = Float32Array | Ui
   readonly channels: number;
 }
 
+/** Grey, RGB, RGBA. */
+export type Channels = 1 | 3 | 4;
+
 /** Several pictures of one size, [N, H, W, C]. */
 export interface Pictures {
   readonly data: ArrayLike<number>;
@@ -41,11 +44,11 @@ const opaque = 255;
 /** The bytes of a PNG file with 8 bits a channel. */
 export function encodePng(picture: Picture): Uint8Array {
   const { data, height, width, channels } = picture;
-  expectPicture("encodePng", picture);
+  expectPicture("writePng", picture);
   return encode({ data: data instanceof Float32Array ? toBytes(data) : data, height, width, channels, depth: 8 });
 }
 
-/** Writes a picture as a PNG file, whole or not at all. */
+/** Writes a picture as a PNG file with 8 bits a channel, whole or not at all. Throws ArgumentError for NaN. */
 export async function writePng(path: string, picture: Picture): Promise<void> {
   await writeFileAtomically(path, [encodePng(picture)]);
 }
@@ -54,14 +57,19 @@ export async function writePng(path: string, picture: Picture): Promise<void> {
  * Reads the bytes of a PNG file of any kind; `file` is its name for error messages. Grey with alpha becomes RGBA; a
  * colour that the file marks as transparent stays that colour.
  */
-export function decodePng(bytes: Uint8Array, file = "the given bytes"): Picture<Float32Array> {
+export function decodePng(
+  bytes: Uint8Array,
+  { op = "readPng", file = "the given buffer" } = {},
+): Picture<Float32Array> {
   let png: DecodedPng;
   try {
     png = decode(bytes, { checkCrc: true });
     if (png.palette !== undefined) return fromPalette(png, png.palette);
   } catch (cause) {
-    const problem = `${file} is not a readable PNG file: ${(cause as Error).message}.`;
-    throw new FormatError({ op: "readPng", problem, cause });
+    const problem = `${file} is not a readable PNG file: ${(cause as Error).message.replace(/\.?$/, ".")}`;
+    const other = otherFormat(bytes);
+    const advice = other && `It looks like ${other}: convert it to PNG first.`;
+    throw new FormatError({ op, problem, advice, cause });
   }
   const { height, width, channels } = png;
   const data = Float32Array.from(unpackSamples(png), (sample) => sample / (2 ** png.depth - 1));
@@ -69,29 +77,64 @@ export function decodePng(bytes: Uint8Array, file = "the given bytes"): Picture<
   return { data, height, width, channels };
 }
 
+/** How files of other formats begin. */
+const beginnings: readonly (readonly [name: string, beginning: RegExp])[] = [
+  ["a JPEG", /^\xff\xd8\xff/],
+  ["a GIF", /^GIF8/],
+  ["a WebP picture", /^RIFF....WEBP/s],
+  ["a BMP", /^BM/],
+  ["a TIFF", /^(II\*\0|MM\0\*)/],
+  ["an AVIF or HEIC picture", /^....ftyp/s],
+  ["an SVG or XML file", /^\s*</],
+];
+
+function otherFormat(bytes: Uint8Array): string | undefined {
+  const beginning = Buffer.from(bytes.subarray(0, 16)).toString("latin1");
+  return beginnings.find(([, pattern]) => pattern.test(beginning))?.[0];
+}
+
 /** Reads a PNG file of any kind into values in [0, 1]. */
 export async function readPng(path: string): Promise<Picture<Float32Array>> {
+  return loadPng("readPng", path);
+}
+
+/** Reads a PNG file on behalf of `op`. */
+export async function loadPng(op: string, path: string): Promise<Picture<Float32Array>> {
   const bytes = await readFile(path).catch((cause: unknown) => {
-    const problem = `${path} cannot be read (${(cause as Error).message}).`;
-    throw new ArgumentError({ op: "readPng", problem, cause });
+    throw new ArgumentError({ op, problem: `${path} cannot be read (${(cause as Error).message}).`, cause });
   });
-  return decodePng(bytes, path);
+  return decodePng(bytes, { op, file: path });
+}
+
+/** The same picture in grey, RGB or RGBA; see `fromImage`. */
+export function withChannels(op: string, picture: Picture<Float32Array>, channels: Channels): Picture<Float32Array> {
+  if (![1, 3, 4].includes(channels))
+    throw new ArgumentError({
+      op,
+      problem: `channels is ${String(channels)}, expected 1 (grey), 3 (RGB) or 4 (RGBA).`,
+    });
+  const from = picture.channels;
+  if (from === channels) return picture;
+  const data = new Float32Array((picture.data.length / from) * channels);
+  for (let source = 0, target = 0; target < data.length; source += from, target += channels) {
+    const pixel = picture.data.subarray(source, source + from);
+    const [red, green, blue] = from === 1 ? [pixel[0], pixel[0], pixel[0]] : pixel;
+    if (channels === 1) data[target] = 0.299 * red + 0.587 * green + 0.114 * blue;
+    else data.set([red, green, blue, 1].slice(0, channels), target);
+  }
+  return { ...picture, data, channels };
 }
 
 /** Lays pictures out in rows, from the top left, as one picture. */
-export function gridImage(pictures: Pictures, options: GridOptions = {}): Picture<Uint8Array> {
-  const [count, height, width, channels] = expectPictures(pictures);
+export function gridImage(pictures: Pictures, options: GridOptions = {}, op = "grid"): Picture<Uint8Array> {
+  const [count, height, width, channels] = expectPictures(op, pictures);
   const { columns = Math.ceil(Math.sqrt(count)), enlarge = 1, gap = 0, background = 255, range = [-1, 1] } = options;
-  expectInteger("columns", columns, 1);
-  expectInteger("enlarge", enlarge, 1);
-  expectInteger("gap", gap, 0);
-  expectInteger("background", background, 0, 255);
+  expectInteger(op, "columns", columns, 1);
+  expectInteger(op, "enlarge", enlarge, 1);
+  expectInteger(op, "gap", gap, 0);
+  expectInteger(op, "background", background, 0, 255);
+  expectRange(op, range);
   const [low, high] = range;
-  if (!(low < high) || !Number.isFinite(high - low))
-    throw new ArgumentError({
-      op: "gridImage",
-      problem: `range is [${low}, ${high}], expected [low, high], low < high.`,
-    });
 
   const rows = Math.ceil(count / columns);
   const [cellHeight, cellWidth] = [height * enlarge + gap, width * enlarge + gap];
@@ -105,7 +148,7 @@ export function gridImage(pictures: Pictures, options: GridOptions = {}): Pictur
         const target = ((top + y) * gridWidth + left + x) * channels;
         for (let c = 0; c < channels; c++) {
           const value = pictures.data[source + c];
-          if (Number.isNaN(value)) throw nanAt("gridImage", source + c, [count, height, width, channels]);
+          if (Number.isNaN(value)) throw nanAt(op, source + c, [count, height, width, channels]);
           grid[target + c] = toByte((value - low) / (high - low));
         }
       }
@@ -125,7 +168,7 @@ function toByte(value: number): number {
 
 function toBytes(data: Float32Array): Uint8Array {
   const nan = data.findIndex((value) => Number.isNaN(value));
-  if (nan >= 0) throw nanAt("encodePng", nan, [data.length]);
+  if (nan >= 0) throw nanAt("writePng", nan, [data.length]);
   return Uint8Array.from(data, toByte);
 }
 
@@ -155,16 +198,16 @@ function expectPicture(op: string, { data, height, width, channels }: Picture): 
   expectChannels(op, channels);
 }
 
-function expectPictures({ data, shape }: Pictures): [number, number, number, number] {
+function expectPictures(op: string, { data, shape }: Pictures): [number, number, number, number] {
   const [count, height, width, channels] = shape;
   if (shape.length !== 4 || !shape.every((n) => Number.isSafeInteger(n) && n > 0))
     throw new ShapeError({
-      op: "gridImage",
+      op,
       problem: `the pictures have shape ${showShape(shape)}, expected [N, H, W, C] with no size of 0.`,
     });
   if (count * height * width * channels !== data.length)
-    throw new ShapeError({ op: "gridImage", problem: `${data.length} values do not fill ${showShape(shape)}.` });
-  expectChannels("gridImage", channels);
+    throw new ShapeError({ op, problem: `${data.length} values do not fill ${showShape(shape)}.` });
+  expectChannels(op, channels);
   return [count, height, width, channels];
 }
 
@@ -176,10 +219,17 @@ function expectChannels(op: string, channels: number): void {
     });
 }
 
-function expectInteger(name: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): void {
+/** Refuses a range of values that is none. */
+export function expectRange(op: string, range: readonly [low: number, high: number]): void {
+  const [low, high] = range;
+  if (range.length !== 2 || !(low < high) || !Number.isFinite(high - low))
+    throw new ArgumentError({ op, problem: `range is [${range.join(", ")}], expected [low, high], low < high.` });
+}
+
+function expectInteger(op: string, name: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): void {
   if (!Number.isSafeInteger(value) || value < low || value > high) {
     const bounds = high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`;
-    throw new ArgumentError({ op: "gridImage", problem: `${name} is ${value}, expected an integer ${bounds}.` });
+    throw new ArgumentError({ op, problem: `${name} is ${value}, expected an integer ${bounds}.` });
   }
 }
 

@@ -39,7 +39,7 @@ const metadataKey = "__metadata__";
  * Reads a whole file held in memory; `file` is its name for error messages. Tensors are views of `bytes` where they are
  * aligned to their elements, copies elsewhere.
  */
-export function parseSafetensors(bytes: Uint8Array, file = "the given bytes"): Safetensors {
+export function parseSafetensors(bytes: Uint8Array, file = "the given buffer"): Safetensors {
   const length = headerLength(bytes.subarray(0, lengthBytes), bytes.length, file);
   const start = lengthBytes + length;
   const { entries, metadata } = parseHeader(bytes.subarray(lengthBytes, start), bytes.length - start, file);
