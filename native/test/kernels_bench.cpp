@@ -93,6 +93,21 @@ void batch(int64_t count, int64_t m, int64_t k, int64_t n, Random& random, Machi
          one, two);
 }
 
+// Attention and its gradient; the products counted once forward, and five times half of that back.
+void attention(int64_t batch, int64_t length, int64_t heads, int64_t depth, Random& random, Machine& one, Machine& two) {
+  const Shape shape = {batch, length, heads * depth};
+  const Tensor q = Tensor::random(shape, random), k = Tensor::random(shape, random), v = Tensor::random(shape, random);
+  const Tensor dy = Tensor::random(shape, random);
+  const double flops = 4.0 * batch * heads * length * length * depth;
+  const Words attributes = {double(heads), 1 / std::sqrt(double(depth)), 0};
+  char name[80];
+  std::snprintf(name, sizeof name, "attention %ldx%ld, %ld x %ld", long(batch), long(length), long(heads), long(depth));
+  report(name,
+         {{"attention", {q, k, v}, attributes, shape, flops},
+          {"attentionGradient", {q, k, v, dy}, attributes, {3 * q.size()}, 2.5 * flops}},
+         one, two);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -137,4 +152,8 @@ int main(int argc, char** argv) {
   batch(16, 256, 256, 64, random, one, two);
   batch(1000, 8, 8, 8, random, one, two);
   batch(2, 512, 512, 512, random, one, two);
+  attention(4, 256, 4, 64, random, one, two);
+  attention(1, 1024, 8, 64, random, one, two);
+  attention(16, 64, 1, 256, random, one, two);
+  attention(1, 4096, 1, 64, random, one, two);
 }

@@ -1,4 +1,4 @@
-// Compares the cpu kernels for products, pooling and embedding with plain loops in double precision, and checks that bits
+// Compares the cpu kernels for products, attention, pooling and embedding with plain loops in double precision, and checks that bits
 // depend on nothing they should not: pitches, threads, the batch. An argument says how many random convolutions to try.
 #include "kernel_harness.h"
 
@@ -227,6 +227,89 @@ void checkBatchedMatmul(const Shape& batchA, const Shape& batchB, int64_t m, int
   checkCase(c);
 }
 
+struct AttentionForm {
+  int64_t batch, queries, keys, heads, depth, width;
+  bool causal;
+  Shape mask;  // empty: none
+  DType maskType;
+};
+
+// softmax(q k^T / sqrt(depth) + mask) v and its gradients in double; 0 where a query may look nowhere.
+void checkAttention(const AttentionForm& f, Random& random) {
+  const Shape queries = {f.batch, f.queries, f.heads * f.depth}, keys = {f.batch, f.keys, f.heads * f.depth};
+  const Shape values = {f.batch, f.keys, f.heads * f.width}, outputs = {f.batch, f.queries, f.heads * f.width};
+  const Tensor q = Tensor::random(queries, random), k = Tensor::random(keys, random);
+  const Tensor v = Tensor::random(values, random), dy = Tensor::random(outputs, random);
+  Tensor mask = Tensor::random(f.mask, random);
+  if (f.maskType == DType::i32)
+    for (int64_t i = 0; i < mask.size(); i++) mask.intAt(i) = static_cast<int32_t>(random.between(0, 2) > 0);
+  const double scale = 1 / std::sqrt(double(f.depth));
+  const Words words = {double(f.heads), scale, double(f.causal)};
+  const std::string name = text(queries) + " keys " + text(values) + " heads " + std::to_string(f.heads) +
+                           (f.causal ? " causal" : "") + " mask " + text(f.mask);
+  Case forward = {"attention " + name, "attention", {q, k, v}, {DType::f32, DType::f32, DType::f32}, {true, true, true},
+                  words, outputs, std::vector<double>(static_cast<size_t>(sizeOf(outputs)))};
+  Case backward = {"attentionGradient " + name, "attentionGradient", {q, k, v, dy},
+                   {DType::f32, DType::f32, DType::f32, DType::f32}, {true, true, true, true}, words,
+                   {q.size() + k.size() + v.size()}, {}};
+  for (Case* c : {&forward, &backward}) {
+    if (f.mask.empty()) continue;
+    c->inputs.push_back(mask);
+    c->dtypes.push_back(f.maskType);
+    c->pitched.push_back(true);
+  }
+  backward.expected.assign(static_cast<size_t>(q.size() + k.size() + v.size()), 0.0);
+  double *const dq = backward.expected.data(), *const dk = dq + q.size(), *const dv = dk + k.size();
+  std::vector<double> weights(static_cast<size_t>(f.keys)), along(static_cast<size_t>(f.keys));
+  for (int64_t b = 0; b < f.batch; b++)
+    for (int64_t h = 0; h < f.heads; h++)
+      for (int64_t i = 0; i < f.queries; i++) {
+        const int64_t position[] = {b, h, i}, atQ = ((b * f.queries + i) * f.heads + h) * f.depth;
+        const int64_t atY = ((b * f.queries + i) * f.heads + h) * f.width;
+        const auto atK = [&](int64_t j) { return ((b * f.keys + j) * f.heads + h) * f.depth; };
+        const auto atV = [&](int64_t j) { return ((b * f.keys + j) * f.heads + h) * f.width; };
+        double largest = -INFINITY, total = 0, mean = 0;
+        for (int64_t j = 0; j < f.keys; j++) {
+          double score = 0;
+          for (int64_t c = 0; c < f.depth; c++) score += double(q.at(atQ + c)) * k.at(atK(j) + c);
+          score *= scale;
+          if (!f.mask.empty()) {
+            int64_t at = 0;
+            for (size_t axis = 0; axis < f.mask.size(); axis++) {
+              const size_t full = axis + 4 - f.mask.size();
+              at = at * f.mask[axis] + (f.mask[axis] == 1 ? 0 : full == 3 ? j : position[full]);
+            }
+            if (f.maskType == DType::f32) score += mask.at(at);
+            else if (mask.intAt(at) == 0) score = -INFINITY;
+          }
+          weights[j] = f.causal && j > i ? -INFINITY : score;
+          largest = std::fmax(largest, weights[j]);
+        }
+        for (double& w : weights) total += w = largest == -INFINITY ? 0 : std::exp(w - largest);
+        for (int64_t j = 0; j < f.keys; j++) {
+          if (total > 0) weights[j] /= total;
+          along[j] = 0;
+          for (int64_t c = 0; c < f.width; c++) {
+            forward.expected[atY + c] += weights[j] * v.at(atV(j) + c);
+            along[j] += double(dy.at(atY + c)) * v.at(atV(j) + c);
+            dv[atV(j) + c] += weights[j] * dy.at(atY + c);
+          }
+          mean += weights[j] * along[j];
+        }
+        for (int64_t j = 0; j < f.keys; j++) {
+          const double d = scale * weights[j] * (along[j] - mean);
+          for (int64_t c = 0; c < f.depth; c++) {
+            dq[atQ + c] += d * k.at(atK(j) + c);
+            dk[atK(j) + c] += d * q.at(atQ + c);
+          }
+        }
+      }
+  forward.tolerance = 2e-6;
+  backward.tolerance = toleranceFor(f.queries);
+  checkCase(forward);
+  checkCase(backward);
+}
+
 struct PoolGeometry {
   int64_t n, h, w, c, kh, kw, sy, sx, top = 0, bottom = 0, left = 0, right = 0;
 };
@@ -348,6 +431,22 @@ void checkAllMatmuls(Random& random) {
   checkBatchedMatmul({3}, {3}, 130, 70, 90, false, true, false, random);
 }
 
+void checkAllAttention(Random& random) {
+  const DType none = DType::f32;
+  checkAttention({2, 7, 11, 2, 5, 3, false, {}, none}, random);
+  checkAttention({1, 1, 1, 1, 1, 1, false, {}, none}, random);
+  checkAttention({3, 64, 64, 4, 16, 32, false, {}, none}, random);
+  checkAttention({1, 100, 300, 2, 33, 40, true, {}, none}, random);
+  checkAttention({1, 300, 270, 2, 20, 17, true, {1, 1, 300, 270}, DType::i32}, random);
+  checkAttention({2, 50, 520, 1, 8, 8, false, {2, 1, 50, 520}, DType::f32}, random);
+  checkAttention({2, 9, 37, 3, 4, 6, false, {3, 1, 37}, DType::i32}, random);
+  checkAttention({2, 9, 37, 3, 4, 6, false, {9, 1}, DType::i32}, random);
+  checkAttention({20, 5, 6, 2, 4, 4, false, {20, 1, 1, 6}, DType::f32}, random);
+  checkAttention({2, 4, 0, 1, 4, 4, false, {}, none}, random);
+  checkAttention({2, 0, 4, 1, 4, 4, false, {}, none}, random);
+  checkAttention({1, 1100, 33, 2, 16, 8, false, {}, none}, random);
+}
+
 void checkAllPools(Random& random) {
   for (bool ties : {false, true}) {
     checkPool({2, 8, 8, 5, 2, 2, 2, 2}, random, ties);
@@ -376,6 +475,7 @@ int main(int argc, char** argv) {
   machines[0] = &one, machines[1] = &two, machines[2] = &three, machines[3] = &five;
   Random random(7);
   checkAllMatmuls(random);
+  checkAllAttention(random);
   checkAllPools(random);
   checkAllEmbeddings(random);
   checkAllConvolutions(random, argc > 1 ? std::atoi(argv[1]) : 120);

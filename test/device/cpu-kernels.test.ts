@@ -1,4 +1,4 @@
-// The cpu kernels for products, pooling and embedding against plain loops in double precision, for each instruction set.
+// The cpu kernels for products, attention, pooling and embedding against plain loops in double precision, for each instruction set.
 
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const sources = [
   "native/core/registry.cpp",
   "native/core/scratch.cpp",
   "native/cpu/thread_pool.cpp",
-  ...["window", "gather_gemm", "outer_product", "conv", "matmul", "pool", "embedding"].map(
+  ...["window", "gather_gemm", "outer_product", "conv", "matmul", "tile_product", "attention", "pool", "embedding"].map(
     (name) => `native/cpu/kernels/${name}.cpp`,
   ),
 ];

@@ -122,6 +122,63 @@ function edgesOf({ float, open }: Subject): void {
     expect(run(ops.conv2d, [x, weight, undefined], window)).to.deep.equal([nan, nan, 1, 1]);
   });
 
+  it("attention: a query that may look nowhere gives 0, and 0 gradients", () => {
+    const attributes = { heads: 1, scale: 1, causal: false };
+    const x = floats([1, 2, 2], [1, 2, 3, 4]);
+    const nowhere = [ints([2, 1], [0, 1]), floats([2, 1], [-inf, 0])];
+    for (const mask of nowhere) {
+      const y = run(ops.attention, [x, x, x, mask], attributes);
+      expect(y.slice(0, 2)).to.deep.equal([0, 0]);
+      expect(y[2]).to.be.closeTo(3, 1e-4);
+      const gradients = run(ops.attentionGradient, [x, x, x, x, mask], attributes);
+      expect(gradients.slice(0, 2)).to.deep.equal([0, 0]);
+      expect(gradients.every(Number.isFinite)).to.equal(true);
+    }
+    const empty = floats([1, 0, 2], []);
+    expect(run(ops.attention, [x, empty, empty, undefined], attributes)).to.deep.equal([0, 0, 0, 0]);
+    expect(run(ops.attentionGradient, [x, empty, empty, x, undefined], attributes)).to.deep.equal([0, 0, 0, 0]);
+    expect(run(ops.attention, [empty, x, x, undefined], attributes)).to.deep.equal([]);
+    expect(run(ops.attentionGradient, [empty, x, x, empty, undefined], attributes)).to.deep.equal([
+      0, 0, 0, 0, 0, 0, 0, 0,
+    ]);
+  });
+
+  it("attention: keys before the first one in sight, tiles away, leave no trace", () => {
+    const keys = 600;
+    const k = floats([1, keys, 1], new Array<number>(keys).fill(1));
+    const v = floats(
+      [1, keys, 1],
+      Array.from({ length: keys }, (_, i) => i),
+    );
+    const only = ints(
+      [keys],
+      Array.from({ length: keys }, (_, i) => Number(i === 590)),
+    );
+    const one = floats([1, 1, 1], [1]);
+    const attributes = { heads: 1, scale: 1, causal: false };
+    expect(run(ops.attention, [one, k, v, only], attributes)).to.deep.equal([590]);
+  });
+
+  it("attention: scores of 10,000 choose one key", () => {
+    const attributes = { heads: 1, scale: 1, causal: false };
+    const q = floats([1, 2, 1], [100, -100]);
+    const k = floats([1, 3, 1], [100, 90, -100]);
+    const v = floats([1, 3, 2], [1, 2, 3, 4, 5, 6]);
+    expect(run(ops.attention, [q, k, v, undefined], attributes)).to.deep.equal([1, 2, 5, 6]);
+    const gradients = run(ops.attentionGradient, [q, k, v, floats([1, 2, 2], [1, 1, 1, 1]), undefined], attributes);
+    gradients.slice(0, 5).forEach((gradient) => expect(gradient).to.be.closeTo(0, 1e-30));
+    expect(gradients.slice(5).map(Math.abs)).to.deep.equal([1, 1, 0, 0, 1, 1]);
+    const masked = run(ops.attention, [q, k, v, floats([3], [-1e9, 0, -inf])], attributes);
+    expect(masked).to.deep.equal([3, 4, 3, 4]);
+  });
+
+  it("attention: NaN in a query stays with it", () => {
+    const x = floats([1, 2, 1], [nan, 1]);
+    const ones = floats([1, 2, 1], [1, 1]);
+    const y = run(ops.attention, [x, ones, ones, undefined], { heads: 1, scale: 1, causal: false });
+    expect(y).to.deep.equal([nan, 1]);
+  });
+
   it("uniform numbers and integers fill their range", () => {
     const at = { seed: 9n, draw: 2, image: 0, step: 0, shape: [100, 100] };
     const expectRange = (values: number[], low: number, high: number) => {

@@ -51,11 +51,10 @@ export const addNoise: Op<Record<never, never>> = defineOp({
     return x0!;
   },
   keeps: { inputs: [2, 3] },
+  constants: [3],
   gradient: (b, c) => [
     c.needs(0) ? scaleImages(b, c.gradient, c.input(3), c.input(2), 0) : undefined,
     c.needs(1) ? scaleImages(b, c.gradient, c.input(3), c.input(2), 1) : undefined,
-    undefined,
-    undefined,
   ],
   samples: [
     {

@@ -1,6 +1,7 @@
 // The instruction set: the list of all op records.
 
 import { add, broadcastTo, div, mean, mul, neg, reshape, sub, sum } from "./arithmetic.ts";
+import { attention, attentionGradient } from "./attention.ts";
 import { conv2d, conv2dWeightGradient, convTranspose2d } from "./conv.ts";
 import { fill, rand, randint, randn } from "./create.ts";
 import { cumprod, cumprodGradient, cumsum } from "./cumulative.ts";
@@ -91,6 +92,8 @@ export const ops = {
   triangle,
   concat,
   matmul,
+  attention,
+  attentionGradient,
   conv2d,
   convTranspose2d,
   conv2dWeightGradient,

@@ -106,6 +106,8 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
   viewOffset?(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): number | undefined;
   /** Gradients of the inputs, in their order; undefined where none is needed or none exists. */
   gradient?<V>(b: OpBuilder<V>, context: GradientContext<V, AttributesOf<S>>): (V | undefined)[];
+  /** Inputs that have no gradient by their nature (masks, tables made once): one that requires a gradient is refused. */
+  readonly constants?: readonly number[];
   /** Why there is no gradient, where one might be expected: such an op throws in `backward`. */
   readonly withoutGradient?: string;
   /** Values are moved, chosen or drawn, never rounded: all executors agree in every bit. */

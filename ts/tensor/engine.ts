@@ -19,6 +19,7 @@ import type { Place, Value, ValueOptions } from "./value.ts";
 /** What the engine asks of the tensor class beyond its memory: to be a leaf where a gradient is wanted. */
 export interface Differentiable<Self> extends Value<Self>, Leaf<Self> {
   readonly isLeaf: boolean;
+  readonly requiresGrad: boolean;
 }
 
 /** The instruction set applied to tensors. */
@@ -50,6 +51,7 @@ export function createEngine<T extends Differentiable<T>>(
     const operands = inputs.map((input) => input?.operand(op.name));
     const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
     const type = outputType(op, inputs, attributes, on);
+    if (gradEnabled()) expectConstants(op, inputs);
     const viewed = op.view ? 0 : op.viewOffset?.(inputs, attributes);
     const first = inputs[0];
     let place: Place;
@@ -165,6 +167,17 @@ function explaining<R>(op: AnyOp, inputs: readonly (TensorType | undefined)[], c
       );
     throw error;
   }
+}
+
+/** Refuses to leave out a gradient that somebody wants. */
+function expectConstants(op: AnyOp, inputs: readonly ({ readonly requiresGrad: boolean } | undefined)[]): void {
+  for (const index of op.constants ?? [])
+    if (inputs[index]?.requiresGrad)
+      throw new GradientError({
+        op: op.name,
+        problem: `${operandName(op, index)} requires a gradient, which this operation does not compute.`,
+        advice: "Pass it detached, or write the operation out with others that do.",
+      });
 }
 
 /** What the record calls input `index`: `weight`, `x[2]`. */

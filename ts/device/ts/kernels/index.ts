@@ -3,6 +3,7 @@
 import type { AttributesOf, Op, ops } from "../../../ops/index.ts";
 import type { Kernel } from "../view.ts";
 import * as arithmetic from "./arithmetic.ts";
+import * as attention from "./attention.ts";
 import * as conv from "./conv.ts";
 import * as create from "./create.ts";
 import * as cumulative from "./cumulative.ts";
@@ -28,6 +29,7 @@ type Table = { readonly [name in Exclude<keyof Ops, "reshape">]: KernelOf<Ops[na
 /** One kernel for each op that is no view: files here export kernels under the names of their ops, and nothing else. */
 export const kernels: Table = {
   ...arithmetic,
+  ...attention,
   ...conv,
   ...create,
   ...cumulative,
