@@ -699,6 +699,10 @@ static void checkNoise() {
     Words wide = head;
     head.insert(head.end(), {-5, 1000});
     wide.insert(wide.end(), {-2147483648.0, 2147483647.0});
+    const Value x = floats(shape);
+    Words chance{0.3};
+    chance.insert(chance.end(), counter.begin(), counter.end());
+    const Value kept = run("dropout", chance, {x}, &out)[0];
     const Value n = run("randint", head, {}, &outInt)[0], w = run("randint", wide, {}, &outInt)[0];
     for (int64_t i = 0; i < out.size(); i++) {
       const noise::Counter at = counterOf(i % perRow, i / perRow, draw, image, step);
@@ -707,6 +711,8 @@ static void checkNoise() {
       expectFloat("randn " + text(shape), z, i, noise::normal4(at, seed).v[k]);
       const float low = -0.3f, range = 0.7f - low, product = range * (static_cast<float>(word >> 8) / 16777216.0f);
       expectFloat("rand " + text(shape), u, i, low + product);
+      const bool stays = (word >> 8) / 16777216.0 >= 0.3;
+      expectFloat("dropout " + text(shape), kept, i, stays ? x.f(i) * static_cast<float>(1 / (1 - 0.3)) : 0);
       expectInt("randint " + text(shape), n, i,
                 static_cast<int32_t>(-5 + static_cast<int64_t>(static_cast<uint64_t>(word) * 1005 >> 32)));
       expectInt(
@@ -768,6 +774,53 @@ static void checkLoss() {
     }
 }
 
+// An optional operand that is not there.
+static const Value kAbsent{{-1}, DType::f32, {}};
+
+static void checkSgd(const Value& p, const Value& g) {
+  const double lr = 0.1, momentum = 0.9, dampening = 0.3, decay = 0.1;
+  const float rate = static_cast<float>(lr), stay = static_cast<float>(momentum), enter = static_cast<float>(1 - dampening),
+              shrink = static_cast<float>(decay);
+  const Value velocity = floats(p.shape);
+  const Value plain = run("sgd", {lr, 0, 0, 0, decay}, {p, g}, nullptr, {0})[0];
+  const std::vector<Value> heavy = run("sgd", {lr, momentum, dampening, 0, decay}, {p, g, velocity}, nullptr, {0, 2});
+  const std::vector<Value> ahead = run("sgd", {lr, momentum, dampening, 1, decay}, {p, g, velocity}, nullptr, {0, 2});
+  for (int64_t i = 0; i < p.size(); i++) {
+    const float decayed = shrink * p.f(i), slope = g.f(i) + decayed, step = rate * slope;
+    const float stays = stay * velocity.f(i), enters = enter * slope, next = stays + enters, nextStep = rate * next;
+    const float beyond = stay * next, look = slope + beyond, lookStep = rate * look;
+    expectFloat("sgd", plain, i, p.f(i) - step);
+    expectFloat("sgd momentum", heavy[0], i, p.f(i) - nextStep);
+    expectFloat("sgd velocity", heavy[1], i, next);
+    expectFloat("sgd nesterov", ahead[0], i, p.f(i) - lookStep);
+  }
+}
+
+static void checkRmsprop(const Value& p, const Value& g, bool centered, bool heavy) {
+  const double lr = 0.01, alpha = 0.9, epsilon = 1e-8, decay = 0.1, momentum = 0.9;
+  const float stay = static_cast<float>(alpha), enter = static_cast<float>(1 - alpha);
+  const Value square = floats(p.shape, 0, 1), mean = floats(p.shape), velocity = floats(p.shape);
+  std::vector<int> writes{0, 2};
+  if (centered) writes.push_back(3);
+  if (heavy) writes.push_back(4);
+  const std::vector<Value> after = run("rmsprop", {lr, alpha, epsilon, decay, momentum},
+                                       {p, g, square, centered ? mean : kAbsent, heavy ? velocity : kAbsent}, nullptr, writes);
+  for (int64_t i = 0; i < p.size(); i++) {
+    const float decayed = static_cast<float>(decay) * p.f(i), slope = g.f(i) + decayed;
+    const float s1 = stay * square.f(i), s2 = enter * slope, s3 = s2 * slope, nextSquare = s1 + s3;
+    const float m1 = stay * mean.f(i), nextMean = m1 + s2, meanSquare = nextMean * nextMean;
+    // Of these means and squares some do not belong together: the variance is held at 0.
+    const float variance = centered ? std::fmax(nextSquare - meanSquare, 0.0f) : nextSquare;
+    const float divisor = std::sqrt(variance) + static_cast<float>(epsilon), change = slope / divisor;
+    const float v1 = static_cast<float>(momentum) * velocity.f(i), faster = v1 + change;
+    const float step = static_cast<float>(lr) * (heavy ? faster : change);
+    expectFloat("rmsprop", after[0], i, p.f(i) - step);
+    expectFloat("rmsprop square", after[1], i, nextSquare);
+    if (centered) expectFloat("rmsprop mean", after[2], i, nextMean);
+    if (heavy) expectFloat("rmsprop velocity", after.back(), i, faster);
+  }
+}
+
 static void checkUpdates() {
   for (const Shape& shape :
        {Shape{2, 3, 5}, Shape{4099}, Shape{}, Shape{7, 300}, Shape{0}, Shape{40000}, Shape{3, 20001}}) {
@@ -776,17 +829,23 @@ static void checkUpdates() {
     if (run("assign", {}, {ti, si}, nullptr, {0})[0].words != si.words) fail("assign int32");
     const Value sum = run("accumulate", {}, {target, source}, nullptr, {0})[0];
     for (int64_t i = 0; i < sum.size(); i++) expectFloat("accumulate", sum, i, target.f(i) + source.f(i));
-    for (int mode = 0; mode < 3; mode++) {
+    for (int mode = 0; mode < 4; mode++) {
       const double decay = mode == 0 ? 0 : 0.1, lr = 0.01, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
       const double stepSize = lr / (1 - std::pow(beta1, 3)), correction = std::sqrt(1 - std::pow(beta2, 3));
-      const bool decoupled = mode == 2;
-      const Value m = floats(shape), v = floats(shape, 0, 1);
+      const bool decoupled = mode == 2, amsgrad = mode == 3;
+      const Value m = floats(shape), v = floats(shape, 0, 1), largest = floats(shape, 0, 1);
+      std::vector<Value> operands{target, source, m, v};
+      std::vector<int> writes{0, 2, 3};
+      if (amsgrad) {
+        operands.push_back(largest);
+        writes.push_back(4);
+      }
       const std::vector<Value> after =
-          run("adam", {lr, beta1, beta2, epsilon, decay, decoupled ? 1.0 : 0.0, stepSize, correction},
-              {target, source, m, v}, nullptr, {0, 2, 3});
+          run("adam", {lr, beta1, beta2, epsilon, decay, decoupled ? 1.0 : 0.0, stepSize, correction}, operands, nullptr,
+              writes);
       for (int64_t i = 0; i < m.size(); i++) {
         float p = target.f(i), g = source.f(i);
-        if (mode == 1) {
+        if (decay != 0 && !decoupled) {
           const float decayed = static_cast<float>(decay) * p;
           g = g + decayed;
         }
@@ -794,14 +853,18 @@ static void checkUpdates() {
         const float m1 = static_cast<float>(beta1) * m.f(i), m2 = static_cast<float>(1 - beta1) * g, moment = m1 + m2;
         const float v1 = static_cast<float>(beta2) * v.f(i), v2 = static_cast<float>(1 - beta2) * g, v3 = v2 * g,
                     variance = v1 + v3;
-        const float root = std::sqrt(variance) / static_cast<float>(correction),
+        const float held = amsgrad ? std::fmax(largest.f(i), variance) : variance;
+        const float root = std::sqrt(held) / static_cast<float>(correction),
                     divisor = root + static_cast<float>(epsilon);
         const float step = static_cast<float>(stepSize) * (moment / divisor);
         expectFloat("adam parameter", after[0], i, p - step);
         expectFloat("adam m", after[1], i, moment);
         expectFloat("adam v", after[2], i, variance);
+        if (amsgrad) expectFloat("adam vMax", after[3], i, held);
       }
     }
+    checkSgd(target, source);
+    for (int mode = 0; mode < 4; mode++) checkRmsprop(target, source, mode & 1, mode & 2);
   }
 }
 
