@@ -22,8 +22,8 @@ async function run(line: string, programCode = 0) {
         started.push({ name, args });
         return programCode;
       },
-      build: async () => {
-        started.push({ name: "build", args: [] });
+      build: async (cuda) => {
+        started.push({ name: "build", args: [cuda] });
         return programCode;
       },
       writeOut: (text) => (out += text),
@@ -57,7 +57,9 @@ describe("langevin", () => {
   });
 
   it("compiles the addon again and ends with what came of it", async () => {
-    expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: [] }] });
+    expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: ["auto"] }] });
+    for (const wish of ["on", "off"])
+      expect((await run(`build --cuda ${wish}`)).started).to.deep.equal([{ name: "build", args: [wish] }]);
   });
 
   it("ends with the program's exit code", async () => {
@@ -86,6 +88,8 @@ describe("langevin", () => {
     ["demo --seed 9007199254740992", /Expected an integer from 0 to 2\^53 - 1/],
     ["demo --out=", /argument '' is invalid. Expected the path of a folder/],
     ["demo --device gpu", /argument 'gpu' is invalid. Expected cuda, cpu or ts/],
+    ["build --cuda yes", /argument 'yes' is invalid. Allowed choices are on, off/],
+    ["build --cuda", /option '--cuda <wish>' argument missing/],
     ["demo --sed 1", /unknown option '--sed'\n\(Did you mean --seed\?\)/],
   ];
   for (const [line, message] of mistakes)

@@ -482,7 +482,7 @@ describe("loadAddon", () => {
       { how: "cmake", cuda: false, ok: false, seconds: 0, why: "CMake was not found" },
       { how: "gyp", cuda: false, ok: false, seconds: 3, why: "error: no room" },
     ];
-    inPackage({ "build/record.json": JSON.stringify({ attempts, built: null }) }, (root) => {
+    inPackage({ "build/record.json": JSON.stringify({ attempts, addon: null }) }, (root) => {
       const { message } = failure(() => loadAddonFrom(root));
       expect(message).to.include("its build failed (cmake: CMake was not found; gyp: error: no room)");
     });

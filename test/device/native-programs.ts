@@ -25,13 +25,19 @@ export function hasCompiler(): boolean {
   return spawnSync(compiler, ["--version"], { stdio: "ignore" }).status === 0;
 }
 
+/** Makes a folder, and the function that removes it. */
+export function newFolder(): [folder: string, remove: () => void] {
+  const folder = mkdtempSync(join(tmpdir(), "langevin-test-"));
+  return [folder, () => rmSync(folder, { recursive: true, force: true })];
+}
+
 /** Makes a folder that is removed after `use`. */
 export function inFolder<T>(use: (folder: string) => T): T {
-  const folder = mkdtempSync(join(tmpdir(), "langevin-test-"));
+  const [folder, remove] = newFolder();
   try {
     return use(folder);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    remove();
   }
 }
 

@@ -2,7 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Argument, Command, CommanderError } from "commander";
+import { Argument, Command, CommanderError, Option } from "commander";
+import type { CudaWish } from "../device/native/addon.ts";
 import { packageRoot } from "../device/native/addon.ts";
 import { LangevinError } from "../errors/index.ts";
 import type { ProgramOptions } from "./program-options.ts";
@@ -14,7 +15,7 @@ export interface Surroundings {
   /** Starts an example program and resolves with its exit code. */
   readonly start: (name: string, args: readonly string[]) => Promise<number>;
   /** Compiles the addon and resolves with the exit code. */
-  readonly build: () => Promise<number>;
+  readonly build: (cuda: CudaWish) => Promise<number>;
   readonly writeOut: (text: string) => void;
   readonly writeError: (text: string) => void;
 }
@@ -76,9 +77,15 @@ function createProgram(surroundings: Surroundings, end: (code: number) => void):
 
   program
     .command("build")
-    .description("compile the native addon again, as the installation does")
-    .action(async () => {
-      end(await surroundings.build());
+    .description("compile the native addon again, and show what the compilers say")
+    .addOption(
+      new Option("--cuda <wish>", "with CUDA, or fail (on); without (off); default: where there is a toolkit").choices([
+        "on",
+        "off",
+      ]),
+    )
+    .action(async ({ cuda = "auto" }: { cuda?: CudaWish }) => {
+      end(await surroundings.build(cuda));
     });
   return program;
 }

@@ -3,7 +3,8 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot, readBuildRecord } from "../device/native/addon.ts";
+import type { CudaWish } from "../device/native/addon.ts";
+import { packageRoot } from "../device/native/addon.ts";
 import { ArgumentError } from "../errors/index.ts";
 
 /** Whether this file was compiled: then so are the examples, and otherwise all of it runs through tsx. */
@@ -34,11 +35,10 @@ export async function startProgram(name: string, args: readonly string[]): Promi
   return code ?? 1;
 }
 
-/** Compiles the native addon by the script that the installation runs; the exit code tells whether there is one now. */
-export async function buildAddon(): Promise<number> {
-  const root = packageRoot();
-  const { code } = await runChild([join(root, "scripts", "install.mjs")], process.env);
-  return code === 0 && readBuildRecord(root)?.built ? 0 : 1;
+/** Compiles the native addon on the terminal of this process; the exit code tells whether that made one as wished. */
+export async function buildAddon(cuda: CudaWish): Promise<number> {
+  const { code } = await runChild([join(packageRoot(), "scripts", "build.mjs"), cuda], process.env);
+  return code ?? 1;
 }
 
 interface Ending {

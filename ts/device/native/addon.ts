@@ -50,28 +50,34 @@ export interface Addon {
   memory(device: NativeDevice): MemoryStats;
 }
 
-/** One way that the install script tried to build the addon. */
+/** One way that a build tried to compile the addon. */
 export interface BuildAttempt {
   readonly how: "cmake" | "gyp";
+  /** Whether CUDA was compiled, too. */
   readonly cuda: boolean;
   readonly ok: boolean;
   readonly seconds: number;
   /** Why it failed, or was not possible. */
   readonly why?: string;
-  /** File with what the compiler said. */
+  /** File with what the compiler said, relative to the package. */
   readonly log?: string;
 }
 
-/** What `scripts/install.mjs` leaves in `build/record.json`. */
+/** What a build (`scripts/build-addon.mjs`) leaves in `build/record.json`. */
 export interface BuildRecord {
   readonly date: string;
   readonly node: string;
   readonly platform: string;
   readonly arch: string;
+  /** Whether CUDA was wanted; "auto" means where there is a toolkit. */
+  readonly asked: CudaWish;
   readonly attempts: readonly BuildAttempt[];
-  /** What worked; null where nothing did. */
-  readonly built: "cmake+cuda" | "cmake" | "gyp" | null;
+  /** The addon in place, which is an older one where this build failed; null where there is none. */
+  readonly addon: { readonly how: "cmake" | "gyp"; readonly cuda: boolean; readonly date: string } | null;
 }
+
+/** Whether a build is to compile the CUDA part: where there is a toolkit, or else fail, or not at all. */
+export type CudaWish = "auto" | "on" | "off";
 
 /** A loaded addon and where it came from. */
 export interface LoadedAddon {
