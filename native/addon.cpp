@@ -188,6 +188,13 @@ Napi::Value isa(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), "isa", [&] { return Napi::String::New(info.Env(), Registry::get().isa()); });
 }
 
+Napi::Value compiledIsas(const Napi::CallbackInfo& info) {
+  const std::vector<std::string> names = Registry::compiled();
+  Napi::Array result = Napi::Array::New(info.Env(), names.size());
+  for (size_t i = 0; i < names.size(); i++) result.Set(static_cast<uint32_t>(i), names[i]);
+  return result;
+}
+
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const CudaState found = discoverCuda();
@@ -352,6 +359,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, auto function) { exports.Set(name, Napi::Function::New(env, function, name)); };
   add("kernels", kernels);
   add("isa", isa);
+  add("compiledIsas", compiledIsas);
   add("cuda", cuda);
   add("openDevice", openDevice);
   add("threadCount", threadCount);

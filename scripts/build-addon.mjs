@@ -9,7 +9,7 @@ import { writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { performance } from "node:perf_hooks";
 import { compileWithCMake, compileWithGyp, root, usedToolkit } from "./compile.mjs";
-import { findTools } from "./tools.mjs";
+import { findTools } from "./tools.cjs";
 
 const build = join(root, "build");
 const day = 24 * 3600 * 1000; // ms

@@ -24,6 +24,7 @@ export const storeys: Readonly<Record<string, number>> = {
 /** Files whose require() of a variable is known not to load a source file, with the reason. */
 const variableRequires: Readonly<Record<string, string>> = {
   "ts/device/native/addon.ts": "loads the compiled addon, wherever it lies",
+  "ts/cli/build-tools.ts": "loads the build's script, which lies beside ts/ and dist/",
 };
 
 /** Folders of programs, which see the library as its users do, and whose files they may share. */

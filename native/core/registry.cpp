@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <set>
 #include <stdexcept>
 
 // Where the linker put the section of LANGEVIN_KERNEL.
@@ -90,6 +91,15 @@ std::vector<Attribute> parseSignature(const char* kernel, const std::string& sig
 const Registry& Registry::get() {
   static const Registry registry;
   return registry;
+}
+
+std::vector<std::string> Registry::compiled() {
+  std::set<std::string> present;
+  for (const KernelRecord** at = firstKernel; at != endOfKernels; at++) present.insert((*at)->isa);
+  std::vector<std::string> names;
+  for (const InstructionSet& set : instructionSets())
+    if (present.count(set.name) > 0) names.push_back(set.name);
+  return names;
 }
 
 Registry::Registry() : isa_(chooseIsa()) {

@@ -101,6 +101,9 @@ class Registry {
   // a kernel lacks a variant.
   static const Registry& get();
 
+  // The instruction sets that kernels were compiled for, best last; whether this processor has them or not.
+  static std::vector<std::string> compiled();
+
   const std::vector<RegisteredKernel>& kernels() const { return kernels_; }
   const std::string& isa() const { return isa_; }
 

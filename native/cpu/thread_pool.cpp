@@ -3,25 +3,12 @@
 
 #include <system_error>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
 namespace langevin {
 
 namespace {
 // Kernels of a training step follow each other within microseconds; waking a sleeping thread takes longer than that.
 constexpr int kSpinMicroseconds = 40;
 }  // namespace
-
-int availableProcessors() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
-#endif
-  const unsigned n = std::thread::hardware_concurrency();
-  return n == 0 ? 1 : static_cast<int>(n);
-}
 
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)

@@ -8,10 +8,9 @@
 #include <thread>
 #include <vector>
 
-namespace langevin {
+#include "processors.h"
 
-// Processors that this process may run on, by its affinity mask.
-int availableProcessors();
+namespace langevin {
 
 // Tells the processor that this is a waiting loop.
 void relax();

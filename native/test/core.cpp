@@ -3,8 +3,12 @@
 // Prints one line for each check and ends with status 1 if one fails.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <random>
 #include <string>
@@ -225,7 +229,35 @@ static void tryEndingEarly() {
   expect(true, "devices end in the middle of work");
 }
 
+static void tryProcessors() {
+  namespace fs = std::filesystem;
+  std::string pattern = (fs::temp_directory_path() / "langevin-cgroup-XXXXXX").string();
+  const fs::path folder = mkdtemp(pattern.data());
+  const fs::path groups = folder / "groups", membership = folder / "membership";
+  fs::create_directories(groups / "outer" / "inner");
+  const auto write = [](const fs::path& file, const char* text) { std::ofstream(file) << text; };
+  const auto quota = [&] { return processorQuota(membership.string(), groups.string()); };
+  expect(std::isinf(quota()), "processors: unlimited without control groups");
+  write(membership, "4:cpu:/other\n0::/outer/inner\n");
+  expect(std::isinf(quota()), "processors: unlimited where no group says otherwise");
+  write(groups / "outer" / "inner" / "cpu.max", "max 100000\n");
+  expect(std::isinf(quota()), "processors: unlimited by max");
+  write(groups / "outer" / "cpu.max", "150000 100000\n");
+  expect(quota() == 1.5, "processors: an outer group limits an inner one");
+  write(groups / "outer" / "inner" / "cpu.max", "50000 100000\n");
+  expect(quota() == 0.5, "processors: the least of all counts");
+  // A container may see its own group as the root, though its path is the host's.
+  write(membership, "0::/elsewhere/on/the/host\n");
+  write(groups / "cpu.max", "200000 100000\n");
+  expect(quota() == 2, "processors: the root limits, too");
+  write(membership, "0::/\n");
+  expect(quota() == 2, "processors: the root alone");
+  expect(availableProcessors() >= 1, "processors: at least one");
+  fs::remove_all(folder);
+}
+
 int main() {
+  tryProcessors();
   for (int threads : {1, 2, 5}) tryPool(threads);
   tryOrder();
   tryFailures();

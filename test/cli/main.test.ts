@@ -26,6 +26,10 @@ async function run(line: string, programCode = 0) {
         started.push({ name: "build", args: [cuda] });
         return programCode;
       },
+      doctor: async (json) => {
+        started.push({ name: "doctor", args: json ? ["--json"] : [] });
+        return programCode;
+      },
       writeOut: (text) => (out += text),
       writeError: (text) => (errors += text),
     },
@@ -60,6 +64,11 @@ describe("langevin", () => {
     expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: ["auto"] }] });
     for (const wish of ["on", "off"])
       expect((await run(`build --cuda ${wish}`)).started).to.deep.equal([{ name: "build", args: [wish] }]);
+  });
+
+  it("asks the doctor, and ends with what it finds", async () => {
+    expect(await run("doctor", 1)).to.deep.include({ code: 1, started: [{ name: "doctor", args: [] }] });
+    expect((await run("doctor --json")).started).to.deep.equal([{ name: "doctor", args: ["--json"] }]);
   });
 
   it("ends with the program's exit code", async () => {
@@ -100,8 +109,8 @@ describe("langevin", () => {
     });
 
   it("prints the library's errors without a stack and lets others through", async () => {
-    const build = async (): Promise<number> => 0;
-    const surroundings = { build, writeOut: () => undefined, writeError: (text: string) => (errors += text) };
+    const [build, doctor] = [async (): Promise<number> => 0, async (): Promise<number> => 0];
+    const surroundings = { build, doctor, writeOut: () => undefined, writeError: (text: string) => (errors += text) };
     let errors = "";
     const refuse = async (): Promise<number> => {
       throw new ArgumentError({ op: "langevin", problem: "it is missing.", advice: "Reinstall." });

@@ -14,6 +14,7 @@ const program = "native/test/elementwise_check.cpp";
 const sources = [
   "native/core/queue.cpp",
   "native/core/scratch.cpp",
+  "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
   ...kernels.map((name) => `native/cpu/kernels/${name}.cpp`),
 ];

@@ -16,6 +16,8 @@ export interface Surroundings {
   readonly start: (name: string, args: readonly string[]) => Promise<number>;
   /** Compiles the addon and resolves with the exit code. */
   readonly build: (cuda: CudaWish) => Promise<number>;
+  /** Prints what works on this machine, as JSON if wanted, and resolves with the exit code. */
+  readonly doctor: (json: boolean) => Promise<number>;
   readonly writeOut: (text: string) => void;
   readonly writeError: (text: string) => void;
 }
@@ -23,6 +25,8 @@ export interface Surroundings {
 const realSurroundings: Surroundings = {
   start: startProgram,
   build: buildAddon,
+  // Loaded when it is wanted: it is the only command that needs tensors in this process.
+  doctor: async (json) => (await import("./doctor.ts")).doctor(json, (text) => process.stdout.write(text)),
   writeOut: (text) => process.stdout.write(text),
   writeError: (text) => process.stderr.write(text),
 };
@@ -74,6 +78,14 @@ function createProgram(surroundings: Surroundings, end: (code: number) => void):
       end(await surroundings.start("demo", toArguments(options)));
     });
   addProgramOptions(demo);
+
+  program
+    .command("doctor")
+    .description("say which devices work here, why others do not, and what to do about it")
+    .option("--json", "print one JSON object")
+    .action(async ({ json = false }: { json?: boolean }) => {
+      end(await surroundings.doctor(json));
+    });
 
   program
     .command("build")

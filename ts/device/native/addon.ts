@@ -35,8 +35,10 @@ export interface Addon {
   kernels(): { name: string; signature: string }[];
   /** The instruction set in use: baseline, avx2 or avx512. */
   isa(): string;
+  /** The instruction sets that kernels were compiled for, best last. */
+  compiledIsas(): string[];
   cuda(): CudaState;
-  /** Opens a device; 0 threads means as many as there are processors. */
+  /** Opens a device; 0 threads means as many as there are processors for this process. */
   openDevice(threads: number): NativeDevice;
   threadCount(device: NativeDevice): number;
   allocate(device: NativeDevice, bytes: number): BufferId;

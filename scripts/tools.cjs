@@ -1,8 +1,9 @@
 // What a build of the native addon needs, as this machine has it: for the build itself, and for `langevin doctor`.
+"use strict";
 
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+const { spawnSync } = require("node:child_process");
+const { existsSync, readdirSync } = require("node:fs");
+const { join } = require("node:path");
 
 /** Nobody waits longer than this for a program to tell its version. */
 const patience = 10_000; // ms
@@ -41,14 +42,15 @@ function nvccCandidates() {
 }
 
 /** The tools of a build; each is `{ command, version }`, or undefined where there is none that works. */
-export function findTools() {
+function findTools() {
   const { CXX } = process.env;
   return {
     compiler: firstWorking([CXX, "c++", "g++", "clang++"].filter(Boolean)),
     cmake: firstWorking(["cmake"]),
     make: firstWorking(["make"]),
-    ninja: firstWorking(["ninja"]),
     python: firstWorking(["python3", "python"]),
     nvcc: firstWorking(nvccCandidates()),
   };
 }
+
+module.exports = { findTools };
