@@ -16,13 +16,28 @@ export {
 export type { ErrorOperand } from "./errors/index.ts";
 export type { DType, Shape } from "./ops/index.ts";
 
-export { arange, concat, full, ones, zeros } from "./tensor/creation.ts";
+export {
+  arange,
+  concat,
+  eye,
+  full,
+  fullLike,
+  linspace,
+  meshgrid,
+  ones,
+  onesLike,
+  stack,
+  zeros,
+  zerosLike,
+} from "./tensor/creation.ts";
 export { conv2d, convTranspose2d } from "./tensor/functional/conv.ts";
 export type { Conv2dOptions, ConvTranspose2dOptions } from "./tensor/functional/conv.ts";
 export { dropout } from "./tensor/functional/dropout.ts";
 export { embedding, linear } from "./tensor/functional/linear.ts";
 export { mse } from "./tensor/functional/losses.ts";
 export type { Reduction } from "./tensor/functional/losses.ts";
+export { pad } from "./tensor/functional/pad.ts";
+export type { PadOptions } from "./tensor/functional/pad.ts";
 export { maxPool2d } from "./tensor/functional/pool.ts";
 export type { MaxPool2dOptions } from "./tensor/functional/pool.ts";
 export type { Padding, Pair } from "./tensor/functional/window.ts";
@@ -33,7 +48,8 @@ export type { NoiseOptions, Seed } from "./tensor/random.ts";
 export { scope } from "./tensor/scope.ts";
 export { setStrictMode } from "./tensor/strict-mode.ts";
 export { Tensor, setDefaultDType, tensor } from "./tensor/tensor.ts";
-export type { Operable, SliceRange, TensorOptions } from "./tensor/tensor.ts";
+export type { Axes, NormOptions, ReduceOptions, SliceRange, VarianceOptions } from "./tensor/arguments.ts";
+export type { Operable, TensorOptions } from "./tensor/tensor.ts";
 export type { Elements, NestedNumbers, TensorData } from "./tensor/elements.ts";
 
 export { fromImage, grid, toPng } from "./io/image.ts";

@@ -52,7 +52,7 @@ function slicedShape(op: string, shape: Shape, starts: Shape, stops: Shape, step
       throw new ArgumentError({
         op,
         problem: `${start}:${stop}:${step} on axis ${axis} of ${showShape(shape)}.`,
-        advice: `Expected 0 <= start <= stop <= ${n} and step >= 1.`,
+        advice: `Expected 0 <= start <= stop <= ${n} and step >= 1; without a stop a range goes to the end.`,
       });
     return Math.ceil((stop - start) / step);
   });

@@ -2,7 +2,9 @@
 
 import { ArgumentError } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";
+import { expectIntegers, expectRank, expectShape, expectSizes, resolveAxis } from "../ops/checks.ts";
 import { ops } from "../ops/index.ts";
+import { scope } from "./scope.ts";
 import type { Tensor, TensorOptions } from "./tensor.ts";
 import { apply, defaultDType, executorOf, tensor } from "./tensor.ts";
 
@@ -21,18 +23,101 @@ export function ones(shape: Shape, options: TensorOptions = {}): Tensor {
   return full(shape, 1, options);
 }
 
-/** 0, 1, ..., count - 1 as int32 (`torch.arange`), or in another dtype. */
-export function arange(count: number, options: TensorOptions = {}): Tensor {
-  if (!Number.isInteger(count) || count < 0)
-    throw new ArgumentError({ op: "arange", problem: `count is ${count}, expected an integer >= 0.` });
+/** A tensor full of `value` with the shape, dtype and device of `like` unless told otherwise (`torch.full_like`). */
+export function fullLike(like: Tensor, value: number, options: TensorOptions = {}): Tensor {
+  return full(like.shape, value, { dtype: like.dtype, device: like.device, ...options });
+}
+
+/** Zeros with the shape, dtype and device of `like` (`torch.zeros_like`). */
+export function zerosLike(like: Tensor, options: TensorOptions = {}): Tensor {
+  return fullLike(like, 0, options);
+}
+
+/** Ones with the shape, dtype and device of `like` (`torch.ones_like`). */
+export function onesLike(like: Tensor, options: TensorOptions = {}): Tensor {
+  return fullLike(like, 1, options);
+}
+
+/** 0, 1, ..., count - 1 (`torch.arange`): int32, or another dtype. */
+export function arange(count: number, options?: TensorOptions): Tensor;
+/**
+ * start, start + step, ... as long as they lie before `stop`; the step, by default 1, may be negative. int32 where all
+ * three are integers, else floating, unless told otherwise.
+ */
+export function arange(start: number, stop: number, step?: number, options?: TensorOptions): Tensor;
+export function arange(
+  first: number,
+  second: number | TensorOptions = {},
+  step = 1,
+  options: TensorOptions = {},
+): Tensor {
+  const ranged = typeof second === "number";
+  const [start, stop] = ranged ? [first, second] : [0, first];
+  const count = Math.ceil((stop - start) / step);
+  if (!ranged && (!Number.isInteger(first) || first < 0))
+    throw new ArgumentError({ op: "arange", problem: `count is ${first}, expected an integer >= 0.` });
+  if (!Number.isFinite(count) || count < 0)
+    throw new ArgumentError({
+      op: "arange",
+      problem: `no numbers go from ${start} to ${stop} in steps of ${step}.`,
+      advice: "The step is not 0 and leads from start towards stop.",
+    });
+  const whole = [start, stop, step].every(Number.isInteger);
   return tensor(
-    Int32Array.from({ length: count }, (_, i) => i),
-    { dtype: "int32", ...options },
+    Float64Array.from({ length: count }, (_, i) => start + i * step),
+    { dtype: whole ? "int32" : defaultDType(), ...(ranged ? options : second) },
   );
+}
+
+/** `count` floating numbers from `start` to `stop`, both included, at equal distances (`torch.linspace`). */
+export function linspace(start: number, stop: number, count: number, options: TensorOptions = {}): Tensor {
+  expectIntegers("linspace", "count", [count], 1, 0);
+  const step = (stop - start) / Math.max(1, count - 1);
+  return tensor(
+    Float64Array.from({ length: count }, (_, i) => (i > 0 && i === count - 1 ? stop : start + i * step)),
+    { dtype: defaultDType(), ...options },
+  );
+}
+
+/** Ones on the diagonal of [rows, columns], by default a square, and zeros beside it (`torch.eye`). */
+export function eye(rows: number, columns = rows, options: TensorOptions = {}): Tensor {
+  expectSizes("eye", [rows, columns]);
+  return scope(() => {
+    const diagonal = ones([Math.min(rows, columns)], options);
+    const flat = { shape: [rows * columns], starts: [0], steps: [columns + 1], value: 0 };
+    return apply(ops.place, [diagonal], flat).reshape([rows, columns]);
+  });
 }
 
 /** Joins tensors along `axis` (`torch.cat`); all other sizes are equal. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   if (tensors.length === 0) throw new ArgumentError({ op: "concat", problem: "no tensors were given." });
   return apply(ops.concat, tensors, { axis });
+}
+
+/** Joins tensors of one shape along a new axis at position `axis` of the result, default 0 (`torch.stack`). */
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  if (tensors.length === 0) throw new ArgumentError({ op: "stack", problem: "no tensors were given." });
+  tensors.forEach((x, k) => {
+    expectShape("stack", `tensor ${k}`, x, tensors[0].shape, "as tensor 0");
+  });
+  const at = resolveAxis("stack", axis, tensors[0].rank + 1);
+  return scope(() => {
+    const layers = tensors.map((x) => x.unsqueeze(at));
+    return concat(layers, at);
+  });
+}
+
+/**
+ * Coordinates of a grid over vectors (`torch.meshgrid` with "ij"): of vectors of sizes M, N, ... as many tensors of
+ * shape [M, N, ...], the k-th of which varies along axis k as vector k does.
+ */
+export function meshgrid(...vectors: Tensor[]): Tensor[] {
+  vectors.forEach((vector, k) => {
+    expectRank("meshgrid", `vector ${k}`, vector, 1, "[n]");
+  });
+  const shape = vectors.map((vector) => vector.size);
+  return vectors.map((vector, k) =>
+    scope(() => vector.reshape(shape.map((n, i) => (i === k ? n : 1))).broadcastTo(shape)),
+  );
 }

@@ -4,8 +4,28 @@ import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { DeviceName, Executor } from "../device/executor.ts";
 import { ArgumentError, DTypeError, GradientError, ShapeError, showShape } from "../errors/index.ts";
 import type { DType, Shape } from "../ops/index.ts";
-import { expectSameDType, expectSizes } from "../ops/checks.ts";
+import {
+  expectDType,
+  expectIntegers,
+  expectRank,
+  expectSameDType,
+  expectSizes,
+  floating,
+  reducedShape,
+  resolveAxes,
+  resolveAxis,
+} from "../ops/checks.ts";
 import { bytesOf, ops, sizeOf } from "../ops/index.ts";
+import type { Axes, NormOptions, ReduceOptions, SliceRange, VarianceOptions } from "./arguments.ts";
+import {
+  aroundAxis,
+  expectIndexes,
+  listAxes,
+  pieces,
+  resolveRange,
+  resolveUnknownSize,
+  withSize,
+} from "./arguments.ts";
 import type { Elements, NestedNumbers, TensorData } from "./elements.ts";
 import { asElements, flatten, nest, sameShape, shapeOfNested } from "./elements.ts";
 import { commonExecutor, createEngine, expectSupported } from "./engine.ts";
@@ -19,9 +39,6 @@ import { Value } from "./value.ts";
 
 /** A tensor or a number that is broadcast against one. */
 export type Operable = Tensor | number;
-
-/** One axis of `Tensor.slice`: `[start, stop?, step?]` (no stop or null: to the end), one index (the axis goes), or null (all). */
-export type SliceRange = readonly [start: number, stop?: number | null, step?: number] | number | null;
 
 /**
  * An n-dimensional array of float32, int32 or (on the `ts` device) float64 elements, dense in row-major order; images
@@ -269,13 +286,99 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
 
   // ---- reductions --------------------------------------------------------------------------------------------------
 
-  /** Sum over `axes` (default: all). `keepDims` leaves them as axes of size 1. */
-  sum(axes?: number | readonly number[], options: { keepDims?: boolean } = {}): Tensor {
-    return apply(ops.sum, [this], { axes: this.axes(axes), keepDims: options.keepDims ?? false });
+  /** Sum over `axes` (default: all; `torch.sum`). int32 wraps around. */
+  sum(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduce(ops.sum, axes, options);
   }
-  /** Mean over `axes` (default: all). */
-  mean(axes?: number | readonly number[], options: { keepDims?: boolean } = {}): Tensor {
-    return apply(ops.mean, [this], { axes: this.axes(axes), keepDims: options.keepDims ?? false });
+  /** Mean over `axes` (default: all; `torch.mean`). NaN where there are no elements. */
+  mean(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduce(ops.mean, axes, options);
+  }
+  /**
+   * Largest element over `axes` (default: all; `torch.amax`); NaN wins. The gradient goes to the first of the largest
+   * elements in row-major order, as that of `torch.max` along an axis. An axis without elements throws ShapeError.
+   */
+  max(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduce(ops.max, axes, options);
+  }
+  /** Smallest element over `axes` (default: all; `torch.amin`), as `max`. */
+  min(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduce(ops.min, axes, options);
+  }
+  /**
+   * Index along `axis` of the largest element as int32 (`torch.argmax`): the first of equal ones, and NaN wins. Without
+   * an axis the index among all elements in row-major order.
+   */
+  argmax(axis?: number, options: ReduceOptions = {}): Tensor {
+    return this.placeOfExtreme(ops.argmax, axis, options);
+  }
+  /** Index of the smallest element (`torch.argmin`), as `argmax`. */
+  argmin(axis?: number, options: ReduceOptions = {}): Tensor {
+    return this.placeOfExtreme(ops.argmin, axis, options);
+  }
+  /**
+   * Variance over `axes` (default: all; `torch.var`): sum (x - mean)^2 / (n - correction), with `correction` 1 (the
+   * default) unbiased. NaN where n is not larger than that.
+   */
+  var(axes?: Axes, options: VarianceOptions = {}): Tensor {
+    const { keepDims = false, correction = 1 } = options;
+    return apply(ops.variance, [this], { axes: listAxes(axes, this.rank), keepDims, correction });
+  }
+  /** Square root of the variance (`torch.std`). Its gradient is 0 where it is 0. */
+  std(axes?: Axes, options: VarianceOptions = {}): Tensor {
+    const { correction = 1 } = options;
+    expectIntegers("std", "correction", [correction], 1, 0);
+    // As the norm of the distances from the mean, whose gradient is known where it is 0.
+    return scope(() => {
+      const norm = this.sub(this.mean(axes, { keepDims: true })).norm(axes, options);
+      const count = this.size / Math.max(1, norm.size);
+      return norm.div(Math.sqrt(Math.max(0, count - correction)));
+    });
+  }
+  /**
+   * Norm of the elements over `axes` (default: all; `torch.linalg.vector_norm`): the root of the sum of squares (`p` 2,
+   * the default), the sum of magnitudes (1), or the largest of them (Infinity). The gradient is 0 where the norm is 0.
+   */
+  norm(axes?: Axes, options: NormOptions = {}): Tensor {
+    const { p = 2, ...rest } = options;
+    switch (p) {
+      case 1:
+        return scope(() => this.abs().sum(axes, rest));
+      case 2:
+        return this.reduce(ops.norm, axes, rest);
+      case Infinity:
+        return scope(() => this.abs().max(axes, rest));
+      default:
+        throw new ArgumentError({ op: "norm", problem: `p is ${String(p)}.`, advice: "Choose 1, 2 or Infinity." });
+    }
+  }
+  /** log(sum e^x) over `axes` (default: all; `torch.logsumexp`), without overflow. */
+  logSumExp(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduce(ops.logSumExp, axes, options);
+  }
+  /**
+   * Product over `axes` (default: all; `torch.prod`) of floating elements; 1 where there are none. The gradient is exact
+   * with zeros.
+   */
+  prod(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    const reduced = resolveAxes("prod", listAxes(axes, this.rank), this.rank);
+    const shape = reducedShape("prod", this.shape, reduced, options.keepDims ?? false);
+    expectDType("prod", "the tensor", this, floating);
+    return scope(() => {
+      const rest = this.shape.map((_, axis) => axis).filter((axis) => !reduced.includes(axis));
+      const count = sizeOf(reduced.map((axis) => this.shape[axis]));
+      const rows = this.permute([...rest, ...reduced]).reshape([this.size / Math.max(1, count), count]);
+      if (count === 0) return apply(ops.fill, [], { shape, dtype: this.dtype, value: 1 }, this.executor);
+      return rows.cumprod(1).slice(null, -1).reshape(shape);
+    });
+  }
+  /** Running sum along `axis` (`torch.cumsum`); with `reverse` from the end. */
+  cumsum(axis: number, options: { readonly reverse?: boolean } = {}): Tensor {
+    return apply(ops.cumsum, [this], { axis, reverse: options.reverse ?? false });
+  }
+  /** Running product along `axis` (`torch.cumprod`). The gradient is exact with zeros. */
+  cumprod(axis: number): Tensor {
+    return apply(ops.cumprod, [this], { axis });
   }
 
   // ---- shape -------------------------------------------------------------------------------------------------------
@@ -299,6 +402,37 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
       });
     [order[i], order[j]] = [j, i];
     return this.permute(order);
+  }
+  /** Removes axes of size 1 (`torch.squeeze`): all of them, or `axes`, which throws where another size is found. A view. */
+  squeeze(axes?: Axes): Tensor {
+    const gone =
+      axes === undefined
+        ? this.shape.flatMap((n, axis) => (n === 1 ? [axis] : []))
+        : resolveAxes("squeeze", listAxes(axes, this.rank), this.rank);
+    const wrong = gone.find((axis) => this.shape[axis] !== 1);
+    if (wrong !== undefined)
+      throw new ShapeError({
+        op: "squeeze",
+        problem: `axis ${wrong} of ${showShape(this.shape)} has size ${this.shape[wrong]}, not 1.`,
+      });
+    return this.reshape(this.shape.filter((_, axis) => !gone.includes(axis)));
+  }
+  /** A new axis of size 1 at position `axis` of the result (`torch.unsqueeze`); -1 makes it the last. A view. */
+  unsqueeze(axis: number): Tensor {
+    const at = resolveAxis("unsqueeze", axis, this.rank + 1);
+    return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)]);
+  }
+  /** Joins the axes `start` to `end` into one (`torch.flatten`); a scalar becomes a vector. A view. */
+  flatten(start = 0, end = -1): Tensor {
+    if (this.rank === 0) return this.reshape([1]);
+    const [from, to] = [resolveAxis("flatten", start, this.rank), resolveAxis("flatten", end, this.rank)];
+    if (from > to)
+      throw new ArgumentError({
+        op: "flatten",
+        problem: `axis ${start} comes after ${end} in ${showShape(this.shape)}.`,
+      });
+    const joined = sizeOf(this.shape.slice(from, to + 1));
+    return this.reshape([...this.shape.slice(0, from), joined, ...this.shape.slice(to + 1)]);
   }
   /** Repeats axes of size 1 and prepends axes (`torch.expand`), copied. */
   broadcastTo(shape: Shape): Tensor {
@@ -326,6 +460,106 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return scope(() => {
       const whole = part();
       return whole.reshape(whole.shape.filter((_, axis) => typeof ranges[axis] !== "number"));
+    });
+  }
+  /**
+   * Pieces along `axis` (default 0; `torch.split`): of `sizes` elements each, the last one perhaps smaller, or of the
+   * listed sizes. Pieces of the leading axis are views.
+   */
+  split(sizes: number | readonly number[], axis = 0): Tensor[] {
+    const at = resolveAxis("split", axis, this.rank);
+    let start = 0;
+    return pieces(this.shape[at], sizes).map((size) => {
+      const range = [start, (start += size)] as const;
+      return this.slice(...this.shape.map((_, i) => (i === at ? range : null)));
+    });
+  }
+  /** At most `count` pieces of equal size along `axis` (default 0; `torch.chunk`), the last one perhaps smaller. */
+  chunk(count: number, axis = 0): Tensor[] {
+    expectIntegers("chunk", "count", [count], 1, 1);
+    const n = this.shape[resolveAxis("chunk", axis, this.rank)];
+    return this.split(Math.max(1, Math.ceil(n / count)), axis);
+  }
+  /** Reverses the order along `axes` (default: all; `torch.flip`). */
+  flip(axes?: Axes): Tensor {
+    return apply(ops.flip, [this], { axes: listAxes(axes, this.rank) });
+  }
+  /** Moves elements `shift` places on along `axis`, those beyond the end to the start (`torch.roll`). */
+  roll(shift: number, axis: number): Tensor {
+    const at = resolveAxis("roll", axis, this.rank);
+    if (!Number.isInteger(shift))
+      throw new ArgumentError({ op: "roll", problem: `shift is ${shift}, expected an integer.` });
+    const n = this.shape[at];
+    return scope(() => {
+      const last = n === 0 ? 0 : ((shift % n) + n) % n;
+      const [front, back] = this.split([n - last, last], at);
+      return apply(ops.concat, [back, front], { axis: at });
+    });
+  }
+  /** The whole repeated `counts[i]` times along axis i (`torch.Tensor.repeat`); more counts than axes prepend axes. */
+  repeat(counts: readonly number[]): Tensor {
+    expectIntegers("repeat", "counts", counts, Math.max(counts.length, this.rank), 0);
+    return scope(() => {
+      const lead = new Array<number>(counts.length - this.rank).fill(1);
+      let y = this.reshape([...lead, ...this.shape]);
+      counts.forEach((count, axis) => {
+        if (count === 1) return;
+        const [before, n, after] = aroundAxis("repeat", y.shape, axis);
+        const shape = withSize("repeat", y.shape, axis, count * n);
+        y = y
+          .reshape([before, 1, n * after])
+          .broadcastTo([before, count, n * after])
+          .reshape(shape);
+      });
+      return y;
+    });
+  }
+  /** Each element `count` times in a row along `axis` (`torch.repeat_interleave`). */
+  repeatInterleave(count: number, axis: number): Tensor {
+    expectIntegers("repeatInterleave", "count", [count], 1, 0);
+    const [before, n, after] = aroundAxis("repeatInterleave", this.shape, axis);
+    const shape = withSize("repeatInterleave", this.shape, axis, count * n);
+    return scope(() =>
+      this.reshape([before * n, 1, after])
+        .broadcastTo([before * n, count, after])
+        .reshape(shape),
+    );
+  }
+  /** The lower triangle of matrices [..., M, N], zeros above (`torch.tril`): elements with column - row <= diagonal. */
+  tril(diagonal = 0): Tensor {
+    return apply(ops.triangle, [this], { part: "lower", diagonal });
+  }
+  /** The upper triangle of matrices [..., M, N], zeros below (`torch.triu`): elements with column - row >= diagonal. */
+  triu(diagonal = 0): Tensor {
+    return apply(ops.triangle, [this], { part: "upper", diagonal });
+  }
+  /**
+   * Elements picked along `axis` (`torch.gather`): y[i, j] = this[index[i, j], j] for axis 0, this[i, index[i, j]] for
+   * axis 1, and so on. `index` is int32, has this tensor's rank, and along the other axes at most its sizes. An index
+   * outside the axis gives NaN, in int32 the smallest integer; negative ones do not count from the end.
+   */
+  gather(axis: number, index: Tensor): Tensor {
+    return apply(ops.gather, [this, index], { axis });
+  }
+  /**
+   * This tensor with `source` added at the places that `gather` with this `index` would read (`torch.scatter_add`):
+   * equal places add up, in order. An index outside the axis adds to nothing.
+   */
+  scatterAdd(axis: number, index: Tensor, source: Tensor): Tensor {
+    return scope(() => this.add(apply(ops.scatterAdd, [index, source], { axis, shape: this.shape })));
+  }
+  /**
+   * Entries of `axis` in the order of `index` (`torch.index_select`): an int32 vector, outside the axis as in `gather`,
+   * or a list of numbers, which throws ArgumentError where one is outside.
+   */
+  indexSelect(axis: number, index: Tensor | readonly number[]): Tensor {
+    const at = resolveAxis("indexSelect", axis, this.rank);
+    return scope(() => {
+      const places = index instanceof Tensor ? index : this.indexOf(index, at);
+      expectRank("indexSelect", "index", places, 1, "[n]");
+      const across = this.shape.map((_, i) => (i === at ? places.size : 1));
+      const shape = withSize("indexSelect", this.shape, at, places.size);
+      return this.gather(at, places.reshape(across).broadcastTo(shape));
     });
   }
   /**
@@ -382,9 +616,23 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return tensor(this.elements("to"), { dtype: this.dtype, device, shape: this.shape });
   }
 
-  private axes(axes: number | readonly number[] | undefined): readonly number[] {
-    if (axes === undefined) return this.shape.map((_, i) => i);
-    return typeof axes === "number" ? [axes] : axes;
+  private reduce(op: typeof ops.sum, axes: Axes | undefined, { keepDims = false }: ReduceOptions): Tensor {
+    return apply(op, [this], { axes: listAxes(axes, this.rank), keepDims });
+  }
+
+  private placeOfExtreme(op: typeof ops.argmax, axis: number | undefined, options: ReduceOptions): Tensor {
+    const { keepDims = false } = options;
+    if (axis !== undefined) return apply(op, [this], { axis, keepDims });
+    return scope(() => {
+      const place = apply(op, [this.reshape([this.size])], { axis: 0, keepDims: false });
+      return keepDims ? place.reshape(this.shape.map(() => 1)) : place;
+    });
+  }
+
+  /** Listed indexes of an axis as a tensor beside this one. */
+  private indexOf(indexes: readonly number[], axis: number): Tensor {
+    expectIndexes("indexSelect", indexes, this.shape[axis], axis);
+    return tensor(Int32Array.from(indexes), { device: this.device });
   }
 }
 
@@ -449,32 +697,4 @@ export function tensor(data: TensorData, options: TensorOptions & { readonly sha
 /** @internal Memory without values, owned by nobody. */
 export function uninitialised(shape: Shape, dtype: DType, executor: Executor): Tensor {
   return new Tensor({ storage: new Storage(executor, sizeOf(shape) * bytesOf(dtype)), offset: 0 }, { shape, dtype });
-}
-
-// ---- arguments ------------------------------------------------------------------------------------------------------
-
-/** Replaces one -1 by the size that keeps the number of elements. */
-function resolveUnknownSize(from: Shape, to: Shape): Shape {
-  const unknown = to.indexOf(-1);
-  if (unknown < 0) return to;
-  const known = to.reduce((product, n, i) => (i === unknown ? product : product * n), 1);
-  if (to.lastIndexOf(-1) !== unknown || known === 0 || sizeOf(from) % known !== 0)
-    throw new ShapeError({
-      op: "reshape",
-      problem: `${showShape(from)} cannot become ${showShape(to)}.`,
-      advice: "One size may be -1, and the others must divide the number of elements.",
-    });
-  return to.map((n, i) => (i === unknown ? sizeOf(from) / known : n));
-}
-
-function resolveRange(n: number, axis: number, range: SliceRange): readonly [number, number, number] {
-  if (range === null) return [0, n, 1];
-  const fromEnd = (position: number): number => (position < 0 ? position + n : position);
-  if (typeof range === "number") {
-    const start = fromEnd(range);
-    if (!Number.isInteger(start) || start < 0 || start >= n)
-      throw new ArgumentError({ op: "slice", problem: `index ${range} on axis ${axis} of size ${n}.` });
-    return [start, start + 1, 1];
-  }
-  return [fromEnd(range[0]), fromEnd(range[1] ?? n), range[2] ?? 1];
 }

@@ -1,7 +1,7 @@
 // The operations of golden/ops/conv: PyTorch has NCHW, this library NHWC.
 
 import type { Tensor } from "langevin";
-import { conv2d, convTranspose2d, maxPool2d } from "langevin";
+import { conv2d, convTranspose2d, maxPool2d, pad } from "langevin";
 import type { Rule, Rules } from "./rule.ts";
 
 const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
@@ -28,6 +28,8 @@ const transposedConvolution: Rule = ({ inputs: { x, weight, bias }, params }) =>
 
 export const convRules: Rules = {
   conv2d: convolution,
+  pad: ({ inputs: { x }, params: { top, bottom, left, right, value } }) =>
+    toNCHW(pad(toNHWC(x), [top, bottom, left, right], { value })),
   pad_then_conv2d: padThenConvolution,
   conv_transpose2d: transposedConvolution,
   max_pool2d: ({ inputs: { x }, params: { kernel, stride, padding = 0 } }) =>

@@ -1,12 +1,21 @@
 // The operations of golden/ops/shape_reduce: arithmetic, reductions, moving elements.
 
-import { concat, tensor } from "langevin";
+import { concat, stack, tensor } from "langevin";
+import type { Tensor } from "langevin";
 import type { Rule, Rules } from "./rule.ts";
 
 const reduction =
-  (method: "sum" | "mean"): Rule =>
+  (method: "sum" | "mean" | "max" | "min" | "logSumExp"): Rule =>
   ({ inputs: { x }, params: { dim, keepdim } }) =>
     x[method](dim ?? undefined, { keepDims: keepdim });
+
+const spread =
+  (method: "var" | "std"): Rule =>
+  ({ inputs: { x }, params: { dim, keepdim, unbiased } }) =>
+    x[method](dim, { keepDims: keepdim, correction: unbiased ? 1 : 0 });
+
+const pieces = (parts: readonly Tensor[]): Record<string, Tensor> =>
+  Object.fromEntries(parts.map((part, i) => [`out${i}`, part]));
 
 const binary =
   (method: "add" | "sub" | "mul" | "div"): Rule =>
@@ -36,9 +45,29 @@ export const shapeReduceRules: Rules = {
   div: binary("div"),
   sum: reduction("sum"),
   mean: reduction("mean"),
+  max: reduction("max"),
+  min: reduction("min"),
+  logsumexp: reduction("logSumExp"),
+  var: spread("var"),
+  std: spread("std"),
+  norm: ({ inputs: { x }, params: { p, dim, keepdim } }) => x.norm(dim, { p, keepDims: keepdim }),
+  argmax: ({ inputs: { x }, params: { dim } }) => x.argmax(dim),
+  argmin: ({ inputs: { x }, params: { dim } }) => x.argmin(dim),
+  cumsum: ({ inputs: { x }, params: { dim } }) => x.cumsum(dim),
+  cumprod: ({ inputs: { x }, params: { dim } }) => x.cumprod(dim),
   sum_long: longSum,
   deep_chain: deepChain,
   cat: ({ inputs, params: { dim } }) => concat(Object.values(inputs), dim),
+  stack: ({ inputs, params: { dim } }) => stack(Object.values(inputs), dim),
+  chunk: ({ inputs: { x }, params: { chunks, dim } }) => pieces(x.chunk(chunks, dim)),
+  split: ({ inputs: { x }, params: { sizes, dim } }) => pieces(x.split(sizes, dim)),
+  flip: ({ inputs: { x }, params: { dims } }) => x.flip(dims),
+  roll: ({ inputs: { x }, params: { shift, dim } }) => x.roll(shift, dim),
+  repeat: ({ inputs: { x }, params: { repeats } }) => x.repeat(repeats),
+  repeat_interleave: ({ inputs: { x }, params: { repeats, dim } }) => x.repeatInterleave(repeats, dim),
+  tril: ({ inputs: { x }, params: { diagonal } }) => x.tril(diagonal),
+  gather: ({ inputs: { x, index }, params: { dim } }) => x.gather(dim, index),
+  index_select: ({ inputs: { x, index }, params: { dim } }) => x.indexSelect(dim, index),
   permute: ({ inputs: { x }, params: { dims } }) => x.permute(dims),
   permute_reshape: ({ inputs: { x }, params: { dims, shape } }) => x.permute(dims).reshape(shape),
   expand: ({ inputs: { x }, params: { shape } }) => x.broadcastTo(shape),
