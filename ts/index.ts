@@ -30,9 +30,12 @@ export {
   zeros,
   zerosLike,
 } from "./tensor/creation.ts";
+export { attention, scaledDotProductAttention } from "./tensor/functional/attention.ts";
+export type { AttentionOptions, ScaledDotProductAttentionOptions } from "./tensor/functional/attention.ts";
 export { conv2d, convTranspose2d } from "./tensor/functional/conv.ts";
 export type { Conv2dOptions, ConvTranspose2dOptions } from "./tensor/functional/conv.ts";
 export { dropout } from "./tensor/functional/dropout.ts";
+export { einsum } from "./tensor/functional/einsum.ts";
 export { embedding, linear } from "./tensor/functional/linear.ts";
 export { mse } from "./tensor/functional/losses.ts";
 export type { Reduction } from "./tensor/functional/losses.ts";
@@ -69,6 +72,8 @@ export type { Batch, Batches, ImageSetOptions } from "./data/image-set.ts";
 export { Flatten, Identity, ReLU, SiLU, Sigmoid, Tanh } from "./nn/activations.ts";
 export type { Gives, Takes, Verdicts } from "./nn/channels.ts";
 export { Dropout } from "./nn/dropout.ts";
+export { MultiHeadAttention } from "./nn/attention.ts";
+export type { MultiHeadAttentionOptions } from "./nn/attention.ts";
 export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
 export type { LayerOptions } from "./nn/layers.ts";
 export { Module } from "./nn/module.ts";
