@@ -34,7 +34,7 @@ export class Dropout extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    if (!this.training) return x;
+    if (!this.training || this.p === 0) return x;
     return dropout(x, this.p, { seed: this.seed, draw: this.draw, step: this.step++ });
   }
 }

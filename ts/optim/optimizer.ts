@@ -79,6 +79,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   private readonly members: readonly Member<Options>[];
   /** Those that were not frozen when the optimizer was made, in the order of the pack. */
   private readonly packed: readonly Member<Options>[];
+  private readonly frozen: readonly Member<Options>[];
   private readonly pack: ParameterPack;
   /** Flat tensors beside the pack, by name. */
   private readonly state = new Map<string, Tensor>();
@@ -96,6 +97,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
       group.parameters.map((parameter) => ({ parameter, group, steps: 0 })),
     );
     this.packed = this.members.filter(({ parameter }) => parameter.requiresGrad);
+    this.frozen = this.members.filter(({ parameter }) => !parameter.requiresGrad);
     for (const group of this.groups) rule.check(optionsOf<Options>(group));
     this.expectDistinct();
     if (this.members.length === 0) throw this.refusal("no parameters were given.", "Pass model.parameters().");
@@ -194,7 +196,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     const own = this.groups.map(({ parameters }) => parameters.length).join(", ");
     if (sizes !== own || numbers.steps.length !== this.members.length)
       throw refusal(`groups of [${sizes}] parameters, here [${own}].`);
-    const trained = this.members.findIndex((member, i) => numbers.steps[i] > 0 && !this.packed.includes(member));
+    const trained = this.members.findIndex((member, i) => numbers.steps[i] > 0 && this.frozen.includes(member));
     if (trained >= 0) throw refusal(`parameter ${trained} took steps there and is frozen here.`);
     const options = numbers.groups.map((group) => optionsOf<Options>(group));
     for (const each of options) this.rule.check(each);
@@ -279,11 +281,11 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
 
   /** Refuses a gradient that would be forgotten. */
   private expectStillFrozen(op: string): void {
-    const thawed = this.members.findIndex((member) => member.parameter.grad && !this.packed.includes(member));
-    if (thawed >= 0)
+    const thawed = this.frozen.find(({ parameter }) => parameter.grad);
+    if (thawed)
       throw new GradientError({
         op,
-        problem: `parameter ${thawed}, of shape ${showShape(this.members[thawed].parameter.shape)}, has a gradient, but was frozen when the optimizer was made.`,
+        problem: `parameter ${this.members.indexOf(thawed)}, of shape ${showShape(thawed.parameter.shape)}, has a gradient, but was frozen when the optimizer was made.`,
         advice: "Make a new optimizer, or call requireGrad() before making it.",
       });
   }
