@@ -167,8 +167,10 @@ void attend(const Attention& a, int64_t head, int64_t begin, int64_t end, const 
   for (int64_t r = 0; r < rows; r++) {
     const V divisor = broadcast(total[r]);
     float* const row = target.data + r * y.pitch;
-    if (total[r] != 0)
-      forEachVector(a.width, [=](int64_t i, int64_t lanes) { storeLanes(row + i, loadLanes(row + i, lanes) / divisor, lanes); });
+    if (total[r] == 0) continue;
+    forEachVector(a.width, [=](int64_t i, int64_t lanes) {
+      storeLanes(row + i, loadLanes(row + i, lanes) / divisor, lanes);
+    });
   }
 }
 
@@ -252,46 +254,95 @@ void attendBack(const Attention& a, int64_t head, int64_t begin, int64_t end, co
   multiplyAdd({weights, 1, pitch}, x.gradients.fromTerm(begin), rows, d.v, n, a.width);
 }
 
+// Groups of tiles of queries that add up their own gradients of keys and values, so that few heads keep many threads busy.
+// By shape alone: the sums' bits depend on it.
+constexpr int64_t kGroupQueries = 128, kMostGroups = 4;
+
+// Where the parts of one head's scratch memory begin.
+struct HeadScratch {
+  int64_t keysT, valuesT, keys, queries, gradients;  // panels
+  int64_t groups, groupSize;                         // of each group: scores, and gradients of keys and of values
+  int64_t size;
+};
+
+HeadScratch layOut(const Attention& a, int64_t groups, int64_t pitch) {
+  HeadScratch s;
+  s.keysT = 0;
+  s.valuesT = s.keysT + panelFloats(a.depth, a.keys);
+  s.keys = s.valuesT + panelFloats(a.width, a.keys);
+  s.queries = s.keys + panelFloats(a.keys, a.depth);
+  s.gradients = s.queries + panelFloats(a.queries, a.depth);
+  s.groups = s.gradients + panelFloats(a.queries, a.width);
+  s.groupSize = 2 * kTileQueries * pitch + (groups > 1 ? a.keys * (a.depth + a.width) : 0);
+  s.size = s.groups + groups * s.groupSize;
+  return s;
+}
+
+void addRows(const Rows& y, const float* x, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++) {
+    float* const to = y.data + r * y.pitch;
+    const float* const from = x + r * columns;
+    forEachVector(columns, [=](int64_t i, int64_t lanes) {
+      storeLanes(to + i, loadLanes(to + i, lanes) + loadLanes(from + i, lanes), lanes);
+    });
+  }
+}
+
 void attentionGradient(Command& command, Context& context) {
   if (!expectOperands(command, 4, context)) return;
   const Operand &q = command.inputs[0], &k = command.inputs[1], &v = command.inputs[2], &dy = command.inputs[3];
   const Attention a = readAttention(command, 4);
   const int64_t heads = a.batch * a.heads, tiles = ceilDivide(a.queries, kTileQueries);
+  const int64_t groups = most(1, least(kMostGroups, a.queries / kGroupQueries));
   float* const dq = command.output.as<float>();
   float* const dk = dq + q.size();
   float* const dv = dk + k.size();
 
   const int64_t pitch = ceilDivide(a.keys, kWidth) * kWidth + kGap;
-  const int64_t floats[] = {panelFloats(a.depth, a.keys),    panelFloats(a.width, a.keys), panelFloats(a.keys, a.depth),
-                            panelFloats(a.queries, a.depth), panelFloats(a.queries, a.width), 2 * kTileQueries * pitch};
-  int64_t starts[7] = {};
-  for (int i = 0; i < 6; i++) starts[i + 1] = starts[i] + floats[i];
-  const int64_t each = starts[6], atOnce = headsAtOnce(heads, each);
-  float* const slots = context.scratch(most(1, atOnce * each));
-  for (int64_t first = 0; first < heads; first += atOnce)
-    context.parallelFor(least(atOnce, heads - first), [&](int64_t slot) {
+  const HeadScratch s = layOut(a, groups, pitch);
+  const int64_t atOnce = headsAtOnce(heads, s.size);
+  float* const scratch = context.scratch(most(1, atOnce * s.size));
+  const auto scoresOf = [=](int64_t slot, int64_t group) { return scratch + slot * s.size + s.groups + group * s.groupSize; };
+  const auto partialOf = [=](int64_t slot, int64_t group) { return scoresOf(slot, group) + 2 * kTileQueries * pitch; };
+  for (int64_t first = 0; first < heads; first += atOnce) {
+    const int64_t count = least(atOnce, heads - first);
+    context.parallelFor(count, [&](int64_t slot) {
       const int64_t head = first + slot;
-      float* const own = slots + slot * each;
-      const ConstRows rowsQ = headOf(a, q, head, a.depth), rowsK = headOf(a, k, head, a.depth);
-      const ConstRows rowsV = headOf(a, v, head, a.width), rowsDy = headOf(a, dy, head, a.width);
-      packTransposedPanels(rowsK, a.depth, a.keys, own + starts[0]);
-      packTransposedPanels(rowsV, a.width, a.keys, own + starts[1]);
-      packPanels(rowsK, a.keys, a.depth, own + starts[2]);
-      packPanels(rowsQ, a.queries, a.depth, own + starts[3]);
-      packPanels(rowsDy, a.queries, a.width, own + starts[4]);
-      const HeadPanels x = {{own + starts[0], a.depth},
-                            {own + starts[1], a.width},
-                            {own + starts[2], a.keys},
-                            {own + starts[3], a.queries},
-                            {own + starts[4], a.queries}};
-      const HeadGradients d = {headOf(a, dq, a.queries, head, a.depth), headOf(a, dk, a.keys, head, a.depth),
-                               headOf(a, dv, a.keys, head, a.width)};
+      float* const own = scratch + slot * s.size;
+      packTransposedPanels(headOf(a, k, head, a.depth), a.depth, a.keys, own + s.keysT);
+      packTransposedPanels(headOf(a, v, head, a.width), a.width, a.keys, own + s.valuesT);
+      packPanels(headOf(a, k, head, a.depth), a.keys, a.depth, own + s.keys);
+      packPanels(headOf(a, q, head, a.depth), a.queries, a.depth, own + s.queries);
+      packPanels(headOf(a, dy, head, a.width), a.queries, a.width, own + s.gradients);
+    });
+    context.parallelFor(count * groups, [&](int64_t item) {
+      const int64_t slot = item / groups, group = item % groups, head = first + slot;
+      const float* const own = scratch + slot * s.size;
+      float* const partial = partialOf(slot, group);
+      const HeadPanels x = {{own + s.keysT, a.depth},
+                            {own + s.valuesT, a.width},
+                            {own + s.keys, a.keys},
+                            {own + s.queries, a.queries},
+                            {own + s.gradients, a.queries}};
+      // The first group adds to the output itself.
+      const Rows sumsK = group == 0 ? headOf(a, dk, a.keys, head, a.depth) : Rows{partial, a.depth};
+      const Rows sumsV = group == 0 ? headOf(a, dv, a.keys, head, a.width) : Rows{partial + a.keys * a.depth, a.width};
+      const HeadGradients d = {headOf(a, dq, a.queries, head, a.depth), sumsK, sumsV};
       clearRows(d.k, a.keys, a.depth);
       clearRows(d.v, a.keys, a.width);
-      for (int64_t tile = 0; tile < tiles; tile++)
-        attendBack(a, head, a.queries * tile / tiles, a.queries * (tile + 1) / tiles, rowsQ, rowsDy, x, d,
-                   own + starts[5], pitch);
+      for (int64_t tile = tiles * group / groups; tile < tiles * (group + 1) / groups; tile++)
+        attendBack(a, head, a.queries * tile / tiles, a.queries * (tile + 1) / tiles, headOf(a, q, head, a.depth),
+                   headOf(a, dy, head, a.width), x, d, scoresOf(slot, group), pitch);
     });
+    if (groups == 1) continue;
+    context.parallelFor(count, [&](int64_t slot) {
+      for (int64_t group = 1; group < groups; group++) {
+        const float* const partial = partialOf(slot, group);
+        addRows(headOf(a, dk, a.keys, first + slot, a.depth), partial, a.keys, a.depth);
+        addRows(headOf(a, dv, a.keys, first + slot, a.width), partial + a.keys * a.depth, a.keys, a.width);
+      }
+    });
+  }
 }
 
 }  // namespace
