@@ -10,6 +10,7 @@ import {
   Embedding,
   Linear,
   Module,
+  MultiHeadAttention,
   RMSprop,
   SGD,
   Sequential,
@@ -39,6 +40,11 @@ new Sequential(new Linear(5, 20), new SiLU(), new Linear(10, 1));
 
 // @ts-expect-error "takes 16 channels, but the layers before it give 8"
 new Sequential(new Embedding(1000, 8), new Linear(16, 16));
+
+// @ts-expect-error "takes 8 channels, but the layers before it give 16"
+new Sequential(new Linear(3, 16), new MultiHeadAttention(8, 2));
+// @ts-expect-error "takes 32 channels, but the layers before it give 16" -- attention gives what it takes
+new Sequential(new Conv2d(3, 16, 3), new MultiHeadAttention(16, 4), new Conv2d(32, 3, 3));
 
 const inner = new Sequential(new SiLU(), new Conv2d(4, 16, 3), new SiLU());
 // @ts-expect-error "takes 4 channels, but the layers before it give 3" -- a chain takes what its layers take

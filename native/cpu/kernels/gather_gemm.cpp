@@ -317,7 +317,7 @@ Split splitWork(const GatherGemm& g, int64_t outputY, int64_t outputX, int64_t p
   const double depth = static_cast<double>(g.kernelY * g.kernelX * g.channels);
   const double pixels = static_cast<double>(g.images) * outputY * outputX;
   const double byFlops = 2.0 * pixels * depth * g.outputs / kFlopsPerItem;
-  const double byElements = pixels * (g.channels + g.outputs) / kElementsPerItem;
+  const double byElements = (pixels * (g.channels + g.outputs) + depth * g.outputs) / kElementsPerItem;
   const double wanted = byFlops > byElements ? byFlops : byElements;
   const int64_t items = wanted > kMaxItems ? kMaxItems : most(1, static_cast<int64_t>(wanted));
   // Each item reads all of its weights: it must have pixels enough to make that worth while.
