@@ -38,6 +38,11 @@ typedef float V __attribute__((vector_size(kWidth * 4)));
 typedef int32_t VI __attribute__((vector_size(kWidth * 4)));
 typedef uint32_t VU __attribute__((vector_size(kWidth * 4)));
 
+// Half as many doubles, for what needs more digits on the way.
+typedef double D __attribute__((vector_size(kWidth * 4)));
+typedef int64_t DI __attribute__((vector_size(kWidth * 4)));
+typedef uint64_t DU __attribute__((vector_size(kWidth * 4)));
+
 #define LANGEVIN_SIMD static LANGEVIN_INLINE
 
 LANGEVIN_SIMD V zero() { return V{}; }
@@ -199,6 +204,59 @@ LANGEVIN_SIMD VI toInt(V a) { return __builtin_convertvector(a, VI); }
 // The lanes' bits under another type.
 LANGEVIN_SIMD VI bitsOf(V a) { return (VI)a; }
 LANGEVIN_SIMD V fromBits(VI a) { return (V)a; }
+
+LANGEVIN_SIMD D broadcastDouble(double x) { return D{} + x; }
+LANGEVIN_SIMD D selectDouble(DI mask, D a, D b) { return (D)(((DI)a & mask) | ((DI)b & ~mask)); }
+
+// The lower and the upper half of the lanes, exactly.
+LANGEVIN_SIMD D widenLow(V a) {
+#if defined(__AVX512F__)
+  return (D)_mm512_maskz_cvtps_pd((__mmask8)-1, _mm512_maskz_extractf32x8_ps((__mmask8)-1, (__m512)a, 0));
+#elif defined(__AVX2__)
+  return (D)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a));
+#elif defined(__SSE2__)
+  return (D)_mm_cvtps_pd((__m128)a);
+#else
+  return D{a[0], a[1]};
+#endif
+}
+
+LANGEVIN_SIMD D widenHigh(V a) {
+#if defined(__AVX512F__)
+  return (D)_mm512_maskz_cvtps_pd((__mmask8)-1, _mm512_maskz_extractf32x8_ps((__mmask8)-1, (__m512)a, 1));
+#elif defined(__AVX2__)
+  return (D)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1));
+#elif defined(__SSE2__)
+  return (D)_mm_cvtps_pd(_mm_movehl_ps((__m128)a, (__m128)a));
+#else
+  return D{a[2], a[3]};
+#endif
+}
+
+// Both halves again, each lane rounded to nearest even.
+LANGEVIN_SIMD V narrow(D low, D high) {
+#if defined(__AVX512F__)
+  const __m256 a = _mm512_maskz_cvtpd_ps((__mmask8)-1, (__m512d)low), b = _mm512_maskz_cvtpd_ps((__mmask8)-1, (__m512d)high);
+  return (V)_mm512_maskz_insertf32x8((__mmask16)-1, _mm512_castps256_ps512(a), b, 1);
+#elif defined(__AVX2__)
+  return (V)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)high), _mm256_cvtpd_ps((__m256d)low));
+#elif defined(__SSE2__)
+  return (V)_mm_movelh_ps(_mm_cvtpd_ps((__m128d)low), _mm_cvtpd_ps((__m128d)high));
+#else
+  return V{(float)low[0], (float)low[1], (float)high[0], (float)high[1]};
+#endif
+}
+
+// Whether any lane of a mask is set.
+LANGEVIN_SIMD bool anyLane(DI mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi64_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_pd((__m256d)mask) != 0;
+#else
+  return (mask[0] | mask[1]) != 0;
+#endif
+}
 
 // Sum of the lanes as a binary tree: (i, i + half), half by half. Fixed for each width.
 LANGEVIN_SIMD float sumLanes(V v) {

@@ -11,7 +11,7 @@ import {
   reducedShape,
 } from "./checks.ts";
 import { fill } from "./create.ts";
-import type { GradientContext, Op, OpBuilder, Sample, Shape, TensorType } from "./types.ts";
+import type { DType, GradientContext, Op, OpBuilder, Sample, Shape, TensorType } from "./types.ts";
 import { defineOp, sizeOf } from "./types.ts";
 
 /** The same elements in the same order under another shape: a view, no kernel runs. */
@@ -138,7 +138,8 @@ type BinaryGradient = <V>(
   context: GradientContext<V, NoAttributes>,
 ) => readonly [a: () => V, b: () => V];
 
-function binarySamples(divisorRange: readonly [number, number]): Sample<NoAttributes>[] {
+/** Pairs of shapes that broadcast in every way; b is drawn from `divisorRange`. */
+export function binarySamples(divisorRange: readonly [number, number]): Sample<NoAttributes>[] {
   const pair = (name: string, a: readonly number[], b: readonly number[]): Sample<NoAttributes> => ({
     name,
     inputs: [{ shape: a }, { shape: b, range: divisorRange }],
@@ -163,28 +164,37 @@ function binarySamples(divisorRange: readonly [number, number]): Sample<NoAttrib
   ];
 }
 
-function binary(
+interface BinaryOptions {
+  readonly dtypes?: readonly DType[];
+  readonly exact?: boolean;
+  readonly samples?: Sample<NoAttributes>[];
+}
+
+/** op(a, b), element by element with numpy's broadcasting. */
+export function binary(
   name: string,
-  keeps: readonly number[],
+  keeps: Op["keeps"],
   rule: BinaryGradient,
-  samples: Sample<NoAttributes>[] = binarySamples([-1, 1]),
+  options: BinaryOptions = {},
 ): Op<NoAttributes> {
   return defineOp<NoAttributes>({
     name,
     inputs: ["a", "b"],
     attributes: {},
+    exact: options.exact ?? false,
     infer([a, b]) {
+      if (options.dtypes) expectDType(name, "a", a!, options.dtypes);
       expectSameDType(name, ["a", "b"], a!, b!);
       return { shape: broadcastShapes(name, a!.shape, b!.shape), dtype: a!.dtype };
     },
-    keeps: { inputs: keeps },
+    keeps,
     gradient(b, context) {
       const gradients = rule(b, context);
       return gradients.map((gradient, i) =>
         context.needs(i) ? sumToShape(b, gradient(), context.inputTypes[i]!.shape) : undefined,
       );
     },
-    samples,
+    samples: options.samples ?? binarySamples([-1, 1]),
   });
 }
 
@@ -203,16 +213,16 @@ export const neg: Op<NoAttributes> = defineOp<NoAttributes>({
 });
 
 /** a + b; like all that follow with numpy's broadcasting, and in int32 modulo 2^32. */
-export const add: Op<NoAttributes> = binary("add", [], (_, { gradient }) => [() => gradient, () => gradient]);
+export const add: Op<NoAttributes> = binary("add", {}, (_, { gradient }) => [() => gradient, () => gradient]);
 
 /** a - b. */
-export const sub: Op<NoAttributes> = binary("sub", [], (b, { gradient }) => [
+export const sub: Op<NoAttributes> = binary("sub", {}, (b, { gradient }) => [
   () => gradient,
   () => b.apply(neg, [gradient], {}),
 ]);
 
 /** a b, element by element. */
-export const mul: Op<NoAttributes> = binary("mul", [0, 1], (b, c) => [
+export const mul: Op<NoAttributes> = binary("mul", { inputs: [0, 1] }, (b, c) => [
   () => b.apply(mul, [c.gradient, c.input(1)], {}),
   () => b.apply(mul, [c.gradient, c.input(0)], {}),
 ]);
@@ -220,7 +230,7 @@ export const mul: Op<NoAttributes> = binary("mul", [0, 1], (b, c) => [
 /** a / b; int32 division truncates towards zero, and gives 0 where b is 0. */
 export const div: Op<NoAttributes> = binary(
   "div",
-  [0, 1],
+  { inputs: [0, 1] },
   (b, c) => [
     () => b.apply(div, [c.gradient, c.input(1)], {}),
     () => {
@@ -229,5 +239,5 @@ export const div: Op<NoAttributes> = binary(
       return b.apply(neg, [b.apply(div, [b.apply(mul, [c.gradient, quotient], {}), c.input(1)], {})], {});
     },
   ],
-  binarySamples([0.5, 2]),
+  { samples: binarySamples([0.5, 2]) },
 );

@@ -2,7 +2,7 @@
 
 import { ArgumentError } from "../errors/index.ts";
 import { expectHolds, expectSizes } from "./checks.ts";
-import type { Op, Shape } from "./types.ts";
+import type { DType, Op, OpBuilder, Shape, TensorType } from "./types.ts";
 import { defineOp } from "./types.ts";
 
 const floatTypes = ["float32", "float64"] as const;
@@ -28,6 +28,16 @@ export const fill: Op<{
     { name: "scalar", inputs: [], attributes: { shape: [], dtype: "float32", value: 2.5 } },
   ],
 });
+
+/** A number as a value that broadcasts: for gradient rules. */
+export function scalar<V>(b: OpBuilder<V>, dtype: DType, value: number): V {
+  return b.apply(fill, [], { shape: [], dtype, value });
+}
+
+/** The gradient of what is constant between its steps. */
+export function zeros<V>(b: OpBuilder<V>, { shape, dtype }: TensorType): V {
+  return b.apply(fill, [], { shape, dtype, value: 0 });
+}
 
 /**
  * Where in the noise a tensor lies. Element e of row i (axis 0) is drawn at the Philox counter

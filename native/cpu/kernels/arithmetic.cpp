@@ -28,22 +28,6 @@ struct Div {
   }
 };
 
-template <class F>
-void binary(Command& command, Context& context) {
-  if (!expectSameWords(command, context)) return;
-  const Operand* const inputs[2] = {&command.inputs[0], &command.inputs[1]};
-  if (command.output.dtype == DType::f32) {
-    elementwise(context, command.output, inputs,
-                [](Word* y, const Word* const* x, int64_t n) { mapFloatPairs(F{}, y, x, n); });
-  } else {
-    elementwise(context, command.output, inputs, [](Word* y, const Word* const* x, int64_t n) {
-      const Word *const a = x[0], *const b = x[1];
-      LANGEVIN_IVDEP
-      for (int64_t i = 0; i < n; i++) y[i] = F{}(a[i], b[i]);
-    });
-  }
-}
-
 void neg(Command& command, Context& context) {
   if (!expectSameWords(command, context)) return;
   const Operand* const inputs[1] = {&command.inputs[0]};
@@ -67,10 +51,10 @@ void broadcastTo(Command& command, Context& context) {
   });
 }
 
-LANGEVIN_KERNEL("add", "", binary<Add>)
-LANGEVIN_KERNEL("sub", "", binary<Sub>)
-LANGEVIN_KERNEL("mul", "", binary<Mul>)
-LANGEVIN_KERNEL("div", "", binary<Div>)
+LANGEVIN_KERNEL("add", "", ofTwoWords<Add>)
+LANGEVIN_KERNEL("sub", "", ofTwoWords<Sub>)
+LANGEVIN_KERNEL("mul", "", ofTwoWords<Mul>)
+LANGEVIN_KERNEL("div", "", ofTwoWords<Div>)
 LANGEVIN_KERNEL("neg", "", neg)
 LANGEVIN_KERNEL("broadcastTo", "shape:ints", broadcastTo)
 

@@ -1,4 +1,5 @@
-// Element-wise functions of one operand, the gradients of the activations, and casts.
+// Element-wise functions of one operand, powers, and casts.
+#include "double_functions.h"
 #include "iterate.h"
 #include "transcendental.h"
 
@@ -26,54 +27,58 @@ struct Exp {
 struct Log {
   LANGEVIN_INLINE V operator()(V x) const { return logarithm(x); }
 };
-struct Relu {  // the comparison is false for NaN, which so passes
-  LANGEVIN_INLINE V operator()(V x) const { return select((VI)(x <= zero()), zero(), x); }
+struct Reciprocal {
+  LANGEVIN_INLINE V operator()(V x) const { return 1.0f / x; }
 };
-struct Sigmoid {
-  LANGEVIN_INLINE V operator()(V x) const { return sigmoidOf(x); }
-};
-struct Tanh {
-  LANGEVIN_INLINE V operator()(V x) const { return hyperbolicTangent(x); }
+struct Rsqrt {
+  LANGEVIN_INLINE V operator()(V x) const { return 1.0f / sqrt(x); }
 };
 
-// Beyond +-128 sigmoid is 0 or 1; factors are held there, so that infinities do not meet zeros.
-LANGEVIN_SIMD V bounded(V x) { return minimum(broadcast(128.0f), maximum(broadcast(-128.0f), x)); }
-
-struct Silu {
-  LANGEVIN_INLINE V operator()(V x) const { return maximum(broadcast(-128.0f), x) * sigmoidOf(x); }
+// To the nearest whole number, halves to even; from 2^23 on, floats are whole.
+LANGEVIN_SIMD V rounded(V x) {
+  const V size = magnitude(x);
+  return withSignOf(select((VI)(size < broadcast(8388608.0f)), (size + 8388608.0f) - 8388608.0f, size), x);
+}
+struct Round {
+  LANGEVIN_INLINE V operator()(V x) const { return rounded(x); }
 };
-
-struct ReluGradient {
-  LANGEVIN_INLINE V operator()(V y, V dy) const { return select((VI)(y > zero()), dy, zero()); }
+struct Floor {
+  LANGEVIN_INLINE V operator()(V x) const {
+    const V y = rounded(x);
+    return select((VI)(y > x), y - 1.0f, y);
+  }
 };
-struct SigmoidGradient {
-  LANGEVIN_INLINE V operator()(V y, V dy) const { return dy * y * (1.0f - y); }
-};
-struct TanhGradient {
-  LANGEVIN_INLINE V operator()(V y, V dy) const { return dy * (1.0f - y * y); }
-};
-struct SiluGradient {
-  LANGEVIN_INLINE V operator()(V x, V dy) const {
-    const Sigmoid2 s = sigmoidPair(x);
-    return dy * (s.value * (1.0f + bounded(x) * s.complement));
+struct Ceil {  // -0 above -1
+  LANGEVIN_INLINE V operator()(V x) const {
+    const V y = rounded(x);
+    return select((VI)(y < x), withSignOf(y + 1.0f, x), y);
   }
 };
 
-template <class F>
-void unary(Command& command, Context& context) {
-  if (!expectDType(command, context, DType::f32)) return;
-  const Operand* const inputs[1] = {&command.inputs[0]};
-  elementwise(context, command.output, inputs,
-              [](Word* y, const Word* const* x, int64_t n) { mapFloats(F{}, y, x, n); });
-}
-
-template <class F>
-void activationGradient(Command& command, Context& context) {
-  if (!expectDType(command, context, DType::f32)) return;
-  const Operand* const inputs[2] = {&command.inputs[0], &command.inputs[1]};
-  elementwise(context, command.output, inputs,
-              [](Word* y, const Word* const* x, int64_t n) { mapFloatPairs(F{}, y, x, n); });
-}
+struct Sin {
+  LANGEVIN_INLINE D operator()(D x) const { return sine(x); }
+};
+struct Cos {
+  LANGEVIN_INLINE D operator()(D x) const { return cosine(x); }
+};
+struct Log1p {
+  LANGEVIN_INLINE D operator()(D x) const { return logarithmOf1Plus(x); }
+};
+struct Expm1 {
+  LANGEVIN_INLINE D operator()(D x) const { return exponentialMinus1(x); }
+};
+struct Pow {
+  LANGEVIN_INLINE D operator()(D a, D b) const { return powerOf(a, b); }
+};
+struct Erf {
+  LANGEVIN_INLINE D operator()(D x) const { return errorFunction(x); }
+};
+struct ErfGradient {
+  LANGEVIN_INLINE D operator()(D x, D dy) const {
+    const D z = atMost(11, magnitude(x));
+    return dy * (exponential(-(z * z)) * 1.1283791670955126);
+  }
+};
 
 // Truncates; NaN gives 0, values out of range the nearest int32.
 LANGEVIN_SIMD VI truncated(V x) {
@@ -113,20 +118,24 @@ void cast(Command& command, Context& context) {
   }
 }
 
-LANGEVIN_KERNEL("sign", "", unary<Sign>)
-LANGEVIN_KERNEL("abs", "", unary<Abs>)
-LANGEVIN_KERNEL("square", "", unary<Square>)
-LANGEVIN_KERNEL("sqrt", "", unary<Sqrt>)
-LANGEVIN_KERNEL("exp", "", unary<Exp>)
-LANGEVIN_KERNEL("log", "", unary<Log>)
-LANGEVIN_KERNEL("relu", "", unary<Relu>)
-LANGEVIN_KERNEL("sigmoid", "", unary<Sigmoid>)
-LANGEVIN_KERNEL("tanh", "", unary<Tanh>)
-LANGEVIN_KERNEL("silu", "", unary<Silu>)
-LANGEVIN_KERNEL("reluGradient", "", activationGradient<ReluGradient>)
-LANGEVIN_KERNEL("sigmoidGradient", "", activationGradient<SigmoidGradient>)
-LANGEVIN_KERNEL("tanhGradient", "", activationGradient<TanhGradient>)
-LANGEVIN_KERNEL("siluGradient", "", activationGradient<SiluGradient>)
+LANGEVIN_KERNEL("sign", "", ofOne<Sign>)
+LANGEVIN_KERNEL("abs", "", ofOne<Abs>)
+LANGEVIN_KERNEL("square", "", ofOne<Square>)
+LANGEVIN_KERNEL("sqrt", "", ofOne<Sqrt>)
+LANGEVIN_KERNEL("rsqrt", "", ofOne<Rsqrt>)
+LANGEVIN_KERNEL("reciprocal", "", ofOne<Reciprocal>)
+LANGEVIN_KERNEL("floor", "", ofOne<Floor>)
+LANGEVIN_KERNEL("ceil", "", ofOne<Ceil>)
+LANGEVIN_KERNEL("round", "", ofOne<Round>)
+LANGEVIN_KERNEL("exp", "", ofOne<Exp>)
+LANGEVIN_KERNEL("expm1", "", ofOne<InDouble<Expm1>>)
+LANGEVIN_KERNEL("log", "", ofOne<Log>)
+LANGEVIN_KERNEL("log1p", "", ofOne<InDouble<Log1p>>)
+LANGEVIN_KERNEL("sin", "", ofOne<InDouble<Sin>>)
+LANGEVIN_KERNEL("cos", "", ofOne<InDouble<Cos>>)
+LANGEVIN_KERNEL("erf", "", ofOne<InDouble<Erf>>)
+LANGEVIN_KERNEL("erfGradient", "", ofTwo<InDouble<ErfGradient>>)
+LANGEVIN_KERNEL("pow", "", ofTwo<InDouble<Pow>>)
 LANGEVIN_KERNEL("cast", "dtype:float32|int32|float64", cast)
 
 }  // namespace

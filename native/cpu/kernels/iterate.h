@@ -172,8 +172,22 @@ LANGEVIN_SIMD void scatter(Word* y, const Word* x, int64_t rows, int64_t cols, i
   }
 }
 
-// Element-wise work on n adjacent words of the output and of every input.
-using Block = void (*)(Word* y, const Word* const* x, int64_t n);
+// Element-wise work on n adjacent words of the output and of every input. Refers to a callable that outlives it, so that
+// walking is compiled once for all of them.
+class Block {
+ public:
+  template <class F>
+  LANGEVIN_INLINE Block(const F& f)
+      : closure_(&f), run_([](const void* closure, Word* y, const Word* const* x, int64_t n) {
+          (*static_cast<const F*>(closure))(y, x, n);
+        }) {}
+
+  LANGEVIN_INLINE void operator()(Word* y, const Word* const* x, int64_t n) const { run_(closure_, y, x, n); }
+
+ private:
+  const void* closure_;
+  void (*run_)(const void* closure, Word* y, const Word* const* x, int64_t n);
+};
 
 // One item's view of a nest: hands the inputs to `block` as adjacent words. Operand 0 of the nest is the output; an
 // operand that is not adjacent as it lies goes through a buffer, which is kept as long as a repeated operand repeats.
@@ -310,6 +324,51 @@ LANGEVIN_INLINE static void mapFloatPairs(const F& f, Word* y, const Word* const
   int64_t i = 0;
   for (; i + kWidth <= n; i += kWidth) store(out + i, f(load(a + i), load(b + i)));
   if (i < n) storePartial(out + i, f(loadPartial(a + i, n - i), loadPartial(b + i, n - i)), n - i);
+}
+
+// y = f(x) for vectors of float32 lanes over whole operands.
+template <class F>
+static void applyToFloats(Command& command, Context& context, const F& f) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand* const inputs[1] = {&command.inputs[0]};
+  elementwise(context, command.output, inputs,
+              [&f](Word* y, const Word* const* x, int64_t n) { mapFloats(f, y, x, n); });
+}
+
+// y = f(a, b), broadcast to the output.
+template <class F>
+static void applyToFloatPairs(Command& command, Context& context, const F& f) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand* const inputs[2] = {&command.inputs[0], &command.inputs[1]};
+  elementwise(context, command.output, inputs,
+              [&f](Word* y, const Word* const* x, int64_t n) { mapFloatPairs(f, y, x, n); });
+}
+
+// The same for functions without attributes, as kernels.
+template <class F>
+static void ofOne(Command& command, Context& context) {
+  applyToFloats(command, context, F{});
+}
+template <class F>
+static void ofTwo(Command& command, Context& context) {
+  applyToFloatPairs(command, context, F{});
+}
+
+// The same for float32, or for int32 as unsigned words.
+template <class F>
+static void ofTwoWords(Command& command, Context& context) {
+  if (!expectSameWords(command, context)) return;
+  const Operand* const inputs[2] = {&command.inputs[0], &command.inputs[1]};
+  if (command.output.dtype == DType::f32) {
+    elementwise(context, command.output, inputs,
+                [](Word* y, const Word* const* x, int64_t n) { mapFloatPairs(F{}, y, x, n); });
+  } else {
+    elementwise(context, command.output, inputs, [](Word* y, const Word* const* x, int64_t n) {
+      const Word *const a = x[0], *const b = x[1];
+      LANGEVIN_IVDEP
+      for (int64_t i = 0; i < n; i++) y[i] = F{}(a[i], b[i]);
+    });
+  }
 }
 
 }  // namespace LANGEVIN_ISA

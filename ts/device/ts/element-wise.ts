@@ -1,4 +1,4 @@
-// Element-wise kernels from their innermost loops: of one operand, of two that broadcast, and gradients of activations.
+// Element-wise kernels from their innermost loops: of one operand, of two that broadcast, and fused gradients.
 
 import type { ElementArray } from "../executor.ts";
 import type { Kernel, View } from "./view.ts";
@@ -60,7 +60,7 @@ type GradientLoop = (
 ) => void;
 
 /** A kernel of (kept, dy), all of one shape. */
-export function activationGradient(loop: GradientLoop): Kernel<object> {
+export function fusedGradient(loop: GradientLoop): Kernel<object> {
   return (result, [kept, dy]) =>
     walk(result.shape, [pathOf(result), pathOf(kept!), pathOf(dy!)], (n, at, step) =>
       loop(n, result.data, at[0], step[0], kept!.data, at[1], step[1], dy!.data, at[2], step[2]),

@@ -1,8 +1,9 @@
-// Element-wise functions of one operand, copies and conversions, and the fused gradients of the activations.
+// Element-wise functions of one operand, powers, copies and conversions.
 
 import type { DType } from "../../../ops/index.ts";
-import type { UnaryLoop } from "../element-wise.ts";
-import { activationGradient, elementWise } from "../element-wise.ts";
+import type { BinaryLoop, UnaryLoop } from "../element-wise.ts";
+import { broadcasting, elementWise, fusedGradient } from "../element-wise.ts";
+import { erf as erfOf, erfSlope, power } from "../special-functions.ts";
 import type { Kernel } from "../view.ts";
 
 const copyLoop: UnaryLoop = (n, y, y0, dy, x, x0, dx) => {
@@ -34,47 +35,54 @@ export const square = elementWise((n, y, y0, dy, x, x0, dx) => {
 export const sqrt = elementWise((n, y, y0, dy, x, x0, dx) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.sqrt(x[x0 + i * dx]);
 });
+export const rsqrt = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = 1 / Math.sqrt(x[x0 + i * dx]);
+});
+export const reciprocal = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = 1 / x[x0 + i * dx];
+});
+export const floor = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.floor(x[x0 + i * dx]);
+});
+export const ceil = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.ceil(x[x0 + i * dx]);
+});
+export const round = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) {
+    const value = x[x0 + i * dx];
+    const low = Math.floor(value);
+    const rest = value - low;
+    // Halves go to the even neighbour; Math.round would take the upper one. Infinity minus itself is no half.
+    const up = rest > 0.5 || (rest === 0.5 && low % 2 !== 0);
+    y[y0 + i * dy] = up ? Math.ceil(value) : low;
+  }
+});
 export const exp = elementWise((n, y, y0, dy, x, x0, dx) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.exp(x[x0 + i * dx]);
 });
 export const log = elementWise((n, y, y0, dy, x, x0, dx) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.log(x[x0 + i * dx]);
 });
-export const relu = elementWise((n, y, y0, dy, x, x0, dx) => {
-  for (let i = 0; i < n; i++) {
-    const value = x[x0 + i * dx];
-    y[y0 + i * dy] = value <= 0 ? 0 : value; // NaN is not <= 0 and stays
-  }
+export const expm1 = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.expm1(x[x0 + i * dx]);
 });
-export const sigmoid = elementWise((n, y, y0, dy, x, x0, dx) => {
-  for (let i = 0; i < n; i++) y[y0 + i * dy] = 1 / (1 + Math.exp(-x[x0 + i * dx]));
+export const log1p = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.log1p(x[x0 + i * dx]);
 });
-export const tanh = elementWise((n, y, y0, dy, x, x0, dx) => {
-  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.tanh(x[x0 + i * dx]);
+export const sin = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.sin(x[x0 + i * dx]);
 });
-export const silu = elementWise((n, y, y0, dy, x, x0, dx) => {
-  for (let i = 0; i < n; i++) y[y0 + i * dy] = x[x0 + i * dx] / (1 + Math.exp(-x[x0 + i * dx]));
+export const cos = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.cos(x[x0 + i * dx]);
+});
+export const erf = elementWise((n, y, y0, dy, x, x0, dx) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = erfOf(x[x0 + i * dx]);
+});
+export const erfGradient = fusedGradient((n, result, r0, dr, kept, k0, dk, dy, g0, dg) => {
+  for (let i = 0; i < n; i++) result[r0 + i * dr] = dy[g0 + i * dg] * erfSlope(kept[k0 + i * dk]);
 });
 
-export const reluGradient = activationGradient((n, result, r0, dr, kept, k0, dk, dy, g0, dg) => {
-  for (let i = 0; i < n; i++) result[r0 + i * dr] = kept[k0 + i * dk] > 0 ? dy[g0 + i * dg] : 0;
-});
-export const sigmoidGradient = activationGradient((n, result, r0, dr, kept, k0, dk, dy, g0, dg) => {
-  for (let i = 0; i < n; i++) {
-    const y = kept[k0 + i * dk];
-    result[r0 + i * dr] = dy[g0 + i * dg] * y * (1 - y);
-  }
-});
-export const tanhGradient = activationGradient((n, result, r0, dr, kept, k0, dk, dy, g0, dg) => {
-  for (let i = 0; i < n; i++) {
-    const y = kept[k0 + i * dk];
-    result[r0 + i * dr] = dy[g0 + i * dg] * (1 - y * y);
-  }
-});
-export const siluGradient = activationGradient((n, result, r0, dr, kept, k0, dk, dy, g0, dg) => {
-  for (let i = 0; i < n; i++) {
-    const x = kept[k0 + i * dk];
-    const s = 1 / (1 + Math.exp(-x));
-    result[r0 + i * dr] = dy[g0 + i * dg] * s * (1 + x * (1 - s));
-  }
-});
+const powLoop: BinaryLoop = (n, y, y0, dy, a, a0, da, b, b0, db) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = power(a[a0 + i * da], b[b0 + i * db]);
+};
+export const pow = broadcasting(() => powLoop);

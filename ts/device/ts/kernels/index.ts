@@ -2,6 +2,7 @@
 
 import type { AttributesOf, Op, ops } from "../../../ops/index.ts";
 import type { Kernel } from "../view.ts";
+import * as activations from "./activations.ts";
 import * as arithmetic from "./arithmetic.ts";
 import * as attention from "./attention.ts";
 import * as conv from "./conv.ts";
@@ -16,6 +17,7 @@ import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
 import * as pool from "./pool.ts";
 import * as reduce from "./reduce.ts";
+import * as selection from "./selection.ts";
 import * as shape from "./shape.ts";
 import * as softmax from "./softmax.ts";
 import * as update from "./update.ts";
@@ -28,6 +30,7 @@ type Table = { readonly [name in Exclude<keyof Ops, "reshape">]: KernelOf<Ops[na
 
 /** One kernel for each op that is no view: files here export kernels under the names of their ops, and nothing else. */
 export const kernels: Table = {
+  ...activations,
   ...arithmetic,
   ...attention,
   ...conv,
@@ -42,6 +45,7 @@ export const kernels: Table = {
   ...matmul,
   ...pool,
   ...reduce,
+  ...selection,
   ...shape,
   ...softmax,
   ...update,
