@@ -332,9 +332,21 @@ struct Function {
   double (*of)(double x, double dy);
   double bound;  // in units of the last place
   bool second = false;
+  Words attributes = {};
 };
 
 static double sigmoid(double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
+
+static double cdf(double x) { return std::erfc(-x * std::sqrt(0.5)) / 2; }
+static double density(double x) { return std::exp(-x * x / 2) / std::sqrt(8 * std::atan(1.0)); }
+static double twiceU(double x) { return std::sqrt(2 / std::atan(1.0)) * (x + 0.044715 * x * x * x); }
+static double tanhSoftplus(double x) { return std::tanh(std::log1p(std::exp(x))); }
+// A product whose second factor's limit 0 outweighs an infinite first one.
+static double fading(double x, double factor) { return factor == 0 ? std::copysign(0.0, x) : x * factor; }
+
+constexpr double kSlope = 0.3f, kAlpha = 1.7;
+// Computed in double and rounded once.
+constexpr double kOnce = 0.51;
 
 static const std::vector<Function> functions = {
     {"neg", [](double x, double) { return -x; }, 0},
@@ -360,6 +372,49 @@ static const std::vector<Function> functions = {
        return dy * sigmoid(x) * (1 + x * sigmoid(-x));
      },
      1e9, true},  // cancels near -1.28
+    {"reciprocal", [](double x, double) { return 1 / x; }, 0.5},
+    {"rsqrt", [](double x, double) { return 1 / std::sqrt(x); }, 1.5},
+    {"floor", [](double x, double) { return std::floor(x); }, 0},
+    {"ceil", [](double x, double) { return std::ceil(x); }, 0},
+    {"round", [](double x, double) { return std::nearbyint(x); }, 0},
+    {"expm1", [](double x, double) { return std::expm1(x); }, kOnce},
+    {"log1p", [](double x, double) { return std::log1p(x); }, kOnce},
+    {"sin", [](double x, double) { return std::sin(x); }, kOnce},
+    {"cos", [](double x, double) { return std::cos(x); }, kOnce},
+    {"erf", [](double x, double) { return std::erf(x); }, kOnce},
+    {"erfGradient", [](double x, double dy) { return dy * std::exp(-x * x) / std::sqrt(std::atan(1.0)); }, kOnce, true},
+    {"relu6", [](double x, double) { return x <= 0 ? 0.0 : x >= 6 ? 6.0 : x; }, 0},
+    {"relu6Gradient", [](double y, double dy) { return y > 0 && y < 6 ? dy : 0.0; }, 0, true},
+    {"leakyRelu", [](double x, double) { return x > 0 ? x : kSlope * x; }, 0.5, false, {kSlope}},
+    {"leakyReluGradient", [](double x, double dy) { return x > 0 ? dy : kSlope * dy; }, 0.5, true, {kSlope}},
+    {"elu", [](double x, double) { return x > 0 ? x : kAlpha * std::expm1(x); }, kOnce, false, {kAlpha}},
+    {"eluGradient", [](double x, double dy) { return x > 0 ? dy : dy * kAlpha * std::exp(x); }, kOnce, true, {kAlpha}},
+    {"gelu", [](double x, double) { return fading(x, cdf(x)); }, kOnce},
+    {"geluGradient", [](double x, double dy) { return dy * (cdf(x) + fading(x, density(x))); }, 0.6, true},
+    {"geluTanh", [](double x, double) { return fading(x, sigmoid(twiceU(x))); }, kOnce},
+    {"geluTanhGradient",
+     [](double x, double dy) {
+       const double slope = std::sqrt(2 / std::atan(1.0)) * (1 + 3 * 0.044715 * x * x), s = sigmoid(twiceU(x));
+       return dy * (s + (std::fabs(x) > 20 ? 0.0 : x * slope * s * sigmoid(-twiceU(x))));
+     },
+     kOnce, true},
+    {"quickGelu", [](double x, double) { return fading(x, sigmoid(1.702 * x)); }, kOnce},
+    {"quickGeluGradient",
+     [](double x, double dy) {
+       const double s = sigmoid(1.702 * x);
+       return dy * (s + (std::isinf(x) ? 0.0 : 1.702 * x * s * sigmoid(-1.702 * x)));
+     },
+     kOnce, true},
+    {"softplus", [](double x, double) { return (x > 0 ? x : 0.0) + std::log1p(std::exp(-std::fabs(x))); }, kOnce},
+    {"mish", [](double x, double) { return fading(x, tanhSoftplus(x)); }, kOnce},
+    {"mishGradient",
+     [](double x, double dy) {
+       const double t = tanhSoftplus(x);
+       return dy * (t + fading(x, (1 - t * t) * sigmoid(x)));
+     },
+     kOnce, true},
+    {"clamp", [](double x, double) { return x < -0.5 ? -0.5 : x > 2 ? 2.0 : x; }, 0, false, {-0.5, 2}},
+    {"clampGradient", [](double x, double dy) { return x >= -0.5 && x <= 2 ? dy : 0.0; }, 0, true, {-0.5, 2}},
 };
 
 static void checkFunctions(bool thorough) {
@@ -422,12 +477,15 @@ static void checkFunctions(bool thorough) {
       const Value out = empty(x.shape);
       std::vector<Value> inputs{x};
       if (f.second) inputs.push_back(dy);
-      const Value y = run(f.name, {}, inputs, &out)[0];
+      const Value y = run(f.name, f.attributes, inputs, &out)[0];
       for (int64_t i = 0; i < y.size(); i++) {
         const double want = f.of(x.f(i), dy.f(i)), distance = ulps(y.f(i), want);
         const bool gradient = f.bound > 1e8;
+        if (!f.second && static_cast<float>(want) == 0 && y.f(i) == 0 && std::signbit(want) != std::signbit(y.f(i)))
+          fail(f.name + "(" + std::to_string(x.f(i)) + ") is a zero of the wrong sign");
         // Where sigmoid is subnormal, silu inherits its few bits.
-        if (std::fabs(y.f(i) - want) < 2e-43 || static_cast<float>(want) == y.f(i)) continue;
+        const bool loose = f.bound > 2 && std::fabs(y.f(i) - want) < 2e-43;
+        if (loose || static_cast<float>(want) == y.f(i)) continue;
         if (!gradient && distance > worst) worst = distance;
         if (gradient && std::isfinite(want))
           worstAbsolute = std::max(worstAbsolute, std::fabs(y.f(i) - want) / std::max(1.0, std::fabs(want)));
@@ -445,6 +503,94 @@ static void checkFunctions(bool thorough) {
   const Value one = given({10.0f, -10.0f, 20.0f, inf, -inf}), outOne = empty(one.shape);
   const Value t = run("tanh", {}, {one}, &outOne)[0];
   for (int i = 0; i < 5; i++) expectFloat("tanh is exactly 1", t, i, one.f(i) > 0 ? 1.0f : -1.0f);
+}
+
+static void checkPow() {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+  std::vector<float> ends = {0.0f, -0.0f, 1.0f, -1.0f, 2.0f,   -2.0f,       0.5f,        -0.5f,   3.0f,          -3.0f,
+                             inf,  -inf,  nan,  1e-45f, -1e-45f, 3.4028235e38f, -3.4028235e38f, 16777215.0f, -16777215.0f,
+                             16777216.0f, 8388607.5f, -8388607.5f, 0.99999994f, 1.0000001f, 127.5f, -127.0f, 10.0f};
+  const int64_t n = static_cast<int64_t>(ends.size());
+  Value a = given(ends), b = given(ends);
+  a.shape = {n, 1};
+  double worst = 0;
+  const auto check = [&](const Value& left, const Value& right, const Shape& shape) {
+    const Value out = empty(shape), y = run("pow", {}, {left, right}, &out)[0];
+    const Shape ia = stridesIn(left.shape, shape), ib = stridesIn(right.shape, shape);
+    for (int64_t i = 0; i < y.size(); i++) {
+      const float u = left.f(offsetOf(i, shape, ia)), v = right.f(offsetOf(i, shape, ib));
+      const double want = std::pow(static_cast<double>(u), static_cast<double>(v));
+      const bool sign = std::isnan(want) || std::signbit(want) == std::signbit(y.f(i));
+      if (static_cast<float>(want) == y.f(i) && sign) continue;
+      const double distance = ulps(y.f(i), want);
+      worst = std::max(worst, distance);
+      if (!(distance <= kOnce) || !sign)
+        fail("pow(" + std::to_string(u) + ", " + std::to_string(v) + ") is " + std::to_string(y.f(i)) + ", expected " +
+             std::to_string(want));
+    }
+  };
+  check(a, b, {n, n});
+  check(floats({300, 1}, 0, 4), floats({700}, -20, 20), {300, 700});
+  check(floats({40, 1}, -9, 9), given({-3, -2, -1, 0, 1, 2, 3, 4, 5, 17}), {40, 10});
+  Value all = empty({20011});
+  for (auto& word : all.words) word = randomWord();
+  Value powers = all;
+  for (auto& word : powers.words) word = randomWord();
+  check(all, powers, all.shape);
+  std::printf("%-16s at most %.3f ulp\n", "pow", worst);
+}
+
+static int32_t holds(const std::string& op, double a, double b) {
+  return op == "equal" ? a == b : op == "notEqual" ? a != b : op == "less" ? a < b : a <= b;
+}
+
+static void checkSelection() {
+  const float nan = std::nanf("");
+  for (const auto& [sa, sb] : pairs)
+    for (int flip = 0; flip < 2; flip++) {
+      const Shape shape = broadcastShape(sa, sb);
+      Value a = floats(flip ? sb : sa), b = floats(flip ? sa : sb);
+      const Value ai = ints(a.shape, -2, 3), bi = ints(b.shape, -2, 3);
+      for (int64_t i = 0; i < a.size(); i += 3) a.words[i] = i % 2 ? bits(0.25f) : bits(nan);
+      for (int64_t i = 0; i < b.size(); i += 4) b.words[i] = i % 8 ? bits(0.25f) : bits(nan);
+      const Shape ia = stridesIn(a.shape, shape), ib = stridesIn(b.shape, shape);
+      const Value out = empty(shape), outInt = empty(shape, DType::i32);
+      const std::string where = " " + text(a.shape) + " " + text(b.shape);
+      for (const std::string op : {"equal", "notEqual", "less", "lessEqual"}) {
+        const Value y = run(op, {}, {a, b}, &outInt)[0], yi = run(op, {}, {ai, bi}, &outInt)[0];
+        for (int64_t i = 0; i < y.size(); i++) {
+          const int64_t ka = offsetOf(i, shape, ia), kb = offsetOf(i, shape, ib);
+          expectInt(op + where, y, i, holds(op, a.f(ka), b.f(kb)));
+          expectInt(op + " int32" + where, yi, i, holds(op, ai.i(ka), bi.i(kb)));
+        }
+      }
+      for (const bool larger : {true, false}) {
+        const std::string op = larger ? "maximum" : "minimum";
+        const Value y = run(op, {}, {a, b}, &out)[0], yi = run(op, {}, {ai, bi}, &outInt)[0];
+        for (int64_t i = 0; i < y.size(); i++) {
+          const int64_t ka = offsetOf(i, shape, ia), kb = offsetOf(i, shape, ib);
+          const float u = a.f(ka), v = b.f(kb);
+          expectFloat(op + where, y, i, std::isnan(u) || std::isnan(v) ? nan : larger ? std::max(u, v) : std::min(u, v));
+          expectInt(op + " int32" + where, yi, i, larger ? std::max(ai.i(ka), bi.i(kb)) : std::min(ai.i(ka), bi.i(kb)));
+        }
+      }
+      // The condition has either operand's shape.
+      for (const Value& condition : {ai, bi}) {
+        const Shape ic = stridesIn(condition.shape, shape);
+        const Value y = run("where", {}, {condition, a, b}, &out)[0], yi = run("where", {}, {condition, ai, bi}, &outInt)[0];
+        for (int64_t i = 0; i < y.size(); i++) {
+          const int64_t ka = offsetOf(i, shape, ia), kb = offsetOf(i, shape, ib);
+          const bool chosen = condition.i(offsetOf(i, shape, ic)) != 0;
+          expectFloat("where" + where, y, i, chosen ? a.f(ka) : b.f(kb));
+          expectInt("where int32" + where, yi, i, chosen ? ai.i(ka) : bi.i(kb));
+        }
+      }
+    }
+  const double inf = std::numeric_limits<double>::infinity();
+  const Value x = ints({4099}, INT32_MIN, INT32_MAX), out = empty({4099}, DType::i32);
+  if (run("clamp", {-inf, inf}, {x}, &out)[0].words != x.words) fail("clamp int32 without bounds");
+  const Value y = run("clamp", {-1e9, 5}, {x}, &out)[0];
+  for (int64_t i = 0; i < y.size(); i++) expectInt("clamp int32", y, i, std::max(-1000000000, std::min(5, x.i(i))));
 }
 
 static void checkCast() {
@@ -897,6 +1043,8 @@ int main(int argc, char** argv) {
   const bool thorough = argc > 1 && std::strcmp(argv[1], "thorough") == 0;
   checkArithmetic();
   checkFunctions(thorough);
+  checkPow();
+  checkSelection();
   checkCast();
   checkReductions();
   checkMoves();

@@ -9,7 +9,18 @@ import type { InstructionSet } from "./instruction-sets.ts";
 import { instructionSets, isSupported } from "./instruction-sets.ts";
 import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
-const kernels = ["arithmetic", "diffusion", "functions", "loss", "noise", "reduce", "shape", "update"];
+const kernels = [
+  "activations",
+  "arithmetic",
+  "diffusion",
+  "functions",
+  "loss",
+  "noise",
+  "reduce",
+  "selection",
+  "shape",
+  "update",
+];
 const program = "native/test/elementwise_check.cpp";
 const sources = [
   "native/core/queue.cpp",

@@ -86,9 +86,9 @@ LANGEVIN_SIMD V hyperbolicTangent(V x) {
   p = p * z + -5.37397155531e-2f;
   p = p * z + 1.33314422036e-1f;
   p = p * z + -3.33332819422e-1f;
-  const V small = p * z * x + x;
-  const V large = withSignOf(one - broadcast(2.0f) / (exponential(size + size) + one), x);
-  return select((VI)(size < broadcast(0.625f)), small, large);
+  const V small = p * z * size + size;
+  const V large = one - broadcast(2.0f) / (exponential(size + size) + one);
+  return withSignOf(select((VI)(size < broadcast(0.625f)), small, large), x);
 }
 
 }  // namespace LANGEVIN_ISA
