@@ -390,7 +390,7 @@ static const std::vector<Function> functions = {
     {"elu", [](double x, double) { return x > 0 ? x : kAlpha * std::expm1(x); }, kOnce, false, {kAlpha}},
     {"eluGradient", [](double x, double dy) { return x > 0 ? dy : dy * kAlpha * std::exp(x); }, kOnce, true, {kAlpha}},
     {"gelu", [](double x, double) { return fading(x, cdf(x)); }, kOnce},
-    {"geluGradient", [](double x, double dy) { return dy * (cdf(x) + fading(x, density(x))); }, 0.6, true},
+    {"geluGradient", [](double x, double dy) { return dy * (cdf(x) + fading(x, density(x))); }, 2, true},
     {"geluTanh", [](double x, double) { return fading(x, sigmoid(twiceU(x))); }, kOnce},
     {"geluTanhGradient",
      [](double x, double dy) {
