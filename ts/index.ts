@@ -37,12 +37,13 @@ export type { Conv2dOptions, ConvTranspose2dOptions } from "./tensor/functional/
 export { dropout } from "./tensor/functional/dropout.ts";
 export { einsum } from "./tensor/functional/einsum.ts";
 export { embedding, linear } from "./tensor/functional/linear.ts";
-export { mse } from "./tensor/functional/losses.ts";
-export type { Reduction } from "./tensor/functional/losses.ts";
+export { bceWithLogits, crossEntropy, huber, l1, mse, pseudoHuber, smoothL1 } from "./tensor/functional/losses.ts";
+export type { LossOptions, Reduction } from "./tensor/functional/losses.ts";
 export { pad } from "./tensor/functional/pad.ts";
 export type { PadOptions } from "./tensor/functional/pad.ts";
 export { maxPool2d } from "./tensor/functional/pool.ts";
 export type { MaxPool2dOptions } from "./tensor/functional/pool.ts";
+export { lerp, where } from "./tensor/functional/selection.ts";
 export type { Padding, Pair } from "./tensor/functional/window.ts";
 export { noGrad } from "./tensor/grad-mode.ts";
 export { Parameter } from "./tensor/parameter.ts";

@@ -541,7 +541,11 @@ static void checkPow() {
 }
 
 static int32_t holds(const std::string& op, double a, double b) {
-  return op == "equal" ? a == b : op == "notEqual" ? a != b : op == "less" ? a < b : a <= b;
+  if (op == "equal") return a == b;
+  if (op == "notEqual") return a != b;
+  if (op == "less") return a < b;
+  if (op == "lessEqual") return a <= b;
+  return op == "greater" ? a > b : a >= b;
 }
 
 static void checkSelection() {
@@ -556,7 +560,7 @@ static void checkSelection() {
       const Shape ia = stridesIn(a.shape, shape), ib = stridesIn(b.shape, shape);
       const Value out = empty(shape), outInt = empty(shape, DType::i32);
       const std::string where = " " + text(a.shape) + " " + text(b.shape);
-      for (const std::string op : {"equal", "notEqual", "less", "lessEqual"}) {
+      for (const std::string op : {"equal", "notEqual", "less", "lessEqual", "greater", "greaterEqual"}) {
         const Value y = run(op, {}, {a, b}, &outInt)[0], yi = run(op, {}, {ai, bi}, &outInt)[0];
         for (int64_t i = 0; i < y.size(); i++) {
           const int64_t ka = offsetOf(i, shape, ia), kb = offsetOf(i, shape, ib);

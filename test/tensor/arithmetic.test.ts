@@ -153,17 +153,17 @@ onEveryDevice("mse", () => {
   it("is reduced to the mean, to the sum, or not at all", () => {
     const [a, b] = [tensor([[1, 2], [3, 4]]), tensor([[1, 0], [0, 0]])]; // prettier-ignore
     expect(mse(a, b).item()).to.equal(29 / 4);
-    expect(mse(a, b, "sum").item()).to.equal(29);
-    expect(mse(a, b, "none").toArray()).to.deep.equal([
+    expect(mse(a, b, { reduction: "sum" }).item()).to.equal(29);
+    expect(mse(a, b, { reduction: "none" }).toArray()).to.deep.equal([
       [0, 4],
       [9, 16],
     ]);
-    expect(failure(() => mse(a, b, "max" as "sum"))).to.be.instanceOf(ArgumentError);
+    expect(failure(() => mse(a, b, { reduction: "max" as "sum" }))).to.be.instanceOf(ArgumentError);
   });
 
   for (const reduction of ["mean", "sum", "none"] as const)
     it(`does not broadcast when reduced by "${reduction}"`, () => {
-      const error = failure(() => mse(tensor([[1], [2]]), tensor([1, 2]), reduction));
+      const error = failure(() => mse(tensor([[1], [2]]), tensor([1, 2]), { reduction }));
       expect(error).to.be.instanceOf(ShapeError);
       expect(error.message).to.contain("target has shape [2], expected [2, 1]");
     });

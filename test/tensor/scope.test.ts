@@ -211,7 +211,7 @@ onEveryDevice("using", () => {
       using row = weight.slice(1);
       using y = linear(row, weight);
       using z = y.div(2);
-      using error = mse(z, y, "none");
+      using error = mse(z, y, { reduction: "none" });
       using loss = error.sum();
       loss.backward();
     });

@@ -60,7 +60,19 @@ import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
-import { clamp, clampGradient, equal, less, lessEqual, maximum, minimum, notEqual, where } from "./selection.ts";
+import {
+  clamp,
+  clampGradient,
+  equal,
+  greater,
+  greaterEqual,
+  less,
+  lessEqual,
+  maximum,
+  minimum,
+  notEqual,
+  where,
+} from "./selection.ts";
 import { concat, flip, permute, place, slice, triangle } from "./shape.ts";
 import { logSoftmax, logSoftmaxGradient, softmax, softmaxGradient } from "./softmax.ts";
 import type { AnyOp } from "./types.ts";
@@ -119,6 +131,8 @@ export const ops = {
   notEqual,
   less,
   lessEqual,
+  greater,
+  greaterEqual,
   where,
   maximum,
   minimum,

@@ -41,10 +41,14 @@ function comparison(name: string): Op<NoAttributes> {
 export const equal: Op<NoAttributes> = comparison("equal");
 /** Not a = b: true with NaN. */
 export const notEqual: Op<NoAttributes> = comparison("notEqual");
-/** a < b; b > a is the same with the operands exchanged. */
+/** a < b. */
 export const less: Op<NoAttributes> = comparison("less");
 /** a <= b. */
 export const lessEqual: Op<NoAttributes> = comparison("lessEqual");
+/** a > b. */
+export const greater: Op<NoAttributes> = comparison("greater");
+/** a >= b. */
+export const greaterEqual: Op<NoAttributes> = comparison("greaterEqual");
 
 function whereSample(name: string, condition: readonly number[], a: SampleInput, b: SampleInput): Sample<NoAttributes> {
   return { name, inputs: [{ shape: condition, dtype: "int32", range: [0, 2] }, a, b], attributes: {} };

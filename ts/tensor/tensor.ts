@@ -210,6 +210,25 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   div(other: Operable): Tensor {
     return this.binary(ops.div, other);
   }
+  /** this ** exponent (`torch.pow`): NaN for a negative number to a power that is not whole. The exponent's gradient is 0 at 0. */
+  pow(exponent: Operable): Tensor {
+    return exponent === 2 ? this.square() : this.binary(ops.pow, exponent);
+  }
+  /** The larger of this and other, element by element (`torch.maximum`); NaN wins, and equals share the gradient. */
+  maximum(other: Operable): Tensor {
+    return this.binary(ops.maximum, other);
+  }
+  /** The smaller of this and other, element by element (`torch.minimum`); NaN wins, and equals share the gradient. */
+  minimum(other: Operable): Tensor {
+    return this.binary(ops.minimum, other);
+  }
+  /**
+   * min(max(this, min), max) (`torch.clamp`); a bound that is left out is infinite. The gradient passes where nothing was
+   * cut off, bounds included. Throws ArgumentError if min > max.
+   */
+  clamp({ min = -Infinity, max = Infinity }: { readonly min?: number; readonly max?: number }): Tensor {
+    return apply(ops.clamp, [this], { min, max });
+  }
   /** -this. */
   neg(): Tensor {
     return apply(ops.neg, [this], {});
@@ -222,6 +241,18 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   sign(): Tensor {
     return apply(ops.sign, [this], {});
   }
+  /** The largest whole number <= this (`torch.floor`); its gradient is 0. */
+  floor(): Tensor {
+    return apply(ops.floor, [this], {});
+  }
+  /** The smallest whole number >= this (`torch.ceil`); its gradient is 0. */
+  ceil(): Tensor {
+    return apply(ops.ceil, [this], {});
+  }
+  /** The nearest whole number, halves to the even one (`torch.round`); its gradient is 0. */
+  round(): Tensor {
+    return apply(ops.round, [this], {});
+  }
   /** this * this. */
   square(): Tensor {
     return apply(ops.square, [this], {});
@@ -230,13 +261,41 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   sqrt(): Tensor {
     return apply(ops.sqrt, [this], {});
   }
+  /** 1 / sqrt(this) (`torch.rsqrt`). */
+  rsqrt(): Tensor {
+    return apply(ops.rsqrt, [this], {});
+  }
+  /** 1 / this (`torch.reciprocal`). */
+  reciprocal(): Tensor {
+    return apply(ops.reciprocal, [this], {});
+  }
   /** e^this. */
   exp(): Tensor {
     return apply(ops.exp, [this], {});
   }
+  /** e^this - 1 with all digits near 0 (`torch.expm1`). */
+  expm1(): Tensor {
+    return apply(ops.expm1, [this], {});
+  }
   /** Natural logarithm. */
   log(): Tensor {
     return apply(ops.log, [this], {});
+  }
+  /** ln(1 + this) with all digits near 0 (`torch.log1p`). */
+  log1p(): Tensor {
+    return apply(ops.log1p, [this], {});
+  }
+  /** Sine, in radians (`torch.sin`). */
+  sin(): Tensor {
+    return apply(ops.sin, [this], {});
+  }
+  /** Cosine, in radians (`torch.cos`). */
+  cos(): Tensor {
+    return apply(ops.cos, [this], {});
+  }
+  /** The error function, 2 / sqrt(pi) times the integral of e^-u^2 from 0 to this (`torch.erf`). */
+  erf(): Tensor {
+    return apply(ops.erf, [this], {});
   }
   /** max(this, 0). */
   relu(): Tensor {
@@ -253,6 +312,37 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   /** this * sigmoid(this). */
   silu(): Tensor {
     return apply(ops.silu, [this], {});
+  }
+  /** min(max(this, 0), 6) (`torch.nn.functional.relu6`). The gradient at both ends is 0. */
+  relu6(): Tensor {
+    return apply(ops.relu6, [this], {});
+  }
+  /** this above 0, slope * this below (`torch.nn.functional.leaky_relu`, whose `negative_slope` is `slope`). */
+  leakyRelu({ slope = 0.01 }: { readonly slope?: number } = {}): Tensor {
+    return apply(ops.leakyRelu, [this], { slope });
+  }
+  /** this above 0, alpha * (e^this - 1) below (`torch.nn.functional.elu`). */
+  elu({ alpha = 1 }: { readonly alpha?: number } = {}): Tensor {
+    return apply(ops.elu, [this], { alpha });
+  }
+  /**
+   * this times the probability of less than this under the normal distribution (`torch.nn.functional.gelu`), or the
+   * approximation of that by tanh: this * (1 + tanh(sqrt(2 / pi) * (this + 0.044715 this^3))) / 2.
+   */
+  gelu({ approximate = "none" }: { readonly approximate?: "none" | "tanh" } = {}): Tensor {
+    return apply(approximation(approximate), [this], {});
+  }
+  /** this * sigmoid(1.702 this): what CLIP calls GELU. */
+  quickGelu(): Tensor {
+    return apply(ops.quickGelu, [this], {});
+  }
+  /** ln(1 + e^this) (`torch.nn.functional.softplus`). */
+  softplus(): Tensor {
+    return apply(ops.softplus, [this], {});
+  }
+  /** this * tanh(softplus(this)) (`torch.nn.functional.mish`). */
+  mish(): Tensor {
+    return apply(ops.mish, [this], {});
   }
   /**
    * e^this divided by its sum along `axis` (`torch.softmax`): lines of numbers in [0, 1] that add up to 1, for inputs of
@@ -282,6 +372,57 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
       const right = other.rank === 1 ? [] : y.shape.slice(-1);
       return y.reshape([...lead, ...left, ...right]);
     });
+  }
+
+  // ---- comparisons, which give int32 masks of 0 and 1 ---------------------------------------------------------------
+
+  /** Whether this = other (`torch.eq`), false with NaN. */
+  equal(other: Operable): Tensor {
+    return this.binary(ops.equal, other);
+  }
+  /** Whether this and other differ (`torch.ne`), true with NaN. */
+  notEqual(other: Operable): Tensor {
+    return this.binary(ops.notEqual, other);
+  }
+  /** Whether this < other (`torch.lt`), false with NaN. */
+  less(other: Operable): Tensor {
+    return this.binary(ops.less, other);
+  }
+  /** Whether this <= other (`torch.le`), false with NaN. */
+  lessEqual(other: Operable): Tensor {
+    return this.binary(ops.lessEqual, other);
+  }
+  /** Whether this > other (`torch.gt`), false with NaN. */
+  greater(other: Operable): Tensor {
+    return this.binary(ops.greater, other);
+  }
+  /** Whether this >= other (`torch.ge`), false with NaN. */
+  greaterEqual(other: Operable): Tensor {
+    return this.binary(ops.greaterEqual, other);
+  }
+  /** Whether this is NaN (`torch.isnan`). */
+  isNaN(): Tensor {
+    return apply(ops.notEqual, [this, this], {});
+  }
+  /** Whether this is neither NaN nor infinite (`torch.isfinite`). */
+  isFinite(): Tensor {
+    return this.dtype === "int32" ? this.equal(this) : scope(() => this.abs().less(Infinity));
+  }
+  /** Whether this is 0 (`torch.logical_not`). */
+  logicalNot(): Tensor {
+    return this.equal(0);
+  }
+  /** Whether neither this nor other is 0 (`torch.logical_and`). */
+  logicalAnd(other: Tensor): Tensor {
+    return scope(() => this.notEqual(0).mul(other.notEqual(0)));
+  }
+  /** Whether this and other are not both 0 (`torch.logical_or`). */
+  logicalOr(other: Tensor): Tensor {
+    return scope(() => this.notEqual(0).maximum(other.notEqual(0)));
+  }
+  /** `value` where the int32 mask is not 0, and this elsewhere (`torch.Tensor.masked_fill`); the mask broadcasts. */
+  maskedFill(mask: Tensor, value: number): Tensor {
+    return this.withNumber("maskedFill", value, (number) => apply(ops.where, [mask, number, this], {}));
   }
 
   // ---- reductions --------------------------------------------------------------------------------------------------
@@ -592,17 +733,22 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
 
   private binary(op: typeof ops.add, other: Operable): Tensor {
     if (typeof other !== "number") return apply(op, [this, other], {});
-    if (this.dtype === "int32" && !Number.isInteger(other))
+    return this.withNumber(op.name, other, (number) => apply(op, [this, number], {}));
+  }
+
+  /** @internal What `use` makes of a number as a scalar of this dtype, on this device. */
+  withNumber(op: string, value: number, use: (number: Tensor) => Tensor): Tensor {
+    if (this.dtype === "int32" && !Number.isInteger(value))
       throw new DTypeError({
-        op: op.name,
-        problem: `an int32 tensor with the number ${other}.`,
+        op,
+        problem: `an int32 tensor with the number ${value}.`,
         advice: 'Convert the tensor with .to("float32").',
       });
-    const scalar = apply(ops.fill, [], { shape: [], dtype: this.dtype, value: other }, this.executor);
+    const number = apply(ops.fill, [], { shape: [], dtype: this.dtype, value }, this.executor);
     try {
-      return apply(op, [this, scalar], {});
+      return use(number);
     } finally {
-      scalar.dispose();
+      number.dispose();
     }
   }
 
@@ -697,4 +843,17 @@ export function tensor(data: TensorData, options: TensorOptions & { readonly sha
 /** @internal Memory without values, owned by nobody. */
 export function uninitialised(shape: Shape, dtype: DType, executor: Executor): Tensor {
   return new Tensor({ storage: new Storage(executor, sizeOf(shape) * bytesOf(dtype)), offset: 0 }, { shape, dtype });
+}
+
+// ---- arguments ------------------------------------------------------------------------------------------------------
+
+/** The op of a form of GELU. */
+function approximation(name: "none" | "tanh"): typeof ops.gelu {
+  if (name === "none") return ops.gelu;
+  if (name === "tanh") return ops.geluTanh;
+  throw new ArgumentError({
+    op: "gelu",
+    problem: `approximate is ${String(name)}.`,
+    advice: 'Choose "none" or "tanh".',
+  });
 }

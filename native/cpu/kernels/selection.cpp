@@ -31,6 +31,19 @@ struct LessEqual {
   }
 };
 
+struct Greater {
+  template <class T>
+  LANGEVIN_INLINE auto operator()(T a, T b) const {
+    return a > b;
+  }
+};
+struct GreaterEqual {
+  template <class T>
+  LANGEVIN_INLINE auto operator()(T a, T b) const {
+    return a >= b;
+  }
+};
+
 // A comparison of vectors as lanes whose bits are the int32 0 or 1.
 template <class F>
 struct Flags {
@@ -128,6 +141,8 @@ LANGEVIN_KERNEL("equal", "", compare<Equal>)
 LANGEVIN_KERNEL("notEqual", "", compare<NotEqual>)
 LANGEVIN_KERNEL("less", "", compare<Less>)
 LANGEVIN_KERNEL("lessEqual", "", compare<LessEqual>)
+LANGEVIN_KERNEL("greater", "", compare<Greater>)
+LANGEVIN_KERNEL("greaterEqual", "", compare<GreaterEqual>)
 LANGEVIN_KERNEL("maximum", "", ofTwoWords<Maximum>)
 LANGEVIN_KERNEL("minimum", "", ofTwoWords<Minimum>)
 LANGEVIN_KERNEL("where", "", where)

@@ -1,6 +1,6 @@
 // The operations of golden/ops/shape_reduce: arithmetic, reductions, moving elements.
 
-import { concat, stack, tensor } from "langevin";
+import { concat, stack, tensor, where } from "langevin";
 import type { Tensor } from "langevin";
 import type { Rule, Rules } from "./rule.ts";
 
@@ -18,7 +18,7 @@ const pieces = (parts: readonly Tensor[]): Record<string, Tensor> =>
   Object.fromEntries(parts.map((part, i) => [`out${i}`, part]));
 
 const binary =
-  (method: "add" | "sub" | "mul" | "div"): Rule =>
+  (method: "add" | "sub" | "mul" | "div" | "maximum" | "minimum"): Rule =>
   ({ inputs: { a, b } }) =>
     a[method](b);
 
@@ -43,6 +43,10 @@ export const shapeReduceRules: Rules = {
   sub: binary("sub"),
   mul: binary("mul"),
   div: binary("div"),
+  maximum: binary("maximum"),
+  minimum: binary("minimum"),
+  where: ({ inputs: { a, b, cond } }) => where(cond, a, b),
+  masked_fill: ({ inputs: { x, mask }, params: { value } }) => x.maskedFill(mask, value),
   sum: reduction("sum"),
   mean: reduction("mean"),
   max: reduction("max"),

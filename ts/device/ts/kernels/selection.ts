@@ -17,6 +17,12 @@ const lessLoop: BinaryLoop = (n, y, y0, dy, a, a0, da, b, b0, db) => {
 const lessEqualLoop: BinaryLoop = (n, y, y0, dy, a, a0, da, b, b0, db) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = a[a0 + i * da] <= b[b0 + i * db] ? 1 : 0;
 };
+const greaterLoop: BinaryLoop = (n, y, y0, dy, a, a0, da, b, b0, db) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = a[a0 + i * da] > b[b0 + i * db] ? 1 : 0;
+};
+const greaterEqualLoop: BinaryLoop = (n, y, y0, dy, a, a0, da, b, b0, db) => {
+  for (let i = 0; i < n; i++) y[y0 + i * dy] = a[a0 + i * da] >= b[b0 + i * db] ? 1 : 0;
+};
 const maximumLoop: BinaryLoop = (n, y, y0, dy, a, a0, da, b, b0, db) => {
   for (let i = 0; i < n; i++) y[y0 + i * dy] = Math.max(a[a0 + i * da], b[b0 + i * db]);
 };
@@ -28,6 +34,8 @@ export const equal = broadcasting(() => equalLoop);
 export const notEqual = broadcasting(() => notEqualLoop);
 export const less = broadcasting(() => lessLoop);
 export const lessEqual = broadcasting(() => lessEqualLoop);
+export const greater = broadcasting(() => greaterLoop);
+export const greaterEqual = broadcasting(() => greaterEqualLoop);
 export const maximum = broadcasting(() => maximumLoop);
 export const minimum = broadcasting(() => minimumLoop);
 
