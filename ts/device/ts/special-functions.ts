@@ -47,14 +47,14 @@ const twoOverRootPi = 2 / Math.sqrt(Math.PI);
 export function erf(x: number): number {
   const z = Math.abs(x);
   if (z >= 0.5) return Math.sign(x) * (1 - erfcOf(z));
-  // Taylor's series; x itself where x^2 underflows, and NaN.
-  let sum = x;
-  let power = x;
+  // Taylor's series.
+  let sum = 1;
+  let term = 1;
   for (let n = 1; n <= 14; n++) {
-    power *= (-x * x) / n;
-    sum += power / (2 * n + 1);
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
   }
-  return twoOverRootPi * sum;
+  return twoOverRootPi * x * sum;
 }
 
 /** The derivative of `erf`. */
