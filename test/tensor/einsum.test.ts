@@ -82,6 +82,9 @@ onEveryDevice("einsum", () => {
     expect(einsum("...ij,...jk->k", a, b).toArray()).to.deep.equal(product.sum([0, 1, 2]).toArray());
     expect(einsum("i...->...i", a).shape).to.deep.equal([1, 3, 4, 2]);
     expect(einsum("...,...->...", counting([3]), counting([2, 1])).shape).to.deep.equal([2, 3]);
+    expect(einsum("...a,a...->...", counting([1, 2]), counting([2, 1, 1])).shape).to.deep.equal([1, 1]);
+    const eight = counting([1, 2, 1, 2, 1, 2, 1, 2]);
+    expect(einsum("...,...->...", eight, eight).toArray()).to.deep.equal(eight.square().toArray());
   });
 
   it("equals the naive sum for random equations", async () => {

@@ -23,9 +23,9 @@ interface Term {
 export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   const { inputs, output } = parse(equation, operands);
   const terms = operands.map((tensor, i): Term => ({ tensor, subscripts: inputs[i] }));
-  checkSizes(equation, terms);
+  const sizes = sizesBySubscript(equation, terms);
   return scope(() => {
-    let [result, ...rest] = terms;
+    let [result, ...rest] = terms.map((term) => withoutRepeated(term, sizes));
     while (rest.length > 0) {
       const [next, ...later] = rest;
       const wanted = new Set([...output, ...later.flatMap((term) => term.subscripts)]);
@@ -83,8 +83,8 @@ function parse(equation: string, operands: readonly Tensor[]): Equation {
   return { inputs, output };
 }
 
-/** Refuses a subscript of different sizes; only axes of `...` may have size 1 for any size. */
-function checkSizes(equation: string, terms: readonly Term[]): void {
+/** The size of each subscript; refuses different ones, but that axes of `...` may have size 1 for any size. */
+function sizesBySubscript(equation: string, terms: readonly Term[]): ReadonlyMap<string, number> {
   const sizes = new Map<string, readonly [size: number, operand: number]>();
   terms.forEach(({ tensor, subscripts }, operand) => {
     subscripts.forEach((s, axis) => {
@@ -99,6 +99,14 @@ function checkSizes(equation: string, terms: readonly Term[]): void {
       if (!known || known[0] === 1) sizes.set(s, [size, operand]);
     });
   });
+  return new Map([...sizes].map(([s, [size]]) => [s, size]));
+}
+
+/** The term without axes of size 1 that others have in full: a product repeats it along them anyway. */
+function withoutRepeated({ tensor, subscripts }: Term, sizes: ReadonlyMap<string, number>): Term {
+  const own = subscripts.filter((s, axis) => tensor.shape[axis] === sizes.get(s));
+  if (own.length === subscripts.length) return { tensor, subscripts };
+  return { tensor: tensor.reshape(own.map((s) => sizes.get(s)!)), subscripts: own };
 }
 
 /** Sums over the axes that nobody wants any more. */
@@ -120,7 +128,7 @@ interface Matrices {
   readonly transposed: boolean;
 }
 
-/** A term as matrices over `batch` whose rows and columns are several axes each. */
+/** A term as matrices whose rows and columns, and the batch of which if there is one, are several axes each. */
 function asMatrices(
   term: Term,
   batch: readonly string[],
@@ -130,7 +138,8 @@ function asMatrices(
   const order = (first: readonly string[], second: readonly string[]): string[] => [...batch, ...first, ...second];
   const transposed = order(columns, rows).every((s, axis) => s === term.subscripts[axis]);
   const [first, second] = transposed ? [columns, rows] : [rows, columns];
-  const shape = [...sizesOf(term, batch), sizeOf(sizesOf(term, first)), sizeOf(sizesOf(term, second))];
+  const shape = [first, second].map((names) => sizeOf(sizesOf(term, names)));
+  if (batch.length > 0) shape.unshift(sizeOf(sizesOf(term, batch)));
   return { tensor: arrange(term, order(first, second)).reshape(shape), transposed };
 }
 
@@ -146,18 +155,13 @@ function contract(left: Term, right: Term, wanted: ReadonlySet<string>): Term {
   const a = sumOut(left, new Set([...wanted, ...right.subscripts]));
   const b = sumOut(right, new Set([...wanted, ...left.subscripts]));
   const shared = a.subscripts.filter((s) => b.subscripts.includes(s));
-  const batch = shared.filter((s) => wanted.has(s) || isBroadcast(s, a, b));
+  const batch = shared.filter((s) => wanted.has(s));
   const inner = shared.filter((s) => !batch.includes(s));
   const rows = a.subscripts.filter((s) => !shared.includes(s));
   const columns = b.subscripts.filter((s) => !shared.includes(s));
   const [x, y] = [asMatrices(a, batch, rows, inner), asMatrices(b, batch, inner, columns)];
   const flags = { transposeA: x.transposed, transposeB: y.transposed };
   const product = apply(ops.matmul, [x.tensor, y.tensor, undefined], flags);
-  const shape = [...product.shape.slice(0, -2), ...sizesOf(a, rows), ...sizesOf(b, columns)];
-  return sumOut({ tensor: product.reshape(shape), subscripts: [...batch, ...rows, ...columns] }, wanted);
-}
-
-/** Whether one of two operands repeats its only element along an axis of `...`. */
-function isBroadcast(s: string, a: Term, b: Term): boolean {
-  return a.tensor.shape[a.subscripts.indexOf(s)] !== b.tensor.shape[b.subscripts.indexOf(s)];
+  const shape = [...sizesOf(a, batch), ...sizesOf(a, rows), ...sizesOf(b, columns)];
+  return { tensor: product.reshape(shape), subscripts: [...batch, ...rows, ...columns] };
 }
