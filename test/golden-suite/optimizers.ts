@@ -1,7 +1,7 @@
-// Cases of optimizers: steps with given gradients.
+// Cases of optimizers: steps with given gradients, and clipping of gradients.
 
 import type { AdamOptions, RMSpropOptions, SGDOptions } from "langevin";
-import { Adam, AdamW, Parameter, RMSprop, SGD } from "langevin";
+import { Adam, AdamW, Parameter, RMSprop, SGD, clipGradNorm, clipGradValue, zeros } from "langevin";
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
@@ -66,5 +66,35 @@ export async function runOptimizerCase(data: DataSet, given: Case, setting: Sett
   }
   optimizer.dispose();
   for (const parameter of Object.values(parameters)) parameter.dispose();
+  return true;
+}
+
+interface ClipCase {
+  readonly op: "clip_grad_norm" | "clip_grad_value";
+  readonly kwargs: { readonly max_norm: number; readonly norm_type: "2.0" | "inf"; readonly clip_value: number };
+  readonly grads: Readonly<Record<string, string>>;
+  readonly grad_index: number;
+  readonly total_norm?: number;
+  readonly outputs: Readonly<Record<string, string>>;
+  readonly tolerance: Tolerance;
+}
+
+/** Runs a case of clipping of `golden/optim/optimizers`. */
+export async function runClipCase(data: DataSet, given: Case, setting: Setting): Promise<boolean> {
+  const { op, kwargs, outputs, tolerance, ...c } = given as unknown as ClipCase;
+  const parameters = Object.entries(c.grads).map(([name, key]) => {
+    const gradient = row(data.read(key), c.grad_index);
+    const parameter = new Parameter(zeros(gradient.shape));
+    parameter.assignGrad(setting.tensor(gradient));
+    return [name, parameter] as const;
+  });
+  const list = parameters.map(([, parameter]) => parameter);
+  if (op === "clip_grad_norm") {
+    const norm = clipGradNorm(list, kwargs.max_norm, { normType: kwargs.norm_type === "inf" ? Infinity : 2 });
+    const expected = { data: Float64Array.of(c.total_norm!), shape: [], dtype: norm.dtype };
+    expectClose("total_norm", await setting.numbers(norm), expected, tolerance);
+  } else clipGradValue(list, Math.fround(kwargs.clip_value)); // PyTorch compared with the float32 number
+  for (const [name, parameter] of parameters)
+    expectClose(name, await setting.numbers(parameter.grad!), data.read(outputs[name]), tolerance);
   return true;
 }

@@ -4,7 +4,7 @@ import type { DeviceName, Tensor } from "langevin";
 import { setDefaultDType, setDefaultDevice, tensor } from "langevin";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
-import { runOptimizerCase } from "./optimizers.ts";
+import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
 
 /** Where and in what precision cases run. */
@@ -37,6 +37,7 @@ type Run = (data: DataSet, given: Case, setting: Setting) => Promise<boolean>;
 
 /** What runs a case, by its fields; undefined for a kind that is not supported. */
 function runnerOf(given: Case): Run | undefined {
+  if ("grad_index" in given) return runClipCase;
   if ("op" in given) return runOpCase;
   if ("optimizer" in given) return runOptimizerCase;
   if (given.kind === "train") return runTrainCase;

@@ -65,6 +65,21 @@ export class Parameter extends Tensor {
     applyInPlace(ops.assign, [this, values], {});
   }
 
+  /** Overwrites the collected gradient, if any, with a copy of `values`, which has the parameter's shape, dtype and device. */
+  assignGrad(values: Tensor): void {
+    expectFits("assignGrad", "the gradient", this, values);
+    if (this.packed) {
+      applyInPlace(ops.assign, [this.packed.slot.view, values], {});
+      this.packed.slot.filled = true;
+      return;
+    }
+    // Copied before the old one goes: `values` may be the old one.
+    const copy = noGrad(() => values.clone());
+    super.clearGrad();
+    super.addGradient(copy);
+    copy.dispose();
+  }
+
   override dispose(): void {
     if (this.disposed) return;
     super.dispose();
