@@ -70,7 +70,20 @@ export type { Safetensors } from "./io/safetensors.ts";
 export { digits } from "./data/digits.ts";
 export { ImageSet } from "./data/image-set.ts";
 export type { Batch, Batches, ImageSetOptions } from "./data/image-set.ts";
-export { Flatten, Identity, ReLU, SiLU, Sigmoid, Tanh } from "./nn/activations.ts";
+export {
+  ELU,
+  Flatten,
+  GELU,
+  Identity,
+  LeakyReLU,
+  Mish,
+  ReLU,
+  ReLU6,
+  SiLU,
+  Sigmoid,
+  Softplus,
+  Tanh,
+} from "./nn/activations.ts";
 export type { Gives, Takes, Verdicts } from "./nn/channels.ts";
 export { Dropout } from "./nn/dropout.ts";
 export { MultiHeadAttention } from "./nn/attention.ts";
@@ -85,8 +98,16 @@ export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weigh
 export type { TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
 export type { AdamOptions } from "./optim/adam.ts";
+export { clipGradNorm, clipGradValue } from "./optim/clip.ts";
 export { Optimizer } from "./optim/optimizer.ts";
-export type { OptimizerGroup, OptimizerOptions, OptimizerState, ParameterGroup } from "./optim/optimizer.ts";
+export type {
+  OptimizerGroup,
+  OptimizerOptions,
+  OptimizerState,
+  ParameterGroup,
+  StepOperands,
+  UpdateRule,
+} from "./optim/optimizer.ts";
 export { RMSprop } from "./optim/rmsprop.ts";
 export type { RMSpropOptions } from "./optim/rmsprop.ts";
 export { SGD } from "./optim/sgd.ts";

@@ -8,6 +8,7 @@ import {
   ConvTranspose2d,
   Dropout,
   Embedding,
+  GELU,
   Linear,
   Module,
   MultiHeadAttention,
@@ -118,6 +119,9 @@ new SGD(parameters).groups[0].momentum = 0.5;
 
 // @ts-expect-error an enumeration
 mse(x, x, { reduction: "average" });
+
+// @ts-expect-error an approximation that does not exist
+new GELU({ approximate: "sigmoid" });
 
 // @ts-expect-error a dtype that does not exist
 tensor([1], { dtype: "float16" });

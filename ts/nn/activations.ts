@@ -1,7 +1,5 @@
 // Activations as layers, and the layers that only pass on or reshape.
 
-import { sizeOf } from "../ops/index.ts";
-import { resolveAxis } from "../ops/checks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
 
@@ -16,6 +14,69 @@ abstract class Activation extends Module {
 export class ReLU extends Activation {
   forward(x: Tensor): Tensor {
     return x.relu();
+  }
+}
+
+/** min(max(x, 0), 6) (`torch.nn.ReLU6`). */
+export class ReLU6 extends Activation {
+  forward(x: Tensor): Tensor {
+    return x.relu6();
+  }
+}
+
+/** x above 0, slope * x below (`torch.nn.LeakyReLU`, whose `negative_slope` is `slope`). */
+export class LeakyReLU extends Activation {
+  readonly slope: number;
+
+  constructor(options: { readonly slope?: number } = {}) {
+    super();
+    this.slope = options.slope ?? 0.01;
+  }
+
+  forward(x: Tensor): Tensor {
+    return x.leakyRelu({ slope: this.slope });
+  }
+}
+
+/** x above 0, alpha * (e^x - 1) below (`torch.nn.ELU`). */
+export class ELU extends Activation {
+  readonly alpha: number;
+
+  constructor(options: { readonly alpha?: number } = {}) {
+    super();
+    this.alpha = options.alpha ?? 1;
+  }
+
+  forward(x: Tensor): Tensor {
+    return x.elu({ alpha: this.alpha });
+  }
+}
+
+/** x times the probability of less than x under the normal distribution, or its approximation by tanh (`torch.nn.GELU`). */
+export class GELU extends Activation {
+  readonly approximate: "none" | "tanh";
+
+  constructor(options: { readonly approximate?: "none" | "tanh" } = {}) {
+    super();
+    this.approximate = options.approximate ?? "none";
+  }
+
+  forward(x: Tensor): Tensor {
+    return x.gelu({ approximate: this.approximate });
+  }
+}
+
+/** ln(1 + e^x) (`torch.nn.Softplus`). */
+export class Softplus extends Activation {
+  forward(x: Tensor): Tensor {
+    return x.softplus();
+  }
+}
+
+/** x * tanh(softplus(x)) (`torch.nn.Mish`). */
+export class Mish extends Activation {
+  forward(x: Tensor): Tensor {
+    return x.mish();
   }
 }
 
@@ -63,8 +124,6 @@ export class Flatten extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    const [first, last] = [this.first, this.last].map((axis) => resolveAxis("flatten", axis, x.rank));
-    const { shape } = x;
-    return x.reshape([...shape.slice(0, first), sizeOf(shape.slice(first, last + 1)), ...shape.slice(last + 1)]);
+    return x.flatten(this.first, this.last);
   }
 }
