@@ -78,10 +78,14 @@ LANGEVIN_SIMD T blockSum(const T* x, int64_t n) {
     for (int j = 0; j < count; j++) sums[j] = Combine::combine(sums[j], loadAs(x + i + j * kWidth));
   for (int j = 0; j < count && i < n; j++, i += kWidth)
     sums[j] = Combine::combine(sums[j], Combine::partial(x + i, least(kWidth, n - i)));
-  T lanes[kSumLanes];
+  for (int half = count / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; j++) sums[j] = Combine::combine(sums[j], sums[j + half]);
+  T lanes[kWidth];
   __builtin_memcpy(lanes, sums, sizeof lanes);
-  for (int half = kSumLanes / 2; half > 0; half /= 2)
+  for (int half = kWidth / 2; half > 0; half /= 2) {
+    if (n <= half) continue;  // nothing came to the upper half
     for (int j = 0; j < half; j++) lanes[j] = Combine::combine(lanes[j], lanes[j + half]);
+  }
   return lanes[0];
 }
 

@@ -127,24 +127,28 @@ struct Mean : Sum<float> {
   LANGEVIN_INLINE float finish(float total, int64_t) const { return total / divisor; }
 };
 
-// The larger of two (Sign 1) or the smaller one (Sign -1); NaN wins over numbers.
+// The larger of two (Sign 1) or the smaller one (Sign -1), the first of equals; NaN wins over numbers.
 template <class T, int Sign>
 struct Extreme {
   typedef typename LanesOf<T>::Vector Vector;
-  static LANGEVIN_INLINE VI wins(V b, V a) { return (Sign > 0 ? (VI)(b > a) : (VI)(b < a)) | (VI)(b != b); }
-  static LANGEVIN_INLINE VI wins(VI b, VI a) { return Sign > 0 ? b > a : b < a; }
-  static LANGEVIN_INLINE bool wins(T b, T a) { return (Sign > 0 ? b > a : b < a) || b != b; }
+  static LANGEVIN_INLINE V identity(const float*) { return broadcast(Sign > 0 ? -__builtin_inff() : __builtin_inff()); }
+  static LANGEVIN_INLINE VI identity(const int32_t*) { return broadcastInt(Sign > 0 ? INT32_MIN : INT32_MAX); }
+  static LANGEVIN_INLINE Vector identity() { return identity(static_cast<const T*>(nullptr)); }
+
   static LANGEVIN_INLINE V choose(VI mask, V a, V b) { return select(mask, a, b); }
   static LANGEVIN_INLINE VI choose(VI mask, VI a, VI b) { return selectInt(mask, a, b); }
-  static LANGEVIN_INLINE V lowest(const float*) { return broadcast(Sign > 0 ? -__builtin_inff() : __builtin_inff()); }
-  static LANGEVIN_INLINE VI lowest(const int32_t*) { return broadcastInt(Sign > 0 ? INT32_MIN : INT32_MAX); }
-
-  static LANGEVIN_INLINE Vector identity() { return lowest(static_cast<const T*>(nullptr)); }
   static LANGEVIN_INLINE Vector partial(const T* p, int64_t n) {
     return choose(laneIndex() < broadcastInt(static_cast<int32_t>(n)), LanesOf<T>::partial(p, n), identity());
   }
-  static LANGEVIN_INLINE Vector combine(Vector a, Vector b) { return choose(wins(b, a), b, a); }
-  static LANGEVIN_INLINE T combine(T a, T b) { return wins(b, a) ? b : a; }
+
+  static LANGEVIN_INLINE V combine(V a, V b) {
+    return select((VI)(b != b), b, Sign > 0 ? maximum(b, a) : minimum(b, a));
+  }
+  static LANGEVIN_INLINE VI combine(VI a, VI b) { return selectInt(Sign > 0 ? b > a : b < a, b, a); }
+  static LANGEVIN_INLINE T combine(T a, T b) {
+    const T other = (Sign > 0 ? b > a : b < a) ? b : a;
+    return b != b ? b : other;
+  }
 };
 
 template <class T, int Sign>
@@ -329,10 +333,11 @@ struct ColumnTotals {
       Element buffer[kColumns], parameters[kColumns + kWidth];
       int32_t numbers[kColumns + kWidth];
       Total terms[kColumns + kWidth];
-      for (int64_t i = 0; i < group * width; i++) {
-        parameters[i] = reducer.parameters ? reducer.parameters[output + i % width] : Element(0);
-        numbers[i] = static_cast<int32_t>(begin + i / width);
-      }
+      for (int64_t k = 0; k < group; k++)
+        for (int64_t c = 0; c < width; c++) {
+          parameters[k * width + c] = reducer.parameters ? reducer.parameters[output + c] : Element(0);
+          numbers[k * width + c] = static_cast<int32_t>(begin + k);
+        }
       for (int64_t i = 0; i < n; i += group) {
         const int64_t rows = least(group, n - i), count = rows * width;
         const Element* const at = bring(x, begin + i, rows, width, buffer);
