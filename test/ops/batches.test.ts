@@ -133,7 +133,11 @@ const batched: readonly Batched[] = [
   },
   { name: "add of a row", op: ops.add, perImage: [{ image: [5, 3, 7] }], shared: [{ shape: [7] }] },
   { name: "mul of an image's factor", op: ops.mul, perImage: [{ image: [5, 3, 7] }, { image: [1, 1, 7] }] },
-  ...[ops.silu, ops.sigmoid, ops.tanh, ops.exp].map((op) => ({ name: op.name, op, perImage: [{ image: [3, 3, 5] }] })),
+  ...[ops.silu, ops.sigmoid, ops.tanh, ops.exp, ops.gelu, ops.sin].map((op) => ({
+    name: op.name,
+    op,
+    perImage: [{ image: [3, 3, 5] }],
+  })),
   { name: "siluGradient", op: ops.siluGradient, perImage: [{ image: [3, 3, 5] }, { image: [3, 3, 5] }] },
   {
     name: "mean over pixels",
