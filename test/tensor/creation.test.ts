@@ -86,7 +86,7 @@ onEveryDevice("creation", (device) => {
       );
     for (const value of [0.5, NaN, 2 ** 31, 1e12])
       expect(failure(() => full([1], value, { dtype: "int32" })).message).to.equal(
-        `fill: the value is ${value}, which int32 does not hold.`,
+        `full: the value is ${value}, which int32 does not hold.`,
       );
     expect(failure(() => full([1], undefined as unknown as number))).to.be.instanceOf(ArgumentError);
   });
@@ -113,7 +113,9 @@ onEveryDevice("creation", (device) => {
     it(`refuses ${name}`, () => {
       const error = failure(() => tensor(data as TensorData));
       expect(error).to.be.instanceOf(ShapeError);
-      expect(error.message).to.match(/^tensor: nested arrays of different lengths: \[.*\] and \[.*\]\.$/);
+      expect(error.message).to.match(
+        /^tensor: nested arrays of different lengths: \[.*\] and \[.*\]\. All rows of an axis have one length\.$/,
+      );
     });
 
   for (const data of [["a"], [undefined], [null], "abc", {}, [[1n]]])
@@ -124,7 +126,9 @@ onEveryDevice("creation", (device) => {
   it("refuses a count that does not fit the shape", () => {
     const error = failure(() => tensor([1, 2, 3], { shape: [2, 2] }));
     expect(error).to.be.instanceOf(ShapeError);
-    expect(error.message).to.equal("tensor: 3 elements for shape [2, 2], which has 4.");
+    expect(error.message).to.equal(
+      "tensor: 3 elements for shape [2, 2], which has 4. The shape's sizes multiply to the number of elements.",
+    );
   });
 
   for (const shape of [

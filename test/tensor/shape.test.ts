@@ -148,7 +148,9 @@ onEveryDevice("shapes", () => {
           failure(() => x.permute(axes)),
           axes.join(),
         ).to.be.instanceOf(ArgumentError);
-      expect(failure(() => x.transpose(0, 2)).message).to.equal("transpose: axes 0 and 2 of a tensor of shape [2, 3].");
+      expect(failure(() => x.transpose(0, 2)).message).to.equal(
+        "transpose: axes 0 and 2 of a tensor of shape [2, 3]. Axes go from -2 to 1.",
+      );
       expect(failure(() => tensor([1]).transpose())).to.be.instanceOf(ArgumentError);
     });
   });

@@ -70,6 +70,19 @@ export class NumericsError extends LangevinError {}
 /** A file or stream whose content is not what its format demands. */
 export class FormatError extends LangevinError {}
 
+/** Writes a wrong argument in a few words: `"same"`, `NaN`, `null`, `an array of 3`, `a Float32Array of 8`, `a function`. */
+export function showValue(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value);
+  if (typeof value === "function") return "a function";
+  if (typeof value === "symbol") return "a symbol";
+  if (typeof value !== "object" || value === null) return typeof value === "bigint" ? `${value}n` : String(value);
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  const kind = (value as { constructor?: { name?: string } }).constructor?.name;
+  if (!kind || kind === "Object") return "an object";
+  const length = ArrayBuffer.isView(value) && "length" in value ? ` of ${String(value.length)}` : "";
+  return `${/^[AEIO]/.test(kind) ? "an" : "a"} ${kind}${length}`;
+}
+
 /** Writes a shape as `[2, 8, 8, 3]`. */
 export function showShape(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;

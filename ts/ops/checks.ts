@@ -1,11 +1,13 @@
 // Rules for shapes and dtypes that several ops share, and the checks that throw the clear error.
 
-import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/index.ts";
-import type { DType, Shape, TensorType } from "./types.ts";
+import { ArgumentError, DTypeError, ShapeError, showShape, showValue } from "../errors/index.ts";
+import type { AttributeSignature, DType, Shape, TensorType } from "./types.ts";
 import { sizeOf } from "./types.ts";
 
 /** Largest rank that executors handle. */
 export const maxRank = 8;
+/** Most elements of a tensor: what an int32 counts. */
+export const mostElements = 2 ** 31 - 1;
 
 /** The shape that numpy's broadcasting gives, or a ShapeError naming the axis that does not fit. */
 export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
@@ -72,7 +74,7 @@ export const floating = ["float32", "float64"] as const;
 /** Refuses a value that elements of this dtype cannot have. */
 export function expectHolds(op: string, dtype: DType, value: unknown): void {
   if (typeof value !== "number" || (dtype === "int32" && (value | 0) !== value))
-    throw new ArgumentError({ op, problem: `the value is ${String(value)}, which ${dtype} does not hold.` });
+    throw new ArgumentError({ op, problem: `the value is ${showValue(value)}, which ${dtype} does not hold.` });
 }
 
 /** Refuses two operands of different dtypes. */
@@ -103,19 +105,70 @@ export function expectShape(op: string, name: string, type: TensorType, shape: S
     });
 }
 
-/** Refuses numbers that are no sizes: negative, fractional, or a shape of more than 2^31 - 1 elements or rank 8. */
+/** Refuses what is no shape: sizes that are negative or fractional, more than 2^31 - 1 elements, a rank above 8. */
 export function expectSizes(op: string, shape: Shape): void {
-  if (shape.some((n) => !Number.isInteger(n) || n < 0))
-    throw new ShapeError({ op, problem: `${showShape(shape)} is not a shape.`, advice: "Sizes are integers >= 0." });
+  if (!Array.isArray(shape))
+    throw new ShapeError({
+      op,
+      problem: `the shape is ${showValue(shape)}.`,
+      advice: "A shape is an array of sizes, as in [2, 3].",
+    });
   if (shape.length > maxRank)
     throw new ShapeError({
       op,
       problem: `${showShape(shape)} has rank ${shape.length}, at most ${maxRank} is possible.`,
     });
-  if (sizeOf(shape) > 0x7fffffff)
+  const sizes = shape as readonly number[];
+  if (sizes.some((n) => !Number.isInteger(n) || n < 0))
     throw new ShapeError({
       op,
-      problem: `${showShape(shape)} has ${sizeOf(shape)} elements, at most ${0x7fffffff} are possible.`,
+      problem: `[${sizes.map(showValue).join(", ")}] is not a shape.`,
+      advice: "Sizes are integers >= 0.",
+    });
+  const size = Math.max(sizeOf(sizes), ...sizes);
+  if (size > mostElements)
+    throw new ShapeError({
+      op,
+      problem: `${showShape(sizes)} has ${size} elements, at most ${mostElements} are possible.`,
+    });
+}
+
+/** How the values of each kind of attribute are told from others. */
+const attributeKinds = {
+  int: ["a number", (value: unknown) => typeof value === "number"],
+  float: ["a number", (value: unknown) => typeof value === "number"],
+  bool: ["true or false", (value: unknown) => typeof value === "boolean"],
+  ints: ["an array of numbers", (value: unknown) => Array.isArray(value) && value.every((n) => typeof n === "number")],
+  seed: ["a bigint", (value: unknown) => typeof value === "bigint"],
+} as const;
+
+/** Refuses attributes of another kind than the record's, as callers without types may give them. */
+export function expectAttributes(
+  op: { readonly name: string; readonly attributes: AttributeSignature },
+  attributes: Readonly<Record<string, unknown>>,
+): void {
+  for (const name in op.attributes) {
+    const [kind, value] = [op.attributes[name], attributes[name]];
+    if (typeof kind === "string") {
+      const [expected, isOne] = attributeKinds[kind];
+      if (!isOne(value))
+        throw new ArgumentError({ op: op.name, problem: `${name} is ${showValue(value)}, expected ${expected}.` });
+    } else if (!kind.includes(value as string))
+      throw new ArgumentError({
+        op: op.name,
+        problem: `${name} is ${showValue(value)}.`,
+        advice: `Choose ${kind.join(" or ")}.`,
+      });
+  }
+}
+
+/** Refuses what is no dtype, as callers without types may give it. */
+export function expectDTypeName(op: string, dtype: unknown): void {
+  if (dtype !== "float32" && dtype !== "int32" && dtype !== "float64")
+    throw new DTypeError({
+      op,
+      problem: `${showValue(dtype)} is no dtype.`,
+      advice: "Choose float32, int32 or float64.",
     });
 }
 

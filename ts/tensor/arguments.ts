@@ -1,8 +1,8 @@
 // What the arguments of Tensor's methods mean for a shape: unknown sizes, ranges, axes, and the pieces of a split.
 
-import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, ShapeError, showShape, showValue } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";
-import { resolveAxis } from "../ops/checks.ts";
+import { expectSizes, resolveAxis } from "../ops/checks.ts";
 import { sizeOf } from "../ops/index.ts";
 
 /** One axis of `Tensor.slice`: `[start, stop?, step?]` (no stop or null: to the end), one index (the axis goes), or null (all). */
@@ -37,6 +37,7 @@ export function listAxes(axes: Axes | undefined, rank: number): readonly number[
 
 /** Replaces one -1 by the size that keeps the number of elements. */
 export function resolveUnknownSize(from: Shape, to: Shape): Shape {
+  if (!Array.isArray(to)) expectSizes("reshape", to);
   const unknown = to.indexOf(-1);
   if (unknown < 0) return to;
   const known = to.reduce((product, n, i) => (i === unknown ? product : product * n), 1);
@@ -63,7 +64,14 @@ export function resolveRange(n: number, axis: number, range: SliceRange): readon
       });
     return [start, start + 1, 1];
   }
-  return [fromEnd(range[0]), fromEnd(range[1] ?? n), range[2] ?? 1];
+  if (!Array.isArray(range))
+    throw new ArgumentError({
+      op: "slice",
+      problem: `the range of axis ${axis} is ${showValue(range)}.`,
+      advice: "Expected [start, stop, step], an index, or null for all.",
+    });
+  const [start, stop, step] = range as readonly [number, number?, number?];
+  return [fromEnd(start), fromEnd(stop ?? n), step ?? 1];
 }
 
 /** A shape in three parts: the sizes before an axis multiplied, its own, and those after it multiplied. */

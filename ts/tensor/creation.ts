@@ -1,8 +1,16 @@
 // Tensors made from constants, from counting, or by joining others.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError, showValue } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";
-import { expectIntegers, expectRank, expectShape, expectSizes, resolveAxis } from "../ops/checks.ts";
+import {
+  expectDTypeName,
+  expectHolds,
+  expectIntegers,
+  expectRank,
+  expectShape,
+  expectSizes,
+  resolveAxis,
+} from "../ops/checks.ts";
 import { ops } from "../ops/index.ts";
 import { scope } from "./scope.ts";
 import type { Tensor, TensorOptions } from "./tensor.ts";
@@ -10,17 +18,25 @@ import { apply, defaultDType, executorOf, tensor } from "./tensor.ts";
 
 /** A tensor full of `value` (`torch.full`). */
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
-  return apply(ops.fill, [], { shape, dtype: options.dtype ?? defaultDType(), value }, executorOf(options));
+  return constant("full", shape, value, options);
 }
 
 /** Zeros. */
 export function zeros(shape: Shape, options: TensorOptions = {}): Tensor {
-  return full(shape, 0, options);
+  return constant("zeros", shape, 0, options);
 }
 
 /** Ones. */
 export function ones(shape: Shape, options: TensorOptions = {}): Tensor {
-  return full(shape, 1, options);
+  return constant("ones", shape, 1, options);
+}
+
+function constant(op: string, shape: Shape, value: number, options: TensorOptions): Tensor {
+  const dtype = options.dtype ?? defaultDType();
+  expectDTypeName(op, dtype);
+  expectSizes(op, shape);
+  expectHolds(op, dtype, value);
+  return apply(ops.fill, [], { shape, dtype, value }, executorOf(options));
 }
 
 /** A tensor full of `value` with the shape, dtype and device of `like` unless told otherwise (`torch.full_like`). */
@@ -55,13 +71,14 @@ export function arange(
   const [start, stop] = ranged ? [first, second] : [0, first];
   const count = Math.ceil((stop - start) / step);
   if (!ranged && (!Number.isInteger(first) || first < 0))
-    throw new ArgumentError({ op: "arange", problem: `count is ${first}, expected an integer >= 0.` });
+    throw new ArgumentError({ op: "arange", problem: `count is ${showValue(first)}, expected an integer >= 0.` });
   if (!Number.isFinite(count) || count < 0)
     throw new ArgumentError({
       op: "arange",
       problem: `no numbers go from ${start} to ${stop} in steps of ${step}.`,
       advice: "The step is not 0 and leads from start towards stop.",
     });
+  expectSizes("arange", [count]);
   const whole = [start, stop, step].every(Number.isInteger);
   return tensor(
     Float64Array.from({ length: count }, (_, i) => start + i * step),
@@ -91,6 +108,11 @@ export function eye(rows: number, columns = rows, options: TensorOptions = {}): 
 
 /** Joins tensors along `axis` (`torch.cat`); all other sizes are equal. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+  if (!Array.isArray(tensors))
+    throw new ArgumentError({
+      op: "concat",
+      problem: `tensors is ${showValue(tensors)}, expected an array of tensors.`,
+    });
   if (tensors.length === 0) throw new ArgumentError({ op: "concat", problem: "no tensors were given." });
   return apply(ops.concat, tensors, { axis });
 }

@@ -1,7 +1,8 @@
 // Elements in JavaScript's arrays: typed arrays by dtype, nested arrays and their shapes.
 
 import type { ElementArray } from "../device/executor.ts";
-import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, ShapeError, showShape, showValue } from "../errors/index.ts";
+import { maxRank } from "../ops/checks.ts";
 import type { DType, Shape } from "../ops/index.ts";
 
 /** Nested arrays of numbers, as `toArray` returns them; a plain number for a scalar. */
@@ -42,19 +43,30 @@ export function flatten(data: NestedNumbers | readonly number[]): number[] {
   return typeof data === "number" ? [data] : ((data as unknown[]).flat(Infinity) as number[]);
 }
 
-/** Shape of nested arrays; throws where they are ragged or hold something else than numbers. */
-export function shapeOfNested(data: NestedNumbers | readonly number[]): number[] {
+/** Shape of nested arrays; throws where they are ragged, nested too deep or hold something else than numbers. */
+export function shapeOfNested(data: NestedNumbers | readonly number[], depth = 0): number[] {
   if (typeof data === "number") return [];
-  if (!Array.isArray(data))
-    throw new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${typeof data}.` });
-  const shapes = data.map((item) => shapeOfNested(item));
+  if (!Array.isArray(data)) throw notNumbers(data);
+  if (depth === maxRank)
+    throw new ShapeError({ op: "tensor", problem: `arrays are nested deeper than ${maxRank} levels.` });
+  const shapes = Array.from(data, (item) => shapeOfNested(item, depth + 1));
   for (const shape of shapes)
     if (!sameShape(shape, shapes[0]))
       throw new ShapeError({
         op: "tensor",
         problem: `nested arrays of different lengths: ${showShape(shapes[0])} and ${showShape(shape)}.`,
+        advice: "All rows of an axis have one length.",
       });
   return [data.length, ...(shapes[0] ?? [])];
+}
+
+/** The error for data of which no tensor can be made. */
+export function notNumbers(data: unknown): ArgumentError {
+  const advice =
+    data instanceof BigInt64Array || data instanceof BigUint64Array
+      ? "Convert it with Int32Array.from(data, Number)."
+      : "Data is a number, nested arrays of numbers, or a typed array of numbers.";
+  return new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${showValue(data)}.`, advice });
 }
 
 /** Elements in row-major order as nested arrays. */

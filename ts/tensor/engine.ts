@@ -3,10 +3,18 @@
 import { defaultExecutor } from "../device/devices.ts";
 import type { Executor } from "../device/executor.ts";
 import { dense } from "../device/executor.ts";
-import { DTypeError, DeviceError, GradientError, LangevinError, showShape } from "../errors/index.ts";
+import {
+  ArgumentError,
+  DTypeError,
+  DeviceError,
+  GradientError,
+  LangevinError,
+  showShape,
+  showValue,
+} from "../errors/index.ts";
 import type { AnyAttributes, AnyOp, AttributesOf, DType, Op, OpBuilder, TensorType } from "../ops/index.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
-import { expectSizes } from "../ops/checks.ts";
+import { expectAttributes, expectDTypeName, expectSizes } from "../ops/checks.ts";
 import { gradEnabled } from "./grad-mode.ts";
 import { adopt } from "./scope.ts";
 import { Storage } from "./storage.ts";
@@ -14,7 +22,8 @@ import type { Version } from "./storage.ts";
 import { expectNoNaN, strictMode } from "./strict-mode.ts";
 import type { Edge, Leaf } from "./tape.ts";
 import { TapeNode } from "./tape.ts";
-import type { Place, Value, ValueOptions } from "./value.ts";
+import { Value } from "./value.ts";
+import type { Place, ValueOptions } from "./value.ts";
 
 /** What the engine asks of the tensor class beyond its memory: to be a leaf where a gradient is wanted. */
 export interface Differentiable<Self> extends Value<Self>, Leaf<Self> {
@@ -48,6 +57,8 @@ export function createEngine<T extends Differentiable<T>>(
   make: (place: Place, type: TensorType, options?: ValueOptions<T>) => T,
 ): Engine<T> {
   const apply: Engine<T>["apply"] = (op, inputs, attributes, executor) => {
+    expectTensors(op, inputs);
+    expectAttributes(op, attributes);
     const operands = inputs.map((input) => input?.operand(op.name));
     const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
     const type = outputType(op, inputs, attributes, on);
@@ -78,6 +89,8 @@ export function createEngine<T extends Differentiable<T>>(
   };
 
   const applyInPlace: Engine<T>["applyInPlace"] = (op, inputs, attributes) => {
+    expectTensors(op, inputs);
+    expectAttributes(op, attributes);
     const operands = inputs.map((input) => input?.operand(op.name));
     const on = commonExecutor(op.name, inputs);
     explaining(op, inputs, () => op.infer(inputs, attributes));
@@ -156,6 +169,18 @@ function outputType<S extends Op["attributes"]>(
   });
 }
 
+/** Refuses operands that are no tensors, as callers without types may give them. */
+function expectTensors(op: AnyOp, inputs: readonly unknown[]): void {
+  for (let i = 0; i < Math.max(inputs.length, op.inputs.length); i++) {
+    const mayBeAbsent = /(\?|\.\.\.)$/.test(op.inputs[i] ?? "");
+    if (!(inputs[i] instanceof Value) && !(inputs[i] === undefined && mayBeAbsent))
+      throw new ArgumentError({
+        op: op.name,
+        problem: `${operandName(op, i)} is ${showValue(inputs[i])}, expected a tensor.`,
+      });
+  }
+}
+
 /** Runs a check of `op`; an error on its way out is told the operands. */
 function explaining<R>(op: AnyOp, inputs: readonly (TensorType | undefined)[], check: () => R): R {
   try {
@@ -205,6 +230,7 @@ export function commonExecutor(
 
 /** @internal Refuses a dtype that the executor does not compute in. */
 export function expectSupported(op: string, executor: Executor, dtype: DType): void {
+  expectDTypeName(op, dtype);
   if (!executor.supports(dtype))
     throw new DTypeError({
       op,

@@ -1,6 +1,6 @@
 // Whether operations are recorded for gradients.
 
-import { refusePromise } from "./scope.ts";
+import { expectFunction, refusePromise } from "./scope.ts";
 
 let enabled = true;
 
@@ -11,6 +11,7 @@ export function gradEnabled(): boolean {
 
 /** Runs the synchronous `fn` without recording anything for gradients (PyTorch's `torch.no_grad`). */
 export function noGrad<T>(fn: () => T): T {
+  expectFunction("noGrad", fn);
   const before = enabled;
   enabled = false;
   try {

@@ -1,7 +1,15 @@
 // Parameters: tensors that are trained, and their packing into one flat buffer so that an optimizer updates all in one pass.
 
 import type { DeviceName } from "../device/executor.ts";
-import { DTypeError, DeviceError, LifetimeError, ShapeError, showShape } from "../errors/index.ts";
+import {
+  ArgumentError,
+  DTypeError,
+  DeviceError,
+  LifetimeError,
+  ShapeError,
+  showShape,
+  showValue,
+} from "../errors/index.ts";
 import type { DType } from "../ops/index.ts";
 import { expectSameDType } from "../ops/checks.ts";
 import { bytesOf, ops } from "../ops/index.ts";
@@ -26,8 +34,18 @@ export class Parameter extends Tensor {
    * others can see it: a parameter's memory is its own.
    */
   constructor(initial: Tensor, layout: TorchLayout = "plain") {
+    if (!((initial as unknown) instanceof Tensor))
+      throw new ArgumentError({
+        op: "Parameter",
+        problem: `the initial values are ${showValue(initial)}, expected a tensor.`,
+        advice: "Make one with tensor(...).",
+      });
     if (initial.dtype === "int32")
-      throw new DTypeError({ op: "Parameter", problem: "int32 values have no gradient, so they cannot be trained." });
+      throw new DTypeError({
+        op: "Parameter",
+        problem: "int32 values have no gradient, so they cannot be trained.",
+        advice: 'Convert them with .to("float32").',
+      });
     const { storage } = initial.place("Parameter");
     const alone = !storage.shared && storage.bytes === initial.size * bytesOf(initial.dtype);
     const own = alone ? initial : noGrad(() => initial.clone());

@@ -31,6 +31,7 @@ function shownIndices(n: number, summarised: boolean): number[] {
 /** Positions, in row-major order, of the elements of an array that are printed. */
 export function shownPositions(shape: Shape): number[] {
   const size = sizeOf(shape);
+  if (size === 0) return [];
   let positions = [0];
   for (const n of shape) {
     const indices = shownIndices(n, size > threshold);

@@ -1,6 +1,6 @@
 // Seeded randomness: the permanent enumeration of draws, and the global stream for tensors made outside of train and sample.
 
-import { ArgumentError, DTypeError } from "../errors/index.ts";
+import { ArgumentError, DTypeError, showValue } from "../errors/index.ts";
 import type { DType, Shape } from "../ops/index.ts";
 import { ops } from "../ops/index.ts";
 import type { Tensor, TensorOptions } from "./tensor.ts";
@@ -42,7 +42,7 @@ export function seedKey(op: string, seed: Seed): bigint {
   if (!valid)
     throw new ArgumentError({
       op,
-      problem: `seed ${String(seed)}.`,
+      problem: `seed is ${showValue(seed)}.`,
       advice: "A seed is an integer from 0 to 2^53 - 1, or a bigint below 2^64.",
     });
   return BigInt(seed);

@@ -1,6 +1,6 @@
 // Scopes: tensors made inside one are freed when it ends, except those that it returns.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError, showValue } from "../errors/index.ts";
 
 /** What a scope can own. */
 export interface Owned {
@@ -74,6 +74,7 @@ const isOwned = (value: object): value is Owned => "onOrphaned" in value && "dis
  * with would be freed already.
  */
 export function scope<T>(fn: () => T): T {
+  expectFunction("scope", fn);
   const inner = new Scope(current);
   current = inner;
   try {
@@ -89,6 +90,12 @@ export function scope<T>(fn: () => T): T {
         member.dispose();
       }
   }
+}
+
+/** Refuses what cannot be called. */
+export function expectFunction(op: string, fn: unknown): void {
+  if (typeof fn !== "function")
+    throw new ArgumentError({ op, problem: `was given ${showValue(fn)}, expected a function.` });
 }
 
 /** Refuses the result of an asynchronous function where only a synchronous one makes sense. */

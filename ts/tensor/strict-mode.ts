@@ -1,6 +1,6 @@
 // Strict mode: every operation's result is read back and searched for NaN.
 
-import { NumericsError, showShape } from "../errors/index.ts";
+import { ArgumentError, NumericsError, showShape, showValue } from "../errors/index.ts";
 import type { AnyOp, Shape } from "../ops/index.ts";
 import type { Value } from "./value.ts";
 
@@ -17,6 +17,8 @@ export function strictMode(): boolean {
  * operation then waits for its result, which costs much of the speed: for finding mistakes.
  */
 export function setStrictMode(on: boolean): void {
+  if (typeof on !== "boolean")
+    throw new ArgumentError({ op: "setStrictMode", problem: `was given ${showValue(on)}, expected true or false.` });
   strict = on;
 }
 

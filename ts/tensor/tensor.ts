@@ -2,10 +2,11 @@
 
 import { defaultExecutor, openDevice } from "../device/devices.ts";
 import type { DeviceName, Executor } from "../device/executor.ts";
-import { ArgumentError, DTypeError, GradientError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, DTypeError, GradientError, ShapeError, showShape, showValue } from "../errors/index.ts";
 import type { DType, Shape } from "../ops/index.ts";
 import {
   expectDType,
+  expectHolds,
   expectIntegers,
   expectRank,
   expectSameDType,
@@ -27,7 +28,7 @@ import {
   withSize,
 } from "./arguments.ts";
 import type { Elements, NestedNumbers, TensorData } from "./elements.ts";
-import { asElements, flatten, nest, sameShape, shapeOfNested } from "./elements.ts";
+import { asElements, flatten, nest, notNumbers, sameShape, shapeOfNested } from "./elements.ts";
 import { commonExecutor, createEngine, expectSupported } from "./engine.ts";
 import { noGrad } from "./grad-mode.ts";
 import { printDisposed, printTensor } from "./print.ts";
@@ -67,7 +68,11 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
    */
   requireGrad(wanted = true): this {
     if (this.dtype === "int32")
-      throw new DTypeError({ op: "requireGrad", problem: "an int32 tensor has no gradient." });
+      throw new DTypeError({
+        op: "requireGrad",
+        problem: "an int32 tensor has no gradient.",
+        advice: 'Convert it with .to("float32").',
+      });
     if (this.node)
       throw new GradientError({
         op: "requireGrad",
@@ -112,6 +117,8 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
         problem: `the tensor has shape ${showShape(this.shape)}, not one element.`,
         advice: "Reduce it (mean, sum), or pass the gradient of its elements.",
       });
+    if (gradient && !((gradient as unknown) instanceof Tensor))
+      throw new ArgumentError({ op: "backward", problem: `gradient is ${showValue(gradient)}, expected a tensor.` });
     if (gradient && !sameShape(gradient.shape, this.shape))
       throw new ShapeError({
         op: "backward",
@@ -163,6 +170,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
 
   /** The only element. Blocks until it is computed. */
   item(): number {
+    this.operand("item");
     if (this.size !== 1)
       throw new ShapeError({
         op: "item",
@@ -539,7 +547,8 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     if (order[i] === undefined || order[j] === undefined)
       throw new ArgumentError({
         op: "transpose",
-        problem: `axes ${a} and ${b} of a tensor of shape ${showShape(this.shape)}.`,
+        problem: `axes ${showValue(a)} and ${showValue(b)} of a tensor of shape ${showShape(this.shape)}.`,
+        advice: this.rank === 0 ? "A scalar has no axes." : `Axes go from ${-this.rank} to ${this.rank - 1}.`,
       });
     [order[i], order[j]] = [j, i];
     return this.permute(order);
@@ -589,6 +598,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
       throw new ArgumentError({
         op: "slice",
         problem: `${ranges.length} ranges for a tensor of shape ${showShape(this.shape)}.`,
+        advice: "Give at most one range for each axis.",
       });
     const resolved = this.shape.map((n, axis) => resolveRange(n, axis, ranges[axis] ?? null));
     const part = (): Tensor =>
@@ -744,6 +754,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
         problem: `an int32 tensor with the number ${value}.`,
         advice: 'Convert the tensor with .to("float32").',
       });
+    expectHolds(op, this.dtype, value);
     const number = apply(ops.fill, [], { shape: [], dtype: this.dtype, value }, this.executor);
     try {
       return use(number);
@@ -799,6 +810,12 @@ export function defaultDType(): "float32" | "float64" {
 
 /** Makes float64 (for checks on the `ts` device) or float32 the default (`torch.set_default_dtype`). */
 export function setDefaultDType(dtype: "float32" | "float64"): void {
+  if (dtype !== "float32" && dtype !== "float64")
+    throw new DTypeError({
+      op: "setDefaultDType",
+      problem: `${showValue(dtype)} is no floating dtype.`,
+      advice: "Choose float32 or float64.",
+    });
   floatType = dtype;
 }
 
@@ -820,24 +837,36 @@ export function executorOf(options: { readonly device?: DeviceName }): Executor 
  * Throws ShapeError when the arrays are ragged or the count does not match the shape. In int32 fractions are cut off.
  */
 export function tensor(data: TensorData, options: TensorOptions & { readonly shape?: Shape } = {}): Tensor {
-  if (typeof data !== "number" && !Array.isArray(data) && !ArrayBuffer.isView(data))
-    throw new ArgumentError({ op: "tensor", problem: `cannot make a tensor of ${typeof data}.` });
-  const flat = ArrayBuffer.isView(data) ? data : flatten(data);
-  const shape = [...(options.shape ?? (ArrayBuffer.isView(data) ? [data.length] : shapeOfNested(data)))];
-  expectSizes("tensor", shape);
+  const typed = isTypedArray(data);
+  if (typeof data !== "number" && !Array.isArray(data) && !typed) throw notNumbers(data);
+  const own = typed ? [data.length] : shapeOfNested(data);
+  const flat = typed ? data : flatten(data);
+  expectSizes("tensor", options.shape ?? own);
+  const shape = [...(options.shape ?? own)];
   const dtype = options.dtype ?? (data instanceof Int32Array ? "int32" : floatType);
   if (sizeOf(shape) !== flat.length)
     throw new ShapeError({
       op: "tensor",
       problem: `${flat.length} elements for shape ${showShape(shape)}, which has ${sizeOf(shape)}.`,
+      advice: "The shape's sizes multiply to the number of elements.",
     });
   const executor = executorOf(options);
   expectSupported("tensor", executor, dtype);
+  const elements = asElements(dtype, flat);
   const result = uninitialised(shape, dtype, executor);
-  const { storage } = result.place("tensor");
-  storage.executor.write(storage.buffer, 0, asElements(dtype, flat));
+  executor.write(result.place("tensor").storage.buffer, 0, elements);
   adopt(result);
   return result;
+}
+
+/** Whether data is a typed array of numbers; those of bigints are not, nor is a DataView. */
+function isTypedArray(data: TensorData): data is Exclude<TensorData, NestedNumbers | readonly number[]> {
+  return (
+    ArrayBuffer.isView(data) &&
+    !((data as unknown) instanceof DataView) &&
+    !((data as unknown) instanceof BigInt64Array) &&
+    !((data as unknown) instanceof BigUint64Array)
+  );
 }
 
 /** @internal Memory without values, owned by nobody. */
