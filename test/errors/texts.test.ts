@@ -143,7 +143,7 @@ const settings: readonly Mistake[] = [
   ["an unknown default device", () => langevin.setDefaultDevice(untyped("gpu")), "ArgumentError", 'device: "gpu" is no device. Choose cuda, cpu, ts.'],
   ["an integer as default dtype", () => langevin.setDefaultDType(untyped("int32")), "DTypeError", 'setDefaultDType: "int32" is no floating dtype. Choose float32 or float64.'],
   ["strict mode of text", () => langevin.setStrictMode(untyped("yes")), "ArgumentError", 'setStrictMode: was given "yes", expected true or false.'],
-  ["an unknown reduction", (x) => langevin.mse(x, x, untyped("avg")), "ArgumentError", 'mse: reduction is avg. Choose "mean", "sum" or "none".'],
+  ["an unknown reduction", (x) => langevin.mse(x, x, { reduction: untyped("avg") }), "ArgumentError", 'mse: reduction is avg. Choose "mean", "sum" or "none".'],
 ]; // prettier-ignore
 
 onEveryDevice("errors", (device) => {
