@@ -50,6 +50,17 @@ onEveryDevice("reductions", (device) => {
     ).to.equal(5);
   });
 
+  it("all and any ask whether elements are not 0", () => {
+    const y = tensor([[0, NaN], [2, -1], [0, 0]]); // prettier-ignore
+    expect([y.all(1).dtype, y.all(1).toArray()]).to.deep.equal(["int32", [0, 1, 0]]);
+    expect(y.any(1).toArray()).to.deep.equal([1, 1, 0]);
+    expect(y.any(0, { keepDims: true }).toArray()).to.deep.equal([[1, 1]]);
+    expect([y.all().item(), y.any().item()]).to.deep.equal([0, 1]);
+    expect(x().less(10).all().item()).to.equal(1);
+    const none = zeros([2, 0]);
+    expect([none.all(1).toArray(), none.any(1).toArray()]).to.deep.equal([[1, 1], [0, 0]]); // prettier-ignore
+  });
+
   it("variance and deviation are unbiased unless told otherwise", () => {
     expect(x().var(1).toArray()).to.deep.equal([1, 7]);
     expect(x().var(1, { correction: 0 }).slice(0).item()).to.be.closeTo(2 / 3, 1e-6);

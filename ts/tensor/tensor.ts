@@ -521,6 +521,14 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
       return rows.cumprod(1).slice(null, -1).reshape(shape);
     });
   }
+  /** Whether all elements over `axes` (default: all) are not 0, as int32 0 or 1 (`torch.all`); 1 where there are none. */
+  all(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return scope(() => this.equal(0).sum(axes, options).equal(0));
+  }
+  /** Whether any element over `axes` (default: all) is not 0, as int32 0 or 1 (`torch.any`); 0 where there are none. */
+  any(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    return scope(() => this.notEqual(0).sum(axes, options).notEqual(0));
+  }
   /** Running sum along `axis` (`torch.cumsum`); with `reverse` from the end. */
   cumsum(axis: number, options: { readonly reverse?: boolean } = {}): Tensor {
     return apply(ops.cumsum, [this], { axis, reverse: options.reverse ?? false });

@@ -61,6 +61,7 @@ export const shapeReduceRules: Rules = {
   cumprod: ({ inputs: { x }, params: { dim } }) => x.cumprod(dim),
   sum_long: longSum,
   deep_chain: deepChain,
+  reuse: ({ inputs: { x } }) => x.square().add(x.sum().mul(x)).add(x.sin()),
   cat: ({ inputs, params: { dim } }) => concat(Object.values(inputs), dim),
   stack: ({ inputs, params: { dim } }) => stack(Object.values(inputs), dim),
   chunk: ({ inputs: { x }, params: { chunks, dim } }) => pieces(x.chunk(chunks, dim)),
