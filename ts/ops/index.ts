@@ -58,6 +58,7 @@ import {
 import { gather, scatterAdd } from "./indexing.ts";
 import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
+import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
 import { maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
 import {
@@ -181,6 +182,10 @@ export const ops = {
   maxPool2dGradient,
   gather,
   scatterAdd,
+  groupNorm,
+  groupNormGradient,
+  layerNorm,
+  layerNormGradient,
   embedding,
   embeddingGradient,
   dropout,

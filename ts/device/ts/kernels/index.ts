@@ -15,6 +15,7 @@ import * as functions from "./functions.ts";
 import * as indexing from "./indexing.ts";
 import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
+import * as norm from "./norm.ts";
 import * as pool from "./pool.ts";
 import * as reduce from "./reduce.ts";
 import * as selection from "./selection.ts";
@@ -43,6 +44,7 @@ export const kernels: Table = {
   ...indexing,
   ...loss,
   ...matmul,
+  ...norm,
   ...pool,
   ...reduce,
   ...selection,
