@@ -6,7 +6,6 @@
 //
 // The mean is kept as a float and what remains when that is subtracted: sums of large numbers could not tell it better.
 #include "iterate.h"
-#include "lanes.h"
 #include "strip.h"
 
 namespace langevin {
@@ -40,60 +39,71 @@ struct Slab {
   float* totals;
 };
 
-// totals[k][c] = sum over the slab's pixels of component k of a term: termAt(c, lanes) gives the function from a pixel to
-// the term for a vector of channels, having loaded what does not depend on the pixel.
-template <int N>
-struct Terms {
-  V v[N];
-};
-template <int N, class F>
-LANGEVIN_SIMD void sumPixels(const Slab& slab, int64_t channels, float* const (&totals)[N], const F& termAt) {
-  for (int k = 0; k < N; k++) __builtin_memset(totals[k], 0, channels * sizeof(float));
-  for (int64_t row = 0; row < slab.pixels; row += kRows) {
-    const int64_t rows = least(kRows, slab.pixels - row);
-    forEachVector(channels, [&](int64_t c, int64_t lanes) {
-      const auto term = termAt(c, lanes);
-      Terms<N> even = {}, odd = {};
-      const auto add = [&](Terms<N>& sums, int64_t pixel) {
-        const Terms<N> t = term(slab.pixel + pixel);
-        for (int k = 0; k < N; k++) sums.v[k] += t.v[k];
-      };
-      if (rows == kRows) {
-        LANGEVIN_UNROLL
-        for (int64_t i = 0; i < kRows; i += 2) {
-          add(even, row + i);
-          add(odd, row + i + 1);
-        }
-      } else {
-        for (int64_t i = 0; i < rows; i++) add(i % 2 ? odd : even, row + i);
-      }
-      for (int k = 0; k < N; k++)
-        storeLanes(totals[k] + c, loadLanes(totals[k] + c, lanes) + (even.v[k] + odd.v[k]), lanes);
-    });
-  }
-}
-
-// Writes the slab's pixels: resultAt(c, lanes) gives the function from a pixel to a vector of channels.
-template <class F>
-LANGEVIN_SIMD void writePixels(const Slab& slab, int64_t channels, float* y, int64_t pitch, const F& resultAt) {
-  for (int64_t row = slab.pixel; row < slab.pixel + slab.pixels; row += kRows) {
-    const int64_t end = least(row + kRows, slab.pixel + slab.pixels);
-    forEachVector(channels, [&](int64_t c, int64_t lanes) {
-      const auto result = resultAt(c, lanes);
-      for (int64_t pixel = row; pixel < end; pixel++) storeLanes(y + pixel * pitch + c, result(pixel), lanes);
-    });
-  }
-}
-
-// Reads a vector of channels of pixels.
-struct Reader {
+// Rows of channels: a few neighbouring pixels.
+struct Rows {
   const float* start;
-  int64_t pitch, lanes;
-  LANGEVIN_INLINE V operator()(int64_t pixel) const { return loadLanes(start + pixel * pitch, lanes); }
+  int64_t pitch;
 };
 
-LANGEVIN_SIMD Reader reader(const Operand& x, int64_t c, int64_t lanes) {
-  return {x.as<const float>() + c, x.pitch, lanes};
+LANGEVIN_SIMD Rows rowsOf(const Operand& x, int64_t pixel) { return {x.as<const float>() + pixel * x.pitch, x.pitch}; }
+
+// Calls f(pixel, count) for kRows pixels of the slab at a time.
+template <class F>
+LANGEVIN_INLINE static void forEachRows(const Slab& slab, const F& f) {
+  for (int64_t row = 0; row < slab.pixels; row += kRows) f(slab.pixel + row, least(kRows, slab.pixels - row));
+}
+
+// The loops over pixels hold their sums and factors in registers; closures over vectors would go through memory.
+
+// sum[c] += x over all rows; those with even and odd numbers are added up apart, so that additions need not wait.
+LANGEVIN_SIMD void addRows(Rows x, int64_t rows, int64_t channels, float* sum) {
+  forEachVector(channels, [&](int64_t c, auto lanes) {
+    V even = zero(), odd = zero();
+    for (int64_t i = 0; i < rows; i += 2) {
+      even += loadLanes(x.start + i * x.pitch + c, lanes);
+      if (i + 1 < rows) odd += loadLanes(x.start + (i + 1) * x.pitch + c, lanes);
+    }
+    storeLanes(sum + c, loadLanes(sum + c, lanes) + (even + odd), lanes);
+  });
+}
+
+// rest[c] += d, squares[c] += d^2, where d = x - high.
+LANGEVIN_SIMD void addSquares(Rows x, int64_t rows, int64_t channels, const float* high, float* rest, float* squares) {
+  forEachVector(channels, [&](int64_t c, auto lanes) {
+    const V mean = loadLanes(high + c, lanes);
+    V even = zero(), odd = zero(), evenSquares = zero(), oddSquares = zero();
+    for (int64_t i = 0; i < rows; i += 2) {
+      const V d = loadLanes(x.start + i * x.pitch + c, lanes) - mean;
+      even += d;
+      evenSquares += d * d;
+      if (i + 1 == rows) break;
+      const V e = loadLanes(x.start + (i + 1) * x.pitch + c, lanes) - mean;
+      odd += e;
+      oddSquares += e * e;
+    }
+    storeLanes(rest + c, loadLanes(rest + c, lanes) + (even + odd), lanes);
+    storeLanes(squares + c, loadLanes(squares + c, lanes) + (evenSquares + oddSquares), lanes);
+  });
+}
+
+// gradients[c] += dy, products[c] += dy (x - high).
+LANGEVIN_SIMD void addProducts(Rows x, Rows dy, int64_t rows, int64_t channels, const float* high, float* gradients,
+                               float* products) {
+  forEachVector(channels, [&](int64_t c, auto lanes) {
+    const V mean = loadLanes(high + c, lanes);
+    V even = zero(), odd = zero(), evenProducts = zero(), oddProducts = zero();
+    for (int64_t i = 0; i < rows; i += 2) {
+      const V g = loadLanes(dy.start + i * dy.pitch + c, lanes);
+      even += g;
+      evenProducts += g * (loadLanes(x.start + i * x.pitch + c, lanes) - mean);
+      if (i + 1 == rows) break;
+      const V h = loadLanes(dy.start + (i + 1) * dy.pitch + c, lanes);
+      odd += h;
+      oddProducts += h * (loadLanes(x.start + (i + 1) * x.pitch + c, lanes) - mean);
+    }
+    storeLanes(gradients + c, loadLanes(gradients + c, lanes) + (even + odd), lanes);
+    storeLanes(products + c, loadLanes(products + c, lanes) + (evenProducts + oddProducts), lanes);
+  });
 }
 
 // x in slabs, the sums over them, and the moments of the groups.
@@ -149,11 +159,9 @@ class Groups {
   LANGEVIN_INLINE auto mean() const {
     return stage(
         [this](const Slab& slab) {
-          float* const totals[1] = {total(kSum, slab)};
-          sumPixels(slab, channels_, totals, [&](int64_t c, int64_t lanes) {
-            const Reader x = reader(x_, c, lanes);
-            return [=](int64_t pixel) { return Terms<1>{{x(pixel)}}; };
-          });
+          float* const sum = total(kSum, slab);
+          __builtin_memset(sum, 0, channels_ * sizeof(float));
+          forEachRows(slab, [&](int64_t pixel, int64_t rows) { addRows(rowsOf(x_, pixel), rows, channels_, sum); });
         },
         [this](int64_t image) {
           for (int64_t group = 0; group < groups_; group++) {
@@ -169,13 +177,11 @@ class Groups {
   LANGEVIN_INLINE auto variance(const F& after) const {
     return stage(
         [this](const Slab& slab) {
-          float* const totals[2] = {total(kRest, slab), total(kSquares, slab)};
-          sumPixels(slab, channels_, totals, [&](int64_t c, int64_t lanes) {
-            const auto deviation = this->deviation(slab.image, c, lanes);
-            return [=](int64_t pixel) {
-              const V d = deviation(pixel);
-              return Terms<2>{{d, d * d}};
-            };
+          const float* const high = factor(kHigh, slab.image);
+          float *const rest = total(kRest, slab), *const squares = total(kSquares, slab);
+          __builtin_memset(rest, 0, 2 * channels_ * sizeof(float));
+          forEachRows(slab, [&](int64_t pixel, int64_t rows) {
+            addSquares(rowsOf(x_, pixel), rows, channels_, high, rest, squares);
           });
         },
         [this, &after](int64_t image) {
@@ -186,13 +192,6 @@ class Groups {
           }
           after(image);
         });
-  }
-
-  // Gives x - high for a vector of an image's channels.
-  LANGEVIN_INLINE auto deviation(int64_t image, int64_t c, int64_t lanes) const {
-    const Reader x = reader(x_, c, lanes);
-    const V high = loadLanes(factor(kHigh, image) + c, lanes);
-    return [=](int64_t pixel) { return x(pixel) - high; };
   }
 
   template <class Pass, class Step>
@@ -277,11 +276,20 @@ void groupNorm(Command& command, Context& context) {
     }
   };
   const auto write = [&](const Slab& slab) {
-    writePixels(slab, groups.channels(), y.as<float>(), y.pitch, [&](int64_t c, int64_t lanes) {
-      const auto deviation = groups.deviation(slab.image, c, lanes);
-      const V factor = loadLanes(groups.factor(kOfDeviation, slab.image) + c, lanes);
-      const V term = loadLanes(groups.factor(kTerm, slab.image) + c, lanes);
-      return [=](int64_t pixel) { return deviation(pixel) * factor + term; };
+    const float* const high = groups.factor(kHigh, slab.image);
+    const float* const factors = groups.factor(kOfDeviation, slab.image);
+    const float* const terms = groups.factor(kTerm, slab.image);
+    forEachRows(slab, [&](int64_t pixel, int64_t rows) {
+      const Rows from = rowsOf(x, pixel);
+      float* const to = y.as<float>() + pixel * y.pitch;
+      forEachVector(groups.channels(), [&](int64_t c, auto lanes) {
+        const V mean = loadLanes(high + c, lanes), factor = loadLanes(factors + c, lanes);
+        const V term = loadLanes(terms + c, lanes);
+        for (int64_t i = 0; i < rows; i++) {
+          const V d = loadLanes(from.start + i * from.pitch + c, lanes) - mean;
+          storeLanes(to + i * y.pitch + c, d * factor + term, lanes);
+        }
+      });
     });
   };
   groups.run(groups.mean(), groups.variance(setFactors), Groups::stage(write, [](int64_t) {}));
@@ -321,24 +329,29 @@ void groupNormGradient(Command& command, Context& context) {
   const Groups groups(x, command.attributes, context);
   const Operand* const weight = command.has(2) ? &command.inputs[2] : nullptr;
   const auto sum = [&](const Slab& slab) {
-    float* const totals[2] = {groups.total(kGradient, slab), groups.total(kProduct, slab)};
-    sumPixels(slab, channels, totals, [&](int64_t c, int64_t lanes) {
-      const auto deviation = groups.deviation(slab.image, c, lanes);
-      const Reader gradient = reader(dy, c, lanes);
-      return [=](int64_t pixel) {
-        const V g = gradient(pixel);
-        return Terms<2>{{g, g * deviation(pixel)}};
-      };
+    const float* const high = groups.factor(kHigh, slab.image);
+    float *const gradients = groups.total(kGradient, slab), *const products = groups.total(kProduct, slab);
+    __builtin_memset(gradients, 0, 2 * channels * sizeof(float));
+    forEachRows(slab, [&](int64_t pixel, int64_t rows) {
+      addProducts(rowsOf(x, pixel), rowsOf(dy, pixel), rows, channels, high, gradients, products);
     });
   };
   const auto write = [&](const Slab& slab) {
-    writePixels(slab, channels, dx, channels, [&](int64_t c, int64_t lanes) {
-      const auto deviation = groups.deviation(slab.image, c, lanes);
-      const Reader gradient = reader(dy, c, lanes);
-      const V ofGradient = loadLanes(groups.factor(kOfGradient, slab.image) + c, lanes);
-      const V ofDeviation = loadLanes(groups.factor(kOfDeviation, slab.image) + c, lanes);
-      const V term = loadLanes(groups.factor(kTerm, slab.image) + c, lanes);
-      return [=](int64_t pixel) { return (gradient(pixel) * ofGradient + term) + deviation(pixel) * ofDeviation; };
+    const float* const high = groups.factor(kHigh, slab.image);
+    const float *const ofGradient = groups.factor(kOfGradient, slab.image), *const terms = groups.factor(kTerm, slab.image);
+    const float* const ofDeviation = groups.factor(kOfDeviation, slab.image);
+    forEachRows(slab, [&](int64_t pixel, int64_t rows) {
+      const Rows from = rowsOf(x, pixel), gradient = rowsOf(dy, pixel);
+      float* const to = dx + pixel * channels;
+      forEachVector(channels, [&](int64_t c, auto lanes) {
+        const V mean = loadLanes(high + c, lanes), f = loadLanes(ofGradient + c, lanes);
+        const V h = loadLanes(ofDeviation + c, lanes), term = loadLanes(terms + c, lanes);
+        for (int64_t i = 0; i < rows; i++) {
+          const V d = loadLanes(from.start + i * from.pitch + c, lanes) - mean;
+          const V g = loadLanes(gradient.start + i * gradient.pitch + c, lanes);
+          storeLanes(to + i * channels + c, (g * f + term) + d * h, lanes);
+        }
+      });
     });
   };
   const auto setFactors = [&](int64_t image) { setGradientFactors(groups, weight, image); };

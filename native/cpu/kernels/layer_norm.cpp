@@ -43,7 +43,7 @@ LANGEVIN_SIMD double sumCell(const Cells& cells, const F& term) {
   double total = 0;
   for (int64_t piece = 0; piece < cells.pieces; piece++)
     total += longSum(cells.width, [&](int64_t start, int64_t n, float* buffer) {
-      forEachVector(n, [&](int64_t i, int64_t lanes) { storeLanes(buffer + i, term(piece, start + i, lanes), lanes); });
+      forEachVector(n, [&](int64_t i, auto lanes) { storeLanes(buffer + i, term(piece, start + i, lanes), lanes); });
       return buffer;
     });
   return total;
@@ -58,12 +58,12 @@ struct Moments {
   V high = zero(), low = zero();
 
   LANGEVIN_INLINE Moments(const Operand& x, const Cells& cells, int64_t cell) : x(x), cells(cells), cell(cell) {
-    const auto deviations = [&](int64_t piece, int64_t i, int64_t lanes) { return deviation(piece, i, lanes); };
+    const auto deviations = [&](int64_t piece, int64_t i, auto lanes) { return deviation(piece, i, lanes); };
     if (cells.center) {
       high = broadcast(static_cast<float>(sumCell(cells, deviations) / cells.terms()));
       low = broadcast(static_cast<float>(sumCell(cells, deviations) / cells.terms()));
     }
-    double squares = sumCell(cells, [&](int64_t piece, int64_t i, int64_t lanes) {
+    double squares = sumCell(cells, [&](int64_t piece, int64_t i, auto lanes) {
       const V d = deviation(piece, i, lanes);
       return d * d;
     });
@@ -72,7 +72,8 @@ struct Moments {
   }
 
   // x - mean.
-  LANGEVIN_INLINE V deviation(int64_t piece, int64_t i, int64_t lanes) const {
+  template <class Lanes>
+  LANGEVIN_INLINE V deviation(int64_t piece, int64_t i, Lanes lanes) const {
     return (loadLanes(pieceOf(x, cells, cell, piece) + i, lanes) - high) - low;
   }
 
@@ -90,7 +91,8 @@ struct Moments {
 };
 
 // Elements of a weight or bias for a piece; `absent` where there is none.
-LANGEVIN_SIMD V weightAt(const Operand* weight, float absent, int64_t piece, int64_t i, int64_t lanes) {
+template <class Lanes>
+LANGEVIN_SIMD V weightAt(const Operand* weight, float absent, int64_t piece, int64_t i, Lanes lanes) {
   return weight ? loadLanes(weight->as<const float>() + piece * weight->pitch + i, lanes) : broadcast(absent);
 }
 
@@ -114,7 +116,7 @@ void layerNorm(Command& command, Context& context) {
     const V scale = broadcast(static_cast<float>(moments.scale));
     for (int64_t piece = 0; piece < cells.pieces; piece++) {
       float* const to = pieceOf(y, cells, cell, piece);
-      forEachVector(cells.width, [&](int64_t i, int64_t lanes) {
+      forEachVector(cells.width, [&](int64_t i, auto lanes) {
         const V z = moments.deviation(piece, i, lanes) * scale;
         storeLanes(to + i, z * weightAt(weight, 1, piece, i, lanes) + weightAt(bias, 0, piece, i, lanes), lanes);
       });
@@ -137,14 +139,14 @@ void layerNormGradient(Command& command, Context& context) {
     __builtin_memset(ofWeight, 0, 2 * size * sizeof(float));
     for (int64_t cell = item * kCellsPerSum; cell < least(cells.count, (item + 1) * kCellsPerSum); cell++) {
       const Moments moments(x, cells, cell);
-      const auto gradient = [&](int64_t piece, int64_t i, int64_t lanes) {
+      const auto gradient = [&](int64_t piece, int64_t i, auto lanes) {
         return loadLanes(pieceOf(dy, cells, cell, piece) + i, lanes);
       };
-      const auto weighted = [&](int64_t piece, int64_t i, int64_t lanes) {
+      const auto weighted = [&](int64_t piece, int64_t i, auto lanes) {
         return gradient(piece, i, lanes) * weightAt(weight, 1, piece, i, lanes);
       };
       const double gradients = cells.center ? sumCell(cells, weighted) : 0;
-      const double products = sumCell(cells, [&](int64_t piece, int64_t i, int64_t lanes) {
+      const double products = sumCell(cells, [&](int64_t piece, int64_t i, auto lanes) {
         return weighted(piece, i, lanes) * moments.deviation(piece, i, lanes);
       });
       const double s = moments.scale;
@@ -154,7 +156,7 @@ void layerNormGradient(Command& command, Context& context) {
       for (int64_t piece = 0; piece < cells.pieces; piece++) {
         float *const to = dx + cell * size + piece * width;
         float *const w = ofWeight + piece * width, *const b = ofBias + piece * width;
-        forEachVector(width, [&](int64_t i, int64_t lanes) {
+        forEachVector(width, [&](int64_t i, auto lanes) {
           const V d = moments.deviation(piece, i, lanes), g = gradient(piece, i, lanes);
           storeLanes(to + i, (weighted(piece, i, lanes) * scale + shift) + d * ofDeviation, lanes);
           storeLanes(w + i, loadLanes(w + i, lanes) + g * (d * scale), lanes);

@@ -53,14 +53,14 @@ template <class Rule>
 LANGEVIN_SIMD void line(float* y, const float* a, const float* b, int64_t n) {
   const V max = Rule::kShifted ? broadcast(largest(a, n)) : zero();
   const double sum = longSum(n, [&](int64_t start, int64_t m, float*) {
-    forEachVector(m, [&](int64_t i, int64_t lanes) {
+    forEachVector(m, [&](int64_t i, auto lanes) {
       const V term = Rule::term(loadLanes(a + start + i, lanes), loadLanes(b + start + i, lanes), max);
       storeLanes(y + start + i, term, lanes);
     });
     return y + start;
   });
   const V ofSum = Rule::ofSum(broadcast(static_cast<float>(sum)));
-  forEachVector(n, [&](int64_t i, int64_t lanes) {
+  forEachVector(n, [&](int64_t i, auto lanes) {
     const V va = loadLanes(a + i, lanes), vb = loadLanes(b + i, lanes);
     storeLanes(y + i, Rule::result(loadLanes(y + i, lanes), va, vb, max, ofSum), lanes);
   });
@@ -85,15 +85,15 @@ LANGEVIN_SIMD void lines(const Along& y, const Along& a, const Along& b, int64_t
   if (Rule::kShifted) {
     for (int64_t c = 0; c < width; c++) max[c] = -__builtin_inff();
     for (int64_t i = 0; i < n; i++)
-      forEachVector(width, [&](int64_t c, int64_t lanes) {
+      forEachVector(width, [&](int64_t c, auto lanes) {
         storeLanes(max + c, maximum(loadLanes(a.start + i * a.step + c, lanes), loadLanes(max + c, lanes)), lanes);
       });
   }
-  const auto shift = [&](int64_t c, int64_t lanes) { return Rule::kShifted ? loadLanes(max + c, lanes) : zero(); };
+  const auto shift = [&](int64_t c, auto lanes) { return Rule::kShifted ? loadLanes(max + c, lanes) : zero(); };
   for (int64_t begin = 0; begin < n; begin += kSequence) {
     for (int64_t c = 0; c < width; c++) sums[c] = 0;
     for (int64_t i = begin; i < least(n, begin + kSequence); i++)
-      forEachVector(width, [&](int64_t c, int64_t lanes) {
+      forEachVector(width, [&](int64_t c, auto lanes) {
         const V va = loadLanes(a.start + i * a.step + c, lanes), vb = loadLanes(b.start + i * b.step + c, lanes);
         const V term = Rule::term(va, vb, shift(c, lanes));
         storeLanes(y.start + i * y.step + c, term, lanes);
@@ -102,11 +102,11 @@ LANGEVIN_SIMD void lines(const Along& y, const Along& a, const Along& b, int64_t
     for (int64_t c = 0; c < width; c++) totals[c] += static_cast<double>(sums[c]);
   }
   for (int64_t c = 0; c < width; c++) sums[c] = static_cast<float>(totals[c]);
-  forEachVector(width, [&](int64_t c, int64_t lanes) {
+  forEachVector(width, [&](int64_t c, auto lanes) {
     storeLanes(sums + c, Rule::ofSum(loadLanes(sums + c, lanes)), lanes);
   });
   for (int64_t i = 0; i < n; i++)
-    forEachVector(width, [&](int64_t c, int64_t lanes) {
+    forEachVector(width, [&](int64_t c, auto lanes) {
       const V va = loadLanes(a.start + i * a.step + c, lanes), vb = loadLanes(b.start + i * b.step + c, lanes);
       float* const to = y.start + i * y.step + c;
       storeLanes(to, Rule::result(loadLanes(to, lanes), va, vb, shift(c, lanes), loadLanes(sums + c, lanes)), lanes);
