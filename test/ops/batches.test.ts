@@ -159,6 +159,24 @@ const batched: readonly Batched[] = [
     perImage: [{ image: [3, 70] }, { image: [3, 70] }],
     attributes: { axis: 1 },
   },
+  ...[
+    { pixels: "8x8", image: [8, 8, 48], groups: 12 },
+    { pixels: "many", image: [33, 40, 34], groups: 17 },
+    { pixels: "no", image: [35], groups: 5 },
+  ].map(({ pixels, image, groups }) => ({
+    name: `groupNorm, ${pixels} pixels`,
+    op: ops.groupNorm,
+    perImage: [{ image }],
+    shared: [{ shape: image.slice(-1) }, { shape: image.slice(-1) }],
+    attributes: { groups, epsilon: 1e-5 },
+  })),
+  {
+    name: "layerNorm",
+    op: ops.layerNorm,
+    perImage: [{ image: [5, 70] }],
+    shared: [{ shape: [70] }, { shape: [70] }],
+    attributes: { axes: 1, epsilon: 1e-5, center: true },
+  },
   {
     name: "max of an image",
     op: ops.max,
@@ -381,6 +399,23 @@ const large: readonly Case[] = [
     { reduction: "mean" },
   ),
   product(ops.silu, [[100_003]], {}),
+  product(ops.groupNorm, [[3, 40, 40, 48], [48], [48]], { groups: 12, epsilon: 1e-5 }),
+  product(
+    ops.groupNormGradient,
+    [
+      [3, 40, 40, 48],
+      [3, 40, 40, 48],
+    ],
+    { groups: 12, epsilon: 1e-5 },
+  ),
+  product(
+    ops.layerNormGradient,
+    [
+      [700, 65],
+      [700, 65],
+    ],
+    { axes: 1, epsilon: 1e-5, center: true },
+  ),
   product(ops.softmax, [[300, 2100]], { axis: 1 }),
   product(ops.softmax, [[30, 300, 70]], { axis: 1 }),
   product(ops.add, [[64, 8, 8, 17], [17]], {}),

@@ -26,7 +26,7 @@ constexpr float kLeastSquares = 1e-30f, kMostSquares = 1e30f;
 // Sums over a slab, channel by channel: of x, of x - high, of its square, of dy and of dy (x - high).
 enum Total { kSum, kRest, kSquares, kGradient, kProduct, kTotals };
 // What the passes over an image read for each channel.
-enum Factor { kHigh, kOfDeviation, kOfGradient, kTerm, kFactors };
+enum Factor { kHigh, kScale, kOfGradient, kOfNormalised, kTerm, kFactors };
 
 struct Moments {
   double rest = 0;   // mean - high
@@ -267,7 +267,7 @@ void groupNorm(Command& command, Context& context) {
   const Operand* const weight = command.has(1) ? &command.inputs[1] : nullptr;
   const Operand* const bias = command.has(2) ? &command.inputs[2] : nullptr;
   const auto setFactors = [&](int64_t image) {
-    float *const factor = groups.factor(kOfDeviation, image), *const term = groups.factor(kTerm, image);
+    float *const factor = groups.factor(kScale, image), *const term = groups.factor(kTerm, image);
     for (int64_t c = 0; c < groups.channels(); c++) {
       const Moments& m = groups.moments(image, c / groups.perGroup());
       const double scale = m.scale * elementOf(weight, c, 1);
@@ -277,7 +277,7 @@ void groupNorm(Command& command, Context& context) {
   };
   const auto write = [&](const Slab& slab) {
     const float* const high = groups.factor(kHigh, slab.image);
-    const float* const factors = groups.factor(kOfDeviation, slab.image);
+    const float* const factors = groups.factor(kScale, slab.image);
     const float* const terms = groups.factor(kTerm, slab.image);
     forEachRows(slab, [&](int64_t pixel, int64_t rows) {
       const Rows from = rowsOf(x, pixel);
@@ -295,10 +295,11 @@ void groupNorm(Command& command, Context& context) {
   groups.run(groups.mean(), groups.variance(setFactors), Groups::stage(write, [](int64_t) {}));
 }
 
-// With g = dy weight and z = s (x - mean), dx = s (g - mean(g) - z mean(g z)): a factor of dy, one of x - high and a term.
+// With g = dy weight and z = s (x - mean), dx = s (g - mean(g) - z mean(g z)): a factor of dy, one of s (x - high) and a
+// term.
 void setGradientFactors(const Groups& groups, const Operand* weight, int64_t image) {
-  float *const ofGradient = groups.factor(kOfGradient, image), *const ofDeviation = groups.factor(kOfDeviation, image);
-  float* const term = groups.factor(kTerm, image);
+  float *const scale = groups.factor(kScale, image), *const term = groups.factor(kTerm, image);
+  float *const ofGradient = groups.factor(kOfGradient, image), *const ofNormalised = groups.factor(kOfNormalised, image);
   for (int64_t group = 0; group < groups.groups(); group++) {
     const Moments& m = groups.moments(image, group);
     const int64_t from = group * groups.perGroup(), to = from + groups.perGroup();
@@ -308,11 +309,12 @@ void setGradientFactors(const Groups& groups, const Operand* weight, int64_t ima
       gradients += w * gradient;
       products += w * (groups.ofImage(kProduct, image, c) - m.rest * gradient);
     }
-    const double deviation = -m.scale * m.scale * m.scale * products / groups.count();
+    const double factor = -m.scale * (m.scale * products / groups.count());
     for (int64_t c = from; c < to; c++) {
       ofGradient[c] = static_cast<float>(m.scale * elementOf(weight, c, 1));
-      ofDeviation[c] = static_cast<float>(deviation);
-      term[c] = static_cast<float>(-m.scale * gradients / groups.count() - m.rest * deviation);
+      scale[c] = static_cast<float>(m.scale);
+      ofNormalised[c] = static_cast<float>(factor);
+      term[c] = static_cast<float>(-m.scale * gradients / groups.count() - m.rest * m.scale * factor);
     }
   }
 }
@@ -339,17 +341,18 @@ void groupNormGradient(Command& command, Context& context) {
   const auto write = [&](const Slab& slab) {
     const float* const high = groups.factor(kHigh, slab.image);
     const float *const ofGradient = groups.factor(kOfGradient, slab.image), *const terms = groups.factor(kTerm, slab.image);
-    const float* const ofDeviation = groups.factor(kOfDeviation, slab.image);
+    const float *const ofNormalised = groups.factor(kOfNormalised, slab.image), *const scales = groups.factor(kScale, slab.image);
     forEachRows(slab, [&](int64_t pixel, int64_t rows) {
       const Rows from = rowsOf(x, pixel), gradient = rowsOf(dy, pixel);
       float* const to = dx + pixel * channels;
       forEachVector(channels, [&](int64_t c, auto lanes) {
         const V mean = loadLanes(high + c, lanes), f = loadLanes(ofGradient + c, lanes);
-        const V h = loadLanes(ofDeviation + c, lanes), term = loadLanes(terms + c, lanes);
+        const V h = loadLanes(ofNormalised + c, lanes), term = loadLanes(terms + c, lanes);
+        const V scale = loadLanes(scales + c, lanes);
         for (int64_t i = 0; i < rows; i++) {
-          const V d = loadLanes(from.start + i * from.pitch + c, lanes) - mean;
+          const V z = (loadLanes(from.start + i * from.pitch + c, lanes) - mean) * scale;
           const V g = loadLanes(gradient.start + i * gradient.pitch + c, lanes);
-          storeLanes(to + i * channels + c, (g * f + term) + d * h, lanes);
+          storeLanes(to + i * channels + c, (g * f + term) + z * h, lanes);
         }
       });
     });

@@ -151,15 +151,15 @@ void layerNormGradient(Command& command, Context& context) {
       });
       const double s = moments.scale;
       const V scale = broadcast(static_cast<float>(s));
-      const V ofDeviation = broadcast(static_cast<float>(-s * s * s * products / cells.terms()));
+      const V ofNormalised = broadcast(static_cast<float>(-s * (s * products / cells.terms())));
       const V shift = broadcast(static_cast<float>(-s * gradients / cells.terms()));
       for (int64_t piece = 0; piece < cells.pieces; piece++) {
         float *const to = dx + cell * size + piece * width;
         float *const w = ofWeight + piece * width, *const b = ofBias + piece * width;
         forEachVector(width, [&](int64_t i, auto lanes) {
-          const V d = moments.deviation(piece, i, lanes), g = gradient(piece, i, lanes);
-          storeLanes(to + i, (weighted(piece, i, lanes) * scale + shift) + d * ofDeviation, lanes);
-          storeLanes(w + i, loadLanes(w + i, lanes) + g * (d * scale), lanes);
+          const V z = moments.deviation(piece, i, lanes) * scale, g = gradient(piece, i, lanes);
+          storeLanes(to + i, (weighted(piece, i, lanes) * scale + shift) + z * ofNormalised, lanes);
+          storeLanes(w + i, loadLanes(w + i, lanes) + g * z, lanes);
           storeLanes(b + i, loadLanes(b + i, lanes) + g, lanes);
         });
       }

@@ -1,9 +1,20 @@
 // The operations of golden/ops/norm_act: normalisations, activations, softmax, functions of one operand.
 
+import { groupNorm, layerNorm, rmsNorm } from "langevin";
+import type { Tensor } from "langevin";
 import type { Rules } from "./rule.ts";
 import { unary } from "./rule.ts";
 
+/** PyTorch's channels are axis 1, ours the last. */
+const channelsLast = (x: Tensor): Tensor => x.permute([0, ...x.shape.slice(2).map((_, i) => i + 2), 1]);
+const channelsFirst = (x: Tensor): Tensor => x.permute([0, x.rank - 1, ...x.shape.slice(2).map((_, i) => i + 1)]);
+
 export const normActRules: Rules = {
+  group_norm: ({ inputs: { x, weight, bias }, params: { groups, eps: epsilon } }) =>
+    channelsFirst(groupNorm(channelsLast(x), groups, weight, bias, { epsilon })),
+  layer_norm: ({ inputs: { x, weight, bias }, params: { normalized_shape: shape, eps: epsilon } }) =>
+    layerNorm(x, shape, weight, bias, { epsilon }),
+  rms_norm: ({ inputs: { x, weight }, params: { eps: epsilon } }) => rmsNorm(x, weight.shape, weight, { epsilon }),
   relu: unary("relu"),
   silu: unary("silu"),
   sigmoid: unary("sigmoid"),
