@@ -42,7 +42,7 @@ export type { LossOptions, Reduction } from "./tensor/functional/losses.ts";
 export { pad } from "./tensor/functional/pad.ts";
 export type { PadOptions } from "./tensor/functional/pad.ts";
 export { groupNorm, layerNorm, rmsNorm } from "./tensor/functional/norm.ts";
-export type { NormOptions } from "./tensor/functional/norm.ts";
+export type { NormalisationOptions } from "./tensor/functional/norm.ts";
 export { maxPool2d } from "./tensor/functional/pool.ts";
 export type { MaxPool2dOptions } from "./tensor/functional/pool.ts";
 export { lerp, where } from "./tensor/functional/selection.ts";

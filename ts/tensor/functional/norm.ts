@@ -6,7 +6,7 @@ import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
 
 /** What normalisations have in common. */
-export interface NormOptions {
+export interface NormalisationOptions {
   /** Added to the variance, so that nothing is divided by 0; default 1e-5. */
   readonly epsilon?: number;
 }
@@ -22,7 +22,7 @@ export function groupNorm(
   groups: number,
   weight?: Tensor,
   bias?: Tensor,
-  { epsilon = 1e-5 }: NormOptions = {},
+  { epsilon = 1e-5 }: NormalisationOptions = {},
 ): Tensor {
   return apply(ops.groupNorm, [x, weight, bias], { groups, epsilon });
 }
@@ -37,7 +37,7 @@ export function layerNorm(
   shape: number | readonly number[],
   weight?: Tensor,
   bias?: Tensor,
-  { epsilon = 1e-5 }: NormOptions = {},
+  { epsilon = 1e-5 }: NormalisationOptions = {},
 ): Tensor {
   const axes = trailingAxes("layerNorm", x, shape);
   return apply(ops.layerNorm, [x, weight, bias], { axes, epsilon, center: true });
@@ -51,7 +51,7 @@ export function rmsNorm(
   x: Tensor,
   shape: number | readonly number[],
   weight?: Tensor,
-  { epsilon = 1e-5 }: NormOptions = {},
+  { epsilon = 1e-5 }: NormalisationOptions = {},
 ): Tensor {
   const axes = trailingAxes("rmsNorm", x, shape);
   return apply(ops.layerNorm, [x, weight, undefined], { axes, epsilon, center: false });
