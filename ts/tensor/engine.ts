@@ -172,8 +172,9 @@ function outputType<S extends Op["attributes"]>(
 /** Refuses operands that are no tensors, as callers without types may give them. */
 function expectTensors(op: AnyOp, inputs: readonly unknown[]): void {
   for (let i = 0; i < Math.max(inputs.length, op.inputs.length); i++) {
+    if (inputs[i] instanceof Value) continue;
     const mayBeAbsent = /(\?|\.\.\.)$/.test(op.inputs[i] ?? "");
-    if (!(inputs[i] instanceof Value) && !(inputs[i] === undefined && mayBeAbsent))
+    if (inputs[i] !== undefined || !mayBeAbsent)
       throw new ArgumentError({
         op: op.name,
         problem: `${operandName(op, i)} is ${showValue(inputs[i])}, expected a tensor.`,
