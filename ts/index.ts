@@ -93,6 +93,8 @@ export type { MultiHeadAttentionOptions } from "./nn/attention.ts";
 export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
 export type { LayerOptions } from "./nn/layers.ts";
 export { Module } from "./nn/module.ts";
+export { GroupNorm, LayerNorm, RMSNorm } from "./nn/norm.ts";
+export type { NormLayerOptions } from "./nn/norm.ts";
 export type { StateDict } from "./nn/module.ts";
 export { Sequential } from "./nn/sequential.ts";
 export type { Layer } from "./nn/sequential.ts";

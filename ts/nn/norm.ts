@@ -1,0 +1,107 @@
+// Layers that normalise: GroupNorm, LayerNorm, RMSNorm. Their weights begin as 1, their biases as 0.
+
+import { ArgumentError } from "../errors/index.ts";
+import type { Shape } from "../ops/index.ts";
+import { ones, zeros } from "../tensor/creation.ts";
+import { groupNorm, layerNorm, rmsNorm } from "../tensor/functional/norm.ts";
+import { Parameter } from "../tensor/parameter.ts";
+import type { Tensor, TensorOptions } from "../tensor/tensor.ts";
+import { Module } from "./module.ts";
+
+/** What the layers that normalise have in common. */
+export interface NormLayerOptions extends TensorOptions {
+  /** Added to the variance, so that nothing is divided by 0; default 1e-5. */
+  readonly epsilon?: number;
+  /** Whether the layer learns a weight, and a bias where it has one; default true. */
+  readonly affine?: boolean;
+}
+
+function expectSize(layer: string, name: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1)
+    throw new ArgumentError({ op: layer, problem: `${name} is ${value}, expected an integer >= 1.` });
+}
+
+/** The sizes of the axes that are normalised; a number is the last axis. */
+function normalisedShape(layer: string, shape: number | Shape): Shape {
+  const sizes = typeof shape === "number" ? [shape] : [...shape];
+  if (sizes.length === 0)
+    throw new ArgumentError({ op: layer, problem: "no axis is normalised.", advice: "Name at least one size." });
+  for (const n of sizes) expectSize(layer, "a size", n);
+  return sizes;
+}
+
+const onesOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined =>
+  options.affine === false ? undefined : new Parameter(ones(shape, options).keep());
+const zerosOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined =>
+  options.affine === false ? undefined : new Parameter(zeros(shape, options).keep());
+
+/**
+ * Group normalisation (`torch.nn.GroupNorm`): [N, ..., channels] -> the same shape; see `groupNorm`. As many groups as
+ * channels make it `torch.nn.InstanceNorm2d`.
+ */
+export class GroupNorm extends Module {
+  readonly groups: number;
+  readonly channels: number;
+  readonly epsilon: number;
+  readonly weight: Parameter | undefined;
+  readonly bias: Parameter | undefined;
+
+  constructor(groups: number, channels: number, options: NormLayerOptions = {}) {
+    super();
+    expectSize("GroupNorm", "groups", groups);
+    expectSize("GroupNorm", "channels", channels);
+    if (channels % groups !== 0)
+      throw new ArgumentError({
+        op: "GroupNorm",
+        problem: `${channels} channels do not divide into ${groups} groups.`,
+        advice: "The number of groups must divide the number of channels.",
+      });
+    this.groups = groups;
+    this.channels = channels;
+    this.epsilon = options.epsilon ?? 1e-5;
+    this.weight = onesOf([channels], options);
+    this.bias = zerosOf([channels], options);
+  }
+
+  forward(x: Tensor): Tensor {
+    return groupNorm(x, this.groups, this.weight, this.bias, { epsilon: this.epsilon });
+  }
+}
+
+/** Layer normalisation over the last axes (`torch.nn.LayerNorm`): [..., ...shape] -> the same shape; see `layerNorm`. */
+export class LayerNorm extends Module {
+  readonly shape: Shape;
+  readonly epsilon: number;
+  readonly weight: Parameter | undefined;
+  readonly bias: Parameter | undefined;
+
+  constructor(shape: number | Shape, options: NormLayerOptions = {}) {
+    super();
+    this.shape = normalisedShape("LayerNorm", shape);
+    this.epsilon = options.epsilon ?? 1e-5;
+    this.weight = onesOf(this.shape, options);
+    this.bias = zerosOf(this.shape, options);
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.shape, this.weight, this.bias, { epsilon: this.epsilon });
+  }
+}
+
+/** Normalisation by the root mean square over the last axes (`torch.nn.RMSNorm`): see `rmsNorm`. It has no bias. */
+export class RMSNorm extends Module {
+  readonly shape: Shape;
+  readonly epsilon: number;
+  readonly weight: Parameter | undefined;
+
+  constructor(shape: number | Shape, options: NormLayerOptions = {}) {
+    super();
+    this.shape = normalisedShape("RMSNorm", shape);
+    this.epsilon = options.epsilon ?? 1e-5;
+    this.weight = onesOf(this.shape, options);
+  }
+
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.shape, this.weight, { epsilon: this.epsilon });
+  }
+}
