@@ -4,8 +4,17 @@
 // stopped or runs beside another one leaves an addon that works as it was. Nothing is downloaded.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join, relative } from "node:path";
 import { performance } from "node:perf_hooks";
 import { compileWithCMake, compileWithGyp, root, usedToolkit } from "./compile.mjs";
@@ -104,8 +113,10 @@ class Build {
 
   async run(cuda) {
     const tools = findTools();
-    const missing = process.platform === "win32" ? "it is not built on Windows, but in WSL2" : "no C++ compiler was found";
-    if (process.platform === "win32" || !tools.compiler) return this.skip("cmake", missing) || this.skip("gyp", missing);
+    const missing =
+      process.platform === "win32" ? "it is not built on Windows, but in WSL2" : "no C++ compiler was found";
+    if (process.platform === "win32" || !tools.compiler)
+      return this.skip("cmake", missing) || this.skip("gyp", missing);
     return (await this.tryCMake(tools, cuda)) || this.tryGyp(tools, cuda);
   }
 

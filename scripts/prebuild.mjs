@@ -2,14 +2,15 @@
 
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { compileWithCMake, root } from "./compile.mjs";
 
 const target = join(root, "prebuilds", `${process.platform}-${process.arch}`, "langevin.node");
-const folder = mkdtempSync(join(tmpdir(), "langevin-prebuild-"));
+mkdirSync(join(root, "build"), { recursive: true });
+const work = mkdtempSync(join(root, "build", "work-"));
 try {
-  const { ok, addon } = await compileWithCMake(folder, "OFF", { log: join(folder, "log"), show: true });
+  const options = { log: join(work, "log"), show: true };
+  const { ok, addon } = await compileWithCMake(join(work, "cmake"), "OFF", options);
   if (!ok) throw new Error("CMake did not compile the addon");
   mkdirSync(dirname(target), { recursive: true });
   copyFileSync(addon, target);
@@ -17,5 +18,5 @@ try {
   const stripped = spawnSync("strip", [process.platform === "darwin" ? "-x" : "--strip-unneeded", target]);
   if (stripped.status !== 0) throw new Error("strip failed");
 } finally {
-  rmSync(folder, { recursive: true });
+  rmSync(work, { recursive: true });
 }
