@@ -25,12 +25,14 @@ const day = 24 * 3600 * 1000; // ms
 
 export const say = (text) => console.log(`langevin: ${text}`);
 
-/** What a build's output says of its failure: the first line that speaks of an error, and the next where it needs it. */
+/** What a build's output says of its failure: the first line that speaks of an error, and its paragraph if it opens one. */
 function firstError(output) {
   const lines = output.split("\n").map((line) => line.trim());
   const at = lines.findIndex((line) => /\berror\b|not found/i.test(line) && !/^\[\d+\/\d+\]/.test(line));
   if (at < 0) return "the build failed";
-  return lines[at].endsWith(":") ? `${lines[at]} ${lines[at + 1] ?? ""}` : lines[at];
+  if (!lines[at].endsWith(":")) return lines[at];
+  const end = lines.indexOf("", at);
+  return lines.slice(at, end < 0 ? undefined : end).join(" ");
 }
 
 /** The compiled addon must also load: in a process of its own, since a crash there must not end this one. */

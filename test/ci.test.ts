@@ -48,7 +48,7 @@ describe("the closing line", () => {
 describe(".ci/run", () => {
   inNewFolders();
 
-  /** Runs the script in a folder where npm does what is written here for `ci`, `run check` and `test`. */
+  /** Runs the script in a folder where npm does what is written here for `ci`, `run check` and `run test:all`. */
   async function run(npm: { ci?: string; check?: string; test?: string }) {
     await mkdir(join(folder, ".ci"));
     await cp(join(root, ".ci", "run"), join(folder, ".ci", "run"));
@@ -57,11 +57,14 @@ describe(".ci/run", () => {
       case "$*" in
         ci) ${npm.ci ?? "true"} ;;
         "run check") ${npm.check ?? "true"} ;;
-        test) ${npm.test ?? "true"} ;;
+        "run test:all") ${npm.test ?? "true"} ;;
         *) echo "npm $*?"; exit 99 ;;
       esac`;
-    await writeFile(join(folder, "bin", "npm"), script);
-    await chmod(join(folder, "bin", "npm"), 0o755);
+    const programs = { npm: script, "apt-get": "#!/bin/sh\nexit 100\n" };
+    for (const [name, text] of Object.entries(programs)) {
+      await writeFile(join(folder, "bin", name), text);
+      await chmod(join(folder, "bin", name), 0o755);
+    }
     const { status, stdout } = spawnSync(join(folder, ".ci", "run"), {
       encoding: "utf8",
       cwd: tmpdir(),

@@ -10,7 +10,7 @@ import { packageRoot } from "../../ts/device/native/addon.ts";
 const compiler = process.env.CXX ?? "c++";
 
 /** The flags that matter for bits, as in CMakeLists.txt. */
-const flags = [
+export const flags = [
   "-std=c++17",
   "-ffp-contract=off",
   "-fno-math-errno",
