@@ -19,7 +19,7 @@ const openingComment = {
 };
 
 export default defineConfig(
-  { ignores: ["dist/", "build/", "build-*/", "coverage/", "runs/", "native/"] },
+  { ignores: ["dist/", "docs/api/", "build/", "build-*/", "coverage/", "runs/", "native/"] },
   js.configs.recommended,
   {
     plugins: { langevin: { rules: { "opening-comment": openingComment } } },

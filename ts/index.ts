@@ -13,7 +13,7 @@ export {
   NumericsError,
   ShapeError,
 } from "./errors/index.ts";
-export type { ErrorOperand } from "./errors/index.ts";
+export type { ErrorDetails, ErrorOperand } from "./errors/index.ts";
 export type { DType, Shape } from "./ops/index.ts";
 
 export {
@@ -40,7 +40,7 @@ export { embedding, linear } from "./tensor/functional/linear.ts";
 export { bceWithLogits, crossEntropy, huber, l1, mse, pseudoHuber, smoothL1 } from "./tensor/functional/losses.ts";
 export type { LossOptions, Reduction } from "./tensor/functional/losses.ts";
 export { pad } from "./tensor/functional/pad.ts";
-export type { PadOptions } from "./tensor/functional/pad.ts";
+export type { Margins, PadOptions } from "./tensor/functional/pad.ts";
 export { groupNorm, layerNorm, rmsNorm } from "./tensor/functional/norm.ts";
 export type { NormalisationOptions } from "./tensor/functional/norm.ts";
 export { maxPool2d } from "./tensor/functional/pool.ts";
@@ -122,6 +122,8 @@ export type { NoiseScheduleOptions, ReverseNoise } from "./diffusion/noise-sched
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";
+export type { ProgressOptions, ProgressStream } from "./train/progress.ts";
 export { RunFolder } from "./train/run-folder.ts";
+export type { LossRecord } from "./train/run-folder.ts";
 export { train } from "./train/train.ts";
 export type { StepInputs, TrainOptions, TrainProgress, TrainRun } from "./train/train.ts";

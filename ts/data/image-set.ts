@@ -39,8 +39,11 @@ export interface ImageSetOptions {
 
 /** Images [count, H, W, C] with optional labels. */
 export class ImageSet {
+  /** Pixels of all images, one after the other, NHWC. */
   readonly images: Float32Array;
+  /** Sizes of `images`. */
   readonly shape: readonly [count: number, height: number, width: number, channels: number];
+  /** Class of each image; undefined where there are none. */
   readonly labels: Int32Array | undefined;
   private readonly resident = new Map<string, Tensor>();
   /** The order of the epoch that was visited last: all its batches need it. */

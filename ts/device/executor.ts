@@ -37,8 +37,11 @@ export interface Command {
 
 /** Memory of an executor, in bytes and buffers. `reserved` counts what the allocator keeps for reuse, too. */
 export interface MemoryStats {
+  /** Buffers that tensors hold. */
   readonly liveBuffers: number;
+  /** Bytes of these buffers. */
   readonly liveBytes: number;
+  /** Bytes that the allocator has from the system, those that it keeps for reuse among them. */
   readonly reservedBytes: number;
 }
 

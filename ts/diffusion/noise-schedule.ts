@@ -24,13 +24,17 @@ export interface NoiseScheduleOptions {
 /** Noise of a reverse step: either drawn at a place in the seeded noise, or given. */
 export type ReverseNoise =
   | {
+      /** Seed of the noise. */
       readonly seed: Seed;
       /** Number of the image in row 0, default 0. */
       readonly image?: number;
       /** Number of this step in the sampling run, default 0. */
       readonly step?: number;
     }
-  | { readonly z: Tensor };
+  | {
+      /** The noise itself, of the shape of x. */
+      readonly z: Tensor;
+    };
 
 /** Largest alphaBar_T at which x_T counts as noise: beyond it a sampler would start from what training never saw. */
 export const largestResidualSignal = 0.05;
@@ -40,9 +44,13 @@ export const largestResidualSignal = 0.05;
  * alphaBar_t = alpha_0 ... alpha_t. All tables are computed in float64 and cast once, to the dtype that uses them.
  */
 export class NoiseSchedule {
+  /** T, the number of steps. */
   readonly steps: number;
+  /** beta_t: variance of the noise that step t adds. */
   readonly beta: Float64Array;
+  /** alpha_t = 1 - beta_t. */
   readonly alpha: Float64Array;
+  /** alphaBar_t, the product of alpha_0 to alpha_t: what of the variance of x_0 is left in x_t. */
   readonly alphaBar: Float64Array;
   /** 1 / sqrt(alpha_t): what the mean of the reverse step is scaled by. */
   readonly meanScale: Float64Array;

@@ -16,14 +16,19 @@ export interface ErrorDetails {
 export interface ErrorOperand {
   /** What the operation calls it: `x`, `weight`. */
   readonly name: string;
+  /** Its sizes. */
   readonly shape: readonly number[];
+  /** Its element type. */
   readonly dtype: string;
 }
 
 /** Base class of all errors that this library throws on purpose. */
 export class LangevinError extends Error {
+  /** The operation that refused, as the user called it. */
   readonly op: string;
+  /** What is wrong, with the offending values in it. */
   readonly problem: string;
+  /** What would have been right, and how to get there; undefined where that goes without saying. */
   readonly advice: string | undefined;
   /** Path of the layer whose `forward` failed, for example `unet.down[1].conv1`; undefined outside layers. */
   modulePath: string | undefined;

@@ -10,7 +10,9 @@ import { writeFileAtomically } from "./atomic-file.ts";
 export interface Picture<A extends Float32Array | Uint8Array = Float32Array | Uint8Array> {
   /** Values in [0, 1] for floats (what lies outside is clamped), bytes as they are stored otherwise. */
   readonly data: A;
+  /** In pixels. */
   readonly height: number;
+  /** In pixels. */
   readonly width: number;
   /** 1, 3 or 4. */
   readonly channels: number;

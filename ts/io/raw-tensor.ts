@@ -27,8 +27,11 @@ export type RawDType = keyof typeof rawArrays;
 /** An array as raw as it lies in a file: floats below 32 bits are their bits, booleans are bytes of 0 and 1. */
 export type RawTensor = {
   readonly [D in RawDType]: {
+    /** Element type, as files call it. */
     readonly dtype: D;
+    /** Sizes, the slowest axis first. */
     readonly shape: readonly number[];
+    /** Elements in the order of the shape; of types that JavaScript lacks, their bits. */
     readonly data: InstanceType<(typeof rawArrays)[D]>;
   };
 }[RawDType];

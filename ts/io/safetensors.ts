@@ -10,7 +10,9 @@ import { rawBytes, rawTensor } from "./raw-tensor.ts";
 
 /** What a file holds: its tensors in the order of the header, and the strings of `__metadata__`. */
 export interface Safetensors {
+  /** By name, in the order of the file. */
   readonly tensors: ReadonlyMap<string, RawTensor>;
+  /** What the header says under `__metadata__`; empty where it has none. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 

@@ -7,11 +7,13 @@ import { Module } from "./module.ts";
 abstract class Activation extends Module {
   /** The result has as many channels as x; see `channels.ts`. */
   readonly keepsChannels = true;
+  /** x of any shape -> the same shape. */
   abstract override forward(x: Tensor): Tensor;
 }
 
 /** max(x, 0) (`torch.nn.ReLU`). */
 export class ReLU extends Activation {
+  /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x.relu();
   }
@@ -82,6 +84,7 @@ export class Mish extends Activation {
 
 /** x * sigmoid(x) (`torch.nn.SiLU`). */
 export class SiLU extends Activation {
+  /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x.silu();
   }
@@ -89,6 +92,7 @@ export class SiLU extends Activation {
 
 /** 1 / (1 + e^-x) (`torch.nn.Sigmoid`). */
 export class Sigmoid extends Activation {
+  /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x.sigmoid();
   }
@@ -96,6 +100,7 @@ export class Sigmoid extends Activation {
 
 /** Hyperbolic tangent (`torch.nn.Tanh`). */
 export class Tanh extends Activation {
+  /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x.tanh();
   }
@@ -103,6 +108,7 @@ export class Tanh extends Activation {
 
 /** x as it is (`torch.nn.Identity`). */
 export class Identity extends Activation {
+  /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x;
   }
@@ -114,7 +120,9 @@ export class Identity extends Activation {
  * trained there wants `x.permute([0, 3, 1, 2])` before.
  */
 export class Flatten extends Module {
+  /** The first axis that is merged; negative ones count from the end. */
   readonly first: number;
+  /** The last one. */
   readonly last: number;
 
   constructor(first = 1, last = -1) {
@@ -123,6 +131,7 @@ export class Flatten extends Module {
     this.last = last;
   }
 
+  /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x.flatten(this.first, this.last);
   }

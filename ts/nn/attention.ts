@@ -24,12 +24,19 @@ export interface MultiHeadAttentionOptions extends LayerOptions {
  * an image. Throws ArgumentError where heads do not divide the channels.
  */
 export class MultiHeadAttention<Channels extends number = number> extends Module {
+  /** Channels of x. */
   readonly inChannels: Channels;
+  /** Channels of the result. */
   readonly outChannels: Channels;
+  /** Number of heads, which share the channels equally. */
   readonly heads: number;
+  /** Makes the queries, of x. */
   readonly to_q: Linear;
+  /** Makes the keys, of what is attended to. */
   readonly to_k: Linear;
+  /** Makes the values, of what is attended to. */
   readonly to_v: Linear;
+  /** Mixes the heads; a list, as in diffusers, so that names in files agree. */
   readonly to_out: readonly [Linear];
 
   constructor(channels: Channels, heads: number, options: MultiHeadAttentionOptions = {}) {

@@ -40,10 +40,15 @@ function expectGroups(layer: string, groups: number, inChannels: number, outChan
 
 /** Convolution over NHWC images (`torch.nn.Conv2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
 export class Conv2d<In extends number = number, Out extends number = number> extends Module {
+  /** Channels of x. */
   readonly inChannels: In;
+  /** Channels of the result. */
   readonly outChannels: Out;
+  /** The weights, in this library's memory layout. */
   readonly weight: Parameter;
+  /** One number for each output channel; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
+  /** Stride, padding, dilation and groups. */
   readonly options: Conv2dOptions;
 
   constructor(inChannels: In, outChannels: Out, kernel: Pair, options: Conv2dOptions & LayerOptions = {}) {
@@ -68,10 +73,15 @@ export class Conv2d<In extends number = number, Out extends number = number> ext
 
 /** Transposed convolution (`torch.nn.ConvTranspose2d`): [N, H, W, inChannels] -> [N, H', W', outChannels]. */
 export class ConvTranspose2d<In extends number = number, Out extends number = number> extends Module {
+  /** Channels of x. */
   readonly inChannels: In;
+  /** Channels of the result. */
   readonly outChannels: Out;
+  /** The weights, in this library's memory layout. */
   readonly weight: Parameter;
+  /** One number for each output channel; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
+  /** Stride, padding, dilation, groups and output padding. */
   readonly options: ConvTranspose2dOptions;
 
   constructor(inChannels: In, outChannels: Out, kernel: Pair, options: ConvTranspose2dOptions & LayerOptions = {}) {
@@ -97,9 +107,13 @@ export class ConvTranspose2d<In extends number = number, Out extends number = nu
 
 /** x W + b over the last axis (`torch.nn.Linear`): [..., inFeatures] -> [..., outFeatures]. */
 export class Linear<In extends number = number, Out extends number = number> extends Module {
+  /** Size of the last axis of x. */
   readonly inFeatures: In;
+  /** Size of the last axis of the result. */
   readonly outFeatures: Out;
+  /** The weights, in this library's memory layout. */
   readonly weight: Parameter;
+  /** One number for each output channel; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
 
   constructor(inFeatures: In, outFeatures: Out, options: LayerOptions = {}) {
@@ -119,7 +133,9 @@ export class Linear<In extends number = number, Out extends number = number> ext
 
 /** A table of `count` vectors of `width` numbers (`torch.nn.Embedding`): int32 [...] -> [..., width]. */
 export class Embedding<Width extends number = number> extends Module {
+  /** Size of the last axis of the result: that of one vector. */
   readonly outFeatures: Width;
+  /** The weights, in this library's memory layout. */
   readonly weight: Parameter;
 
   constructor(count: number, width: Width, options: TensorOptions = {}) {

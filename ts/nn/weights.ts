@@ -12,7 +12,12 @@ import type { Module } from "./module.ts";
 /** Arrays by parameter name, in PyTorch's layouts. */
 export type TorchState = Record<
   string,
-  { readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>; readonly shape: readonly number[] }
+  {
+    /** Elements in PyTorch's layout. */
+    readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+    /** PyTorch's shape. */
+    readonly shape: readonly number[];
+  }
 >;
 
 /** The model's parameters as PyTorch would hold them (`model.state_dict()`): tied ones under each of their names. */

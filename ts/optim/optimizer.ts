@@ -15,11 +15,16 @@ export interface OptimizerOptions {
 }
 
 /** Parameters with options of their own; what is left out is taken from the optimizer's options. */
-export type ParameterGroup<Options> = Options & { readonly parameters: Iterable<Parameter> };
+export type ParameterGroup<Options> = Options & {
+  /** The parameters of the group. */
+  readonly parameters: Iterable<Parameter>;
+};
 
 /** A group as an optimizer holds it: every option has a value, and the learning rate may be changed. */
 export type OptimizerGroup<Options> = Readonly<Omit<Required<Options>, "lr">> & {
+  /** Learning rate; may be set at any time. */
   lr: number;
+  /** The parameters of the group. */
   readonly parameters: readonly Parameter[];
 };
 
@@ -30,11 +35,15 @@ export type OptimizerGroup<Options> = Readonly<Omit<Required<Options>, "lr">> & 
 export interface OptimizerState<Options> {
   /** By the parameter's number and PyTorch's name: `3.exp_avg`. Handles to live memory, in this library's layouts. */
   readonly tensors: Readonly<Record<string, Tensor>>;
+  /** Everything else; JSON can hold it. */
   readonly numbers: {
     /** Steps that each parameter has taken. */
     readonly steps: readonly number[];
     /** The groups' options, with the numbers of their parameters. */
-    readonly groups: readonly (Readonly<Required<Options>> & { readonly parameters: readonly number[] })[];
+    readonly groups: readonly (Readonly<Required<Options>> & {
+      /** Their numbers. */
+      readonly parameters: readonly number[];
+    })[];
   };
 }
 
@@ -121,6 +130,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     return first.lr;
   }
 
+  /** Sets the learning rate of all groups. */
   set lr(lr: number) {
     if (lr === this.lr) return;
     for (const group of this.groups) group.lr = lr;

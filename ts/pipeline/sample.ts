@@ -14,6 +14,7 @@ import { Pacer } from "../train/pacing.ts";
 
 /** A network that predicts the noise in x_t: x [N, H, W, C], t int32 [N] -> epsilon [N, H, W, C]. */
 export interface Denoiser {
+  /** The predicted noise, of the shape of x. */
   forward(x: Tensor, t: Tensor): Tensor;
 }
 
@@ -29,7 +30,9 @@ export interface SamplePreview {
 
 /** What to sample, and how. */
 export interface SampleOptions {
+  /** The network. */
   readonly model: Denoiser;
+  /** The schedule that it was trained with. */
   readonly schedule: NoiseSchedule;
   /** Number of images. */
   readonly count: number;

@@ -25,6 +25,7 @@ interface GradientSlot {
 
 /** A tensor that is trained: it lives until disposed, collects gradients, and knows its PyTorch layout. */
 export class Parameter extends Tensor {
+  /** How PyTorch's memory of it differs from this one: files are converted by it. */
   readonly layout: TorchLayout;
   /** The flat buffer that this parameter was packed into, with its place there. */
   private packed: { readonly pack: ParameterPack; readonly slot: GradientSlot } | undefined;

@@ -27,7 +27,9 @@ export const draws = {
   weights: 6,
   /** `randn`, `rand` and `randint` where no other use is named. */
   normal: 7,
+  /** Of `rand`. */
   uniform: 8,
+  /** Of `randint`. */
   integer: 9,
   /** Dropout of the layer number k is drawn at dropout + k. */
   dropout: 256,
@@ -69,6 +71,7 @@ export interface NoiseOptions {
   readonly draw?: number;
   /** Number of the image in row 0. */
   readonly image?: number;
+  /** Number of the step that it is drawn for. */
   readonly step?: number;
 }
 

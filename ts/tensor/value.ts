@@ -106,6 +106,7 @@ export abstract class Value<Self> implements Owned {
     this.holding.dispose();
   }
 
+  /** `using` calls `dispose` where its block ends. */
   [Symbol.dispose](): void {
     this.dispose();
   }

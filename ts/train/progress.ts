@@ -2,8 +2,11 @@
 
 /** Where progress goes: what this needs of `process.stdout`. */
 export interface ProgressStream {
+  /** Whether it is a terminal, whose line may be written over. */
   readonly isTTY?: boolean;
+  /** Characters in a line of the terminal. */
   readonly columns?: number;
+  /** Writes text. */
   write(text: string): unknown;
 }
 

@@ -9,7 +9,9 @@ import { encodePng } from "../io/png.ts";
 
 /** One row of loss.csv. */
 export interface LossRecord {
+  /** Steps done, counting from 1. */
   readonly iteration: number;
+  /** The loss of that step. */
   readonly loss: number;
 }
 
@@ -18,6 +20,7 @@ export interface LossRecord {
  * leaves all others alone; nothing is ever deleted.
  */
 export class RunFolder {
+  /** Where it lies. */
   readonly path: string;
 
   private constructor(path: string) {

@@ -24,13 +24,18 @@ export interface StepInputs extends Batch {
 export interface TrainOptions {
   /** Number of steps to run. */
   readonly iterations: number;
+  /** The schedule whose timesteps and noise the steps are given. */
   readonly schedule: NoiseSchedule;
+  /** Where the images of each step come from. */
   readonly data: Batches;
   /**
    * One step: computes the loss, calls `backward` and the optimizer, and returns the loss (a scalar). Synchronous.
    * What it makes is freed when it returns.
    */
-  readonly step: (inputs: StepInputs) => { readonly loss: Tensor };
+  readonly step: (inputs: StepInputs) => {
+    /** A scalar. */
+    readonly loss: Tensor;
+  };
   /** Decides batches, timesteps and noise; default 0. */
   readonly seed?: Seed;
   /** Default: the default device. The model lives there. */
@@ -45,6 +50,7 @@ export interface TrainOptions {
 export interface TrainProgress {
   /** Steps done, counting from 1. */
   readonly iteration: number;
+  /** The loss of this step. */
   readonly loss: number;
 }
 

@@ -20,7 +20,7 @@ export interface PadOptions {
 }
 
 /** Elements added before and after each axis. */
-type Margins = readonly (readonly [before: number, after: number])[];
+export type Margins = readonly (readonly [before: number, after: number])[];
 
 /**
  * Adds a margin around x (`torch.nn.functional.pad`). `padding` is either that of images [..., H, W, C] (one number for
