@@ -28,6 +28,7 @@ export class ReLU6 extends Activation {
 
 /** x above 0, slope * x below (`torch.nn.LeakyReLU`, whose `negative_slope` is `slope`). */
 export class LeakyReLU extends Activation {
+  /** What x is multiplied by below 0. */
   readonly slope: number;
 
   constructor(options: { readonly slope?: number } = {}) {
@@ -42,6 +43,7 @@ export class LeakyReLU extends Activation {
 
 /** x above 0, alpha * (e^x - 1) below (`torch.nn.ELU`). */
 export class ELU extends Activation {
+  /** The limit towards minus infinity is -alpha. */
   readonly alpha: number;
 
   constructor(options: { readonly alpha?: number } = {}) {
@@ -56,6 +58,7 @@ export class ELU extends Activation {
 
 /** x times the probability of less than x under the normal distribution, or its approximation by tanh (`torch.nn.GELU`). */
 export class GELU extends Activation {
+  /** Whether the probability is approximated by tanh. */
   readonly approximate: "none" | "tanh";
 
   constructor(options: { readonly approximate?: "none" | "tanh" } = {}) {

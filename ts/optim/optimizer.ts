@@ -49,7 +49,9 @@ export interface OptimizerState<Options> {
 
 /** What a step reads and overwrites: flat tensors of equally many elements. */
 export interface StepOperands {
+  /** What is updated in place. */
   readonly parameter: Tensor;
+  /** Of the same shape. */
   readonly gradient: Tensor;
   /** By the names that `UpdateRule.state` lists. */
   readonly state: Readonly<Record<string, Tensor | undefined>>;
@@ -59,6 +61,7 @@ export interface StepOperands {
 export interface UpdateRule<Options> {
   /** The optimizer's name in errors. */
   readonly name: string;
+  /** Values of the options that are not given. */
   readonly defaults: Required<Options>;
   /** Refuses options out of their range. */
   check(options: Required<Options>): void;
