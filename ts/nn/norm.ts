@@ -40,10 +40,15 @@ const zerosOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined
  * channels make it `torch.nn.InstanceNorm2d`.
  */
 export class GroupNorm extends Module {
+  /** Number of groups, which share the channels equally. */
   readonly groups: number;
+  /** Channels of x. */
   readonly channels: number;
+  /** What is added to the variance, or the mean square, before the root. */
   readonly epsilon: number;
+  /** Scale of each channel or element; undefined where the layer was made without. */
   readonly weight: Parameter | undefined;
+  /** What is added to each; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
 
   constructor(groups: number, channels: number, options: NormLayerOptions = {}) {
@@ -70,9 +75,13 @@ export class GroupNorm extends Module {
 
 /** Layer normalisation over the last axes (`torch.nn.LayerNorm`): [..., ...shape] -> the same shape; see `layerNorm`. */
 export class LayerNorm extends Module {
+  /** Sizes of the last axes, over which x is normalised. */
   readonly shape: Shape;
+  /** What is added to the variance, or the mean square, before the root. */
   readonly epsilon: number;
+  /** Scale of each channel or element; undefined where the layer was made without. */
   readonly weight: Parameter | undefined;
+  /** What is added to each; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
 
   constructor(shape: number | Shape, options: NormLayerOptions = {}) {
@@ -90,8 +99,11 @@ export class LayerNorm extends Module {
 
 /** Normalisation by the root mean square over the last axes (`torch.nn.RMSNorm`): see `rmsNorm`. It has no bias. */
 export class RMSNorm extends Module {
+  /** Sizes of the last axes, over which x is normalised. */
   readonly shape: Shape;
+  /** What is added to the variance, or the mean square, before the root. */
   readonly epsilon: number;
+  /** Scale of each channel or element; undefined where the layer was made without. */
   readonly weight: Parameter | undefined;
 
   constructor(shape: number | Shape, options: NormLayerOptions = {}) {
