@@ -91,6 +91,18 @@ const batched: readonly Batched[] = [
     attributes: { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] },
   },
   {
+    name: "avgPool2d",
+    op: ops.avgPool2d,
+    perImage: [{ image: [8, 6, 18] }],
+    attributes: { kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], countPadding: false },
+  },
+  {
+    name: "avgPool2dGradient",
+    op: ops.avgPool2dGradient,
+    perImage: [{ image: [4, 3, 18] }],
+    attributes: { kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], countPadding: false, size: [8, 6] },
+  },
+  {
     name: "matmul, rows of a linear layer",
     op: ops.matmul,
     perImage: [{ image: [70] }],

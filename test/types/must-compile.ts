@@ -8,8 +8,11 @@ import {
   Dropout,
   Embedding,
   Flatten,
+  GroupNorm,
   Identity,
+  LayerNorm,
   Linear,
+  MaxPool2d,
   Module,
   ReLU,
   SGD,
@@ -87,3 +90,7 @@ sgd.groups[0].lr *= 0.5;
 const state: OptimizerState<AdamOptions> = new Adam(net.parameters()).stateDict();
 const rates: number[] = state.numbers.groups.map(({ lr }) => lr);
 void rates;
+
+// Norms and poolings in a row.
+new Sequential(new Conv2d(3, 16, 3), new GroupNorm(4, 16), new MaxPool2d(2), new LayerNorm(16), new Conv2d(16, 3, 1));
+new Sequential(new Conv2d(3, width, 3), new GroupNorm(4, width), new Conv2d(width, 3, 1));

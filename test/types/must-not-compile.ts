@@ -4,11 +4,13 @@ import type { Parameter, Tensor } from "langevin";
 import {
   Adam,
   AdamW,
+  AvgPool2d,
   Conv2d,
   ConvTranspose2d,
   Dropout,
   Embedding,
   GELU,
+  GroupNorm,
   Linear,
   Module,
   MultiHeadAttention,
@@ -35,6 +37,9 @@ new Sequential(new Conv2d(3, 16, 3), new Conv2d(32, 3, 3), new Conv2d(3, 3, 1));
 
 // @ts-expect-error "takes 8 channels, but the layers before it give 16" -- also behind layers that fit
 new Sequential(new Conv2d(3, 16, 3), new Conv2d(16, 16, 3), new Dropout(), new ConvTranspose2d(8, 3, 2));
+
+// @ts-expect-error "takes 8 channels, but the layers before it give 16" -- a norm has channels, a pooling passes them on
+new Sequential(new Conv2d(3, 16, 3), new AvgPool2d(2), new GroupNorm(4, 8));
 
 // @ts-expect-error "takes 10 channels, but the layers before it give 20" -- features are channels, too
 new Sequential(new Linear(5, 20), new SiLU(), new Linear(10, 1));

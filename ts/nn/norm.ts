@@ -39,11 +39,13 @@ const zerosOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined
  * Group normalisation (`torch.nn.GroupNorm`): [N, ..., channels] -> the same shape; see `groupNorm`. As many groups as
  * channels make it `torch.nn.InstanceNorm2d`.
  */
-export class GroupNorm extends Module {
+export class GroupNorm<const Channels extends number = number> extends Module {
   /** Number of groups, which share the channels equally. */
   readonly groups: number;
   /** Channels of x. */
-  readonly channels: number;
+  readonly inChannels: Channels;
+  /** Channels of the result: those of x. */
+  readonly outChannels: Channels;
   /** What is added to the variance, or the mean square, before the root. */
   readonly epsilon: number;
   /** Scale of each channel or element; undefined where the layer was made without. */
@@ -51,7 +53,7 @@ export class GroupNorm extends Module {
   /** What is added to each; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
 
-  constructor(groups: number, channels: number, options: NormLayerOptions = {}) {
+  constructor(groups: number, channels: Channels, options: NormLayerOptions = {}) {
     super();
     expectSize("GroupNorm", "groups", groups);
     expectSize("GroupNorm", "channels", channels);
@@ -62,7 +64,7 @@ export class GroupNorm extends Module {
         advice: "The number of groups must divide the number of channels.",
       });
     this.groups = groups;
-    this.channels = channels;
+    this.inChannels = this.outChannels = channels;
     this.epsilon = options.epsilon ?? 1e-5;
     this.weight = onesOf([channels], options);
     this.bias = zerosOf([channels], options);
@@ -75,6 +77,8 @@ export class GroupNorm extends Module {
 
 /** Layer normalisation over the last axes (`torch.nn.LayerNorm`): [..., ...shape] -> the same shape; see `layerNorm`. */
 export class LayerNorm extends Module {
+  /** The result has as many channels as x; see `channels.ts`. */
+  readonly keepsChannels = true;
   /** Sizes of the last axes, over which x is normalised. */
   readonly shape: Shape;
   /** What is added to the variance, or the mean square, before the root. */
@@ -99,6 +103,8 @@ export class LayerNorm extends Module {
 
 /** Normalisation by the root mean square over the last axes (`torch.nn.RMSNorm`): see `rmsNorm`. It has no bias. */
 export class RMSNorm extends Module {
+  /** The result has as many channels as x; see `channels.ts`. */
+  readonly keepsChannels = true;
   /** Sizes of the last axes, over which x is normalised. */
   readonly shape: Shape;
   /** What is added to the variance, or the mean square, before the root. */

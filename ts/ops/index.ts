@@ -59,7 +59,7 @@ import { gather, scatterAdd } from "./indexing.ts";
 import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
-import { maxPool2d, maxPool2dGradient } from "./pool.ts";
+import { avgPool2d, avgPool2dGradient, maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
 import {
   clamp,
@@ -180,6 +180,8 @@ export const ops = {
   conv2dWeightGradient,
   maxPool2d,
   maxPool2dGradient,
+  avgPool2d,
+  avgPool2dGradient,
   gather,
   scatterAdd,
   groupNorm,

@@ -1,5 +1,6 @@
-// maxPool2d and its gradient: the first of a window's largest values in row-major order wins, and NaN beats numbers.
-#include "../simd.h"
+// maxPool2d, avgPool2d and their gradients. The first of a window's largest values in row-major order is its maximum, and
+// NaN beats numbers; sums run over a window, or over the windows that cover a pixel, in row-major order.
+#include "iterate.h"
 #include "window.h"
 
 namespace langevin {
@@ -53,6 +54,7 @@ int64_t bandsOf(int64_t rows, int64_t rowElements) {
 }
 
 void maxPool2d(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
   const Operand &x = command.inputs[0], &y = command.output;
   if (y.size() == 0) return;
   const Pooling pooling = readPooling(command.attributes);
@@ -88,6 +90,7 @@ LANGEVIN_SIMD void addToWinners(const Winner& w, V dy, float* dx, const Range& y
 }
 
 void maxPool2dGradient(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
   const Operand &x = command.inputs[0], &dy = command.inputs[1], &dx = command.output;
   if (dx.size() == 0) return;
   const Pooling pooling = readPooling(command.attributes);
@@ -119,8 +122,93 @@ void maxPool2dGradient(Command& command, Context& context) {
   });
 }
 
+// Whether sums are divided by the size of the kernel, or by the pixels of the window that lie in the image.
+struct Average {
+  Pooling pooling;
+  bool countPadding;
+
+  LANGEVIN_INLINE float terms(const Range& ys, const Range& xs) const {
+    const int64_t n = countPadding ? pooling.kernel[0] * pooling.kernel[1] : (ys.end - ys.begin) * (xs.end - xs.begin);
+    return static_cast<float>(n);
+  }
+};
+
+Average readAverage(AttributeReader& attributes) {
+  const Pooling pooling = readPooling(attributes);
+  return {pooling, attributes.b()};
+}
+
+void avgPool2d(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand &x = command.inputs[0], &y = command.output;
+  if (y.size() == 0) return;
+  const Average average = readAverage(command.attributes);
+  const Pooling& pooling = average.pooling;
+  const int64_t width = x.dim(2), channels = x.dim(3), outY = y.dim(1), outX = y.dim(2);
+  const int64_t bands = bandsOf(outY, outX * channels * pooling.kernel[0] * pooling.kernel[1]);
+  context.parallelFor(x.dim(0) * bands, [&](int64_t item) {
+    const int64_t image = item / bands, band = item % bands;
+    const float* const from = x.as<float>() + image * x.dim(1) * width * x.pitch;
+    for (int64_t oy = outY * band / bands; oy < outY * (band + 1) / bands; oy++) {
+      const Range ys = covered(pooling, 0, x.dim(1), oy);
+      for (int64_t ox = 0; ox < outX; ox++) {
+        const Range xs = covered(pooling, 1, width, ox);
+        const V terms = broadcast(average.terms(ys, xs));
+        float* const to = y.as<float>() + ((image * outY + oy) * outX + ox) * y.pitch;
+        for (int64_t c = 0; c < channels; c += kWidth) {
+          const int64_t lanes = least(kWidth, channels - c);
+          V sum = zero();
+          for (int64_t iy = ys.begin; iy < ys.end; iy++)
+            for (int64_t ix = xs.begin; ix < xs.end; ix++)
+              sum += loadPartial(from + (iy * width + ix) * x.pitch + c, lanes);
+          storePartial(to + c, sum / terms, lanes);
+        }
+      }
+    }
+  });
+}
+
+// Windows that cover position `i` of x along an axis.
+Range coveringWindows(const Pooling& p, int axis, int64_t windows, int64_t i) {
+  const int64_t padded = i + p.padding[2 * axis], first = padded - p.kernel[axis] + 1;
+  return {first > 0 ? ceilDivide(first, p.stride[axis]) : 0, least(windows, padded / p.stride[axis] + 1)};
+}
+
+void avgPool2dGradient(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand &dy = command.inputs[0], &dx = command.output;
+  if (dx.size() == 0) return;
+  const Average average = readAverage(command.attributes);
+  const Pooling& pooling = average.pooling;
+  const int64_t height = dx.dim(1), width = dx.dim(2), channels = dx.dim(3), outY = dy.dim(1), outX = dy.dim(2);
+  const int64_t rowsPerItem = most(1, kElementsPerItem / (width * channels));
+  context.parallelFor(ceilDivide(dx.dim(0) * height, rowsPerItem), [&](int64_t item) {
+    for (int64_t row = item * rowsPerItem; row < least(dx.dim(0) * height, (item + 1) * rowsPerItem); row++) {
+      const Range windowsY = coveringWindows(pooling, 0, outY, row % height);
+      const float* const from = dy.as<float>() + row / height * outY * outX * dy.pitch;
+      for (int64_t ix = 0; ix < width; ix++) {
+        const Range windowsX = coveringWindows(pooling, 1, outX, ix);
+        float* const to = dx.as<float>() + (row * width + ix) * dx.pitch;
+        for (int64_t c = 0; c < channels; c += kWidth) {
+          const int64_t lanes = least(kWidth, channels - c);
+          V sum = zero();
+          for (int64_t oy = windowsY.begin; oy < windowsY.end; oy++) {
+            const Range ys = covered(pooling, 0, height, oy);
+            for (int64_t ox = windowsX.begin; ox < windowsX.end; ox++)
+              sum += loadPartial(from + (oy * outX + ox) * dy.pitch + c, lanes) /
+                     broadcast(average.terms(ys, covered(pooling, 1, width, ox)));
+          }
+          storePartial(to + c, sum, lanes);
+        }
+      }
+    }
+  });
+}
+
 }  // namespace
 
+LANGEVIN_KERNEL("avgPool2d", "kernel:ints,stride:ints,padding:ints,countPadding:bool", avgPool2d)
+LANGEVIN_KERNEL("avgPool2dGradient", "kernel:ints,stride:ints,padding:ints,countPadding:bool,size:ints", avgPool2dGradient)
 LANGEVIN_KERNEL("maxPool2d", "kernel:ints,stride:ints,padding:ints", maxPool2d)
 LANGEVIN_KERNEL("maxPool2dGradient", "kernel:ints,stride:ints,padding:ints", maxPool2dGradient)
 

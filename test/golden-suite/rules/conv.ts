@@ -1,7 +1,7 @@
 // The operations of golden/ops/conv: PyTorch has NCHW, this library NHWC.
 
 import type { Tensor } from "langevin";
-import { conv2d, convTranspose2d, maxPool2d, pad } from "langevin";
+import { avgPool2d, conv2d, convTranspose2d, maxPool2d, pad } from "langevin";
 import type { Rule, Rules } from "./rule.ts";
 
 const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
@@ -34,4 +34,5 @@ export const convRules: Rules = {
   conv_transpose2d: transposedConvolution,
   max_pool2d: ({ inputs: { x }, params: { kernel, stride, padding = 0 } }) =>
     toNCHW(maxPool2d(toNHWC(x), kernel, { stride, padding })),
+  avg_pool2d: ({ inputs: { x }, params: { kernel, stride } }) => toNCHW(avgPool2d(toNHWC(x), kernel, { stride })),
 };

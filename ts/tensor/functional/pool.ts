@@ -19,3 +19,24 @@ export function maxPool2d(x: Tensor, kernel: Pair, options: MaxPool2dOptions = {
   const { stride = kernel, padding = 0 } = options;
   return apply(ops.maxPool2d, [x], { kernel: pair(kernel), stride: pair(stride), padding: sides(padding) });
 }
+
+/** How the window of an average pooling moves. */
+export interface AvgPool2dOptions {
+  /** Default: the kernel. */
+  readonly stride?: Pair;
+  /** Zeros around the image, at most half of the kernel; default 0. */
+  readonly padding?: Padding;
+  /** Whether a window's sum is divided by the kernel's size even where it covers padding; default true. */
+  readonly countPadding?: boolean;
+}
+
+/**
+ * Mean of each window (`torch.nn.functional.avg_pool2d`, whose `count_include_pad` is `countPadding`): x [N, H, W, C]
+ * -> [N, H', W', C] with H' = floor((H + top + bottom - kernel) / stride) + 1. Rows and columns that no whole window
+ * covers are left out. Throws ShapeError where the kernel does not fit.
+ */
+export function avgPool2d(x: Tensor, kernel: Pair, options: AvgPool2dOptions = {}): Tensor {
+  const { stride = kernel, padding = 0, countPadding = true } = options;
+  const window = { kernel: pair(kernel), stride: pair(stride), padding: sides(padding) };
+  return apply(ops.avgPool2d, [x], { ...window, countPadding });
+}
