@@ -90,6 +90,26 @@ const batched: readonly Batched[] = [
     perImage: [{ image: [8, 6, 18] }, { image: [4, 3, 18] }],
     attributes: { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] },
   },
+  ...(["nearest", "bilinear", "bicubic", "area"] as const).flatMap((mode) => [
+    {
+      name: `resize2d, ${mode}`,
+      op: ops.resize2d,
+      perImage: [{ image: [20, 11, 18] }],
+      attributes: { size: [9, 16], mode, alignCorners: false },
+    },
+    {
+      name: `resize2dGradient, ${mode}`,
+      op: ops.resize2dGradient,
+      perImage: [{ image: [9, 16, 18] }],
+      attributes: { size: [20, 11], mode, alignCorners: false },
+    },
+  ]),
+  {
+    name: "resize2d to one pixel",
+    op: ops.resize2d,
+    perImage: [{ image: [70, 40, 5] }],
+    attributes: { size: [1, 1], mode: "area", alignCorners: false },
+  },
   {
     name: "avgPool2d",
     op: ops.avgPool2d,
@@ -431,6 +451,9 @@ const large: readonly Case[] = [
   product(ops.softmax, [[300, 2100]], { axis: 1 }),
   product(ops.softmax, [[30, 300, 70]], { axis: 1 }),
   product(ops.add, [[64, 8, 8, 17], [17]], {}),
+  product(ops.resize2d, [[16, 16, 16, 17]], { size: [32, 40], mode: "bilinear", alignCorners: false }),
+  product(ops.resize2d, [[3, 90, 70, 33]], { size: [1, 2], mode: "area", alignCorners: false }),
+  product(ops.resize2dGradient, [[3, 90, 70, 33]], { size: [20, 11], mode: "bicubic", alignCorners: true }),
   product(ops.maxPool2d, [[64, 8, 8, 17]], { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] }),
 ];
 

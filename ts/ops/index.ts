@@ -61,6 +61,7 @@ import { matmul } from "./matmul.ts";
 import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
 import { avgPool2d, avgPool2dGradient, maxPool2d, maxPool2dGradient } from "./pool.ts";
 import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
+import { resize2d, resize2dGradient } from "./resize.ts";
 import {
   clamp,
   clampGradient,
@@ -182,6 +183,8 @@ export const ops = {
   maxPool2dGradient,
   avgPool2d,
   avgPool2dGradient,
+  resize2d,
+  resize2dGradient,
   gather,
   scatterAdd,
   groupNorm,

@@ -1,7 +1,7 @@
 // The operations of golden/ops/conv: PyTorch has NCHW, this library NHWC.
 
 import type { Tensor } from "langevin";
-import { avgPool2d, conv2d, convTranspose2d, maxPool2d, pad } from "langevin";
+import { adaptiveAvgPool2d, avgPool2d, conv2d, convTranspose2d, maxPool2d, pad, resize2d } from "langevin";
 import type { Rule, Rules } from "./rule.ts";
 
 const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
@@ -35,4 +35,8 @@ export const convRules: Rules = {
   max_pool2d: ({ inputs: { x }, params: { kernel, stride, padding = 0 } }) =>
     toNCHW(maxPool2d(toNHWC(x), kernel, { stride, padding })),
   avg_pool2d: ({ inputs: { x }, params: { kernel, stride } }) => toNCHW(avgPool2d(toNHWC(x), kernel, { stride })),
+  upsample_nearest: ({ inputs: { x }, params: { scale } }) => toNCHW(resize2d(toNHWC(x), { scale })),
+  upsample_bilinear: ({ inputs: { x }, params: { scale, align_corners: alignCorners } }) =>
+    toNCHW(resize2d(toNHWC(x), { scale, mode: "bilinear", alignCorners })),
+  adaptive_avg_pool2d: ({ inputs: { x }, params }) => toNCHW(adaptiveAvgPool2d(toNHWC(x), params.output_size)),
 };

@@ -18,6 +18,7 @@ import * as matmul from "./matmul.ts";
 import * as norm from "./norm.ts";
 import * as pool from "./pool.ts";
 import * as reduce from "./reduce.ts";
+import * as resize from "./resize.ts";
 import * as selection from "./selection.ts";
 import * as shape from "./shape.ts";
 import * as softmax from "./softmax.ts";
@@ -47,6 +48,7 @@ export const kernels: Table = {
   ...norm,
   ...pool,
   ...reduce,
+  ...resize,
   ...selection,
   ...shape,
   ...softmax,
