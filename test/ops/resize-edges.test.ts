@@ -45,7 +45,7 @@ function edges({ float, open }: Subject): void {
       inf,
       inf,
       inf,
-      0,
+      0.25,
     ]);
     expect(run(ops.resize2d, [1, 1, 4, 1], [1, 1, nan, 1], [1, 2], "area")).to.deep.equal([1, nan]);
   });

@@ -18,6 +18,7 @@ import {
   SGD,
   Sequential,
   SiLU,
+  Upsample,
 } from "langevin";
 
 /** Compiles only where the two types are the same. */
@@ -63,6 +64,7 @@ same<typeof small.length, 5>(true);
 const layer: Layer = small[1];
 new Sequential(small, new Identity(), new ConvTranspose2d(32, 8, 2, { stride: 2 }), new Linear(8, 4));
 new Sequential(new SiLU(), new SiLU(), small);
+new Sequential(new Conv2d(3, 8, 3), new Upsample({ scale: 2 }), new Conv2d(8, 3, 3));
 new Sequential(new Sequential(new SiLU()), new Sequential(), conv);
 new Sequential();
 

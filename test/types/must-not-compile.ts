@@ -18,6 +18,7 @@ import {
   SGD,
   Sequential,
   SiLU,
+  Upsample,
   draws,
   mse,
   tensor,
@@ -40,6 +41,12 @@ new Sequential(new Conv2d(3, 16, 3), new Conv2d(16, 16, 3), new Dropout(), new C
 
 // @ts-expect-error "takes 8 channels, but the layers before it give 16" -- a norm has channels, a pooling passes them on
 new Sequential(new Conv2d(3, 16, 3), new AvgPool2d(2), new GroupNorm(4, 8));
+
+// @ts-expect-error "takes 8 channels, but the layers before it give 16" -- and behind other sizes
+new Sequential(new Conv2d(3, 16, 3), new Upsample({ scale: 2 }), new Conv2d(8, 3, 3));
+
+// @ts-expect-error "'number' is not assignable to type 'undefined'" -- a size or a scale, not both
+new Upsample({ size: 8, scale: 2 });
 
 // @ts-expect-error "takes 10 channels, but the layers before it give 20" -- features are channels, too
 new Sequential(new Linear(5, 20), new SiLU(), new Linear(10, 1));

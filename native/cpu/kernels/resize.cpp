@@ -3,7 +3,7 @@
 //
 // Small windows are summed at once. Large ones (averages over areas, gradients of large enlargements) one axis after the
 // other, through an image that is no larger than the larger side: so the work is shared out even where few pixels come
-// out, and sums stay short.
+// out, and sums stay short. Images of few channels, too: half of their sums are then over whole rows of pixels.
 #include "interpolation.h"
 #include "move.h"
 #include "strip.h"
@@ -110,18 +110,24 @@ void sumAlongY(Context& context, const Operand& y, const Operand& x, const TapTa
   }
 }
 
-// Sums along rows of pixels: only the width changes. A row is seen as a column.
+// Sums along rows of pixels: only the width changes. For long sums a row is seen as a column.
 void sumAlongX(Context& context, const Operand& y, const Operand& x, const TapTable& columns) {
-  const int64_t rows = x.dim(0) * x.dim(1), channels = x.dim(3);
-  sumWindows(context, seenAs(y, rows, y.dim(2), 1, channels), seenAs(x, rows, x.dim(2), 1, channels), columns,
-             TapTable::identity(1, context));
+  const int64_t rows = x.dim(0) * x.dim(1), from = x.dim(2), to = y.dim(2), channels = x.dim(3);
+  const TapTable alone = TapTable::identity(1, context);
+  if (columns.widest() <= kRowsPerSum)
+    sumWindows(context, seenAs(y, rows, 1, to, channels), seenAs(x, rows, 1, from, channels), alone, columns);
+  else sumWindows(context, seenAs(y, rows, to, 1, channels), seenAs(x, rows, from, 1, channels), columns, alone);
 }
 
 // Terms of a window that are summed at once, at most.
 constexpr int64_t kTermsAtOnce = 64;
 
+// Fewer channels do not fill a vector.
+constexpr int64_t kFewChannels = 16;
+
 void resample(Context& context, const Operand& y, const Operand& x, const TapTable& rows, const TapTable& columns) {
-  if (rows.widest() * columns.widest() <= kTermsAtOnce) {
+  const int64_t terms = rows.widest() * columns.widest();
+  if (terms == 1 || (terms <= kTermsAtOnce && y.dim(3) >= kFewChannels)) {
     sumWindows(context, y, x, rows, columns);
     return;
   }
