@@ -163,6 +163,8 @@ function normEdges({ float, open }: Subject): void {
   it("sizes of zero", () => {
     expect(groupNorm(floats([0, 3, 4], []), 2)).to.deep.equal([]);
     expect(groupNorm(floats([2, 0, 4], []), 2)).to.deep.equal([]);
+    expect(layerNorm(floats([0, 4], []))).to.deep.equal([]);
+    expect(layerNorm(floats([4, 0], []))).to.deep.equal([]);
     const empty = floats([0, 3, 4], []);
     expect(gradient(ops.groupNormGradient, empty, empty, group)).to.deep.equal(new Array<number>(8).fill(0));
     expect(gradient(ops.layerNormGradient, empty, empty, layer)).to.deep.equal(new Array<number>(8).fill(0));

@@ -29,7 +29,7 @@ struct Cells {
   }
 
   double terms() const { return static_cast<double>(pieces * width); }
-  int64_t perItem() const { return most(1, kChunk / (pieces * width)); }
+  int64_t perItem() const { return most(1, kChunk / most(1, pieces * width)); }
 };
 
 // Where piece `piece` of a cell lies in an operand of x's shape, and in weights.
