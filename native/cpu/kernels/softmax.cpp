@@ -125,13 +125,11 @@ void alongAxis(Command& command, Context& context) {
   const int64_t n = y.shape[axis];
   for (int i = 0; i < axis; i++) outer *= y.shape[i];
   for (int i = axis + 1; i < y.rank; i++) (i + 1 < y.rank ? middle : cols) *= y.shape[i];
-  if (axis + 1 == y.rank || (middle * cols == 1 && y.dense() && a.dense() && b.dense())) {
-    const bool last = axis + 1 == y.rank;
-    const int64_t yStep = last ? y.pitch : n, aStep = last ? a.pitch : n, bStep = last ? b.pitch : n;
+  if (axis + 1 == y.rank) {
     const int64_t perItem = most(1, kChunk / n);
     context.parallelFor(ceilDivide(outer, perItem), [&](int64_t item) {
       for (int64_t o = item * perItem; o < least(outer, (item + 1) * perItem); o++)
-        line<Rule>(y.as<float>() + o * yStep, a.as<const float>() + o * aStep, b.as<const float>() + o * bStep, n);
+        line<Rule>(y.as<float>() + o * y.pitch, a.as<const float>() + o * a.pitch, b.as<const float>() + o * b.pitch, n);
     });
     return;
   }
