@@ -22,28 +22,42 @@ void gather(Command& command, Context& context) {
   const Lines<3> lines(index.rank, index.shape, axis, operands);
   const int64_t size = x.shape[axis];
   const Word outside = x.dtype == DType::i32 ? 0x80000000u : 0x7FC00000u;  // the smallest integer, or NaN
-  forEachLine(context, lines, [&](const int64_t* offset, int64_t width) {
+  const int64_t toStep = lines.step[0], fromStep = lines.step[1], indexStep = lines.step[2];
+  forEachLine(context, lines, [&, toStep, fromStep, indexStep](const int64_t* offset, int64_t width) {
+    Word* to = y.as<Word>() + offset[0];
     const Word* const from = x.as<const Word>() + offset[1];
-    for (int64_t i = 0; i < lines.length; i++) {
-      Word* const to = y.as<Word>() + offset[0] + i * lines.step[0];
-      const int32_t* const picked = index.as<const int32_t>() + offset[2] + i * lines.step[2];
-      for (int64_t c = 0; c < width; c++)
-        to[c] = picked[c] >= 0 && picked[c] < size ? from[picked[c] * lines.step[1] + c] : outside;
+    const int32_t* picked = index.as<const int32_t>() + offset[2];
+    if (width == 1) {
+      for (int64_t i = 0; i < lines.length; i++) {
+        const int64_t at = picked[i * indexStep];
+        to[i * toStep] = at >= 0 && at < size ? from[at * fromStep] : outside;
+      }
+      return;
     }
+    for (int64_t i = 0; i < lines.length; i++, to += toStep, picked += indexStep)
+      for (int64_t c = 0; c < width; c++)
+        to[c] = picked[c] >= 0 && picked[c] < size ? from[picked[c] * fromStep + c] : outside;
   });
 }
 
 template <class T>
 void addByIndex(const Lines<3>& lines, const Operand& y, const Operand& index, const Operand& x, int64_t size,
                 Context& context) {
-  forEachLine(context, lines, [&](const int64_t* offset, int64_t width) {
+  const int64_t toStep = lines.step[0], indexStep = lines.step[1], fromStep = lines.step[2];
+  forEachLine(context, lines, [&, toStep, indexStep, fromStep](const int64_t* offset, int64_t width) {
     T* const to = y.as<T>() + offset[0];
-    for (int64_t i = 0; i < lines.length; i++) {
-      const int32_t* const picked = index.as<const int32_t>() + offset[1] + i * lines.step[1];
-      const T* const from = x.as<const T>() + offset[2] + i * lines.step[2];
-      for (int64_t c = 0; c < width; c++)
-        if (picked[c] >= 0 && picked[c] < size) to[picked[c] * lines.step[0] + c] += from[c];
+    const int32_t* picked = index.as<const int32_t>() + offset[1];
+    const T* from = x.as<const T>() + offset[2];
+    if (width == 1) {
+      for (int64_t i = 0; i < lines.length; i++) {
+        const int64_t at = picked[i * indexStep];
+        if (at >= 0 && at < size) to[at * toStep] += from[i * fromStep];
+      }
+      return;
     }
+    for (int64_t i = 0; i < lines.length; i++, picked += indexStep, from += fromStep)
+      for (int64_t c = 0; c < width; c++)
+        if (picked[c] >= 0 && picked[c] < size) to[picked[c] * toStep + c] += from[c];
   });
 }
 

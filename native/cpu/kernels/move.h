@@ -75,6 +75,9 @@ static inline void move(Context& context, int rank, const int64_t* shape, Word* 
       const Word* const x = from + nest.rowOffset(1, row) + start * fromStep;
       if (toStep == 1 && fromStep == 1) {
         copyWords(y, x, n);
+      } else if (toStep == 1 && fromStep == -1) {
+        LANGEVIN_IVDEP
+        for (int64_t i = 0; i < n; i++) y[i] = x[-i];
       } else {
         for (int64_t i = 0; i < n; i++) y[i * toStep] = x[i * fromStep];
       }
