@@ -56,6 +56,16 @@ onEveryDevice("clipping", () => {
         expect(gradientOf(list[0])).to.deep.equal([3, 0]);
       });
 
+      it("divides by a norm that is a little larger, so that gradients of 0 stay 0", () => {
+        const list = [withGradient(3e-6, 4e-6)];
+        if (packed) new Adam(list);
+        clipGradNorm(list, 3e-6);
+        gradientOf(list[0]).forEach((value, i) => expect(value).to.be.closeTo([1.5e-6, 2e-6][i], 1e-11));
+        list[0].assignGrad(zeros([2]));
+        clipGradNorm(list, 0);
+        expect(gradientOf(list[0])).to.deep.equal([0, 0]);
+      });
+
       it("holds elements within limits", () => {
         const list = make();
         clipGradValue(list, 3.5);

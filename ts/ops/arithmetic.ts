@@ -92,6 +92,7 @@ export const reduceSamples = [
   { name: "first and last", inputs: [{ shape: [3, 4, 6] }], attributes: { axes: [0, 2], keepDims: false } },
   { name: "many terms", inputs: [{ shape: [2, 2500] }], attributes: { axes: [1], keepDims: false } },
   { name: "many rows", inputs: [{ shape: [2100, 3] }], attributes: { axes: [0], keepDims: false } },
+  { name: "very many terms", inputs: [{ shape: [33_500] }], attributes: { axes: [0], keepDims: false } },
   { name: "none", inputs: [{ shape: [3, 2] }], attributes: { axes: [], keepDims: false } },
 ];
 
