@@ -146,8 +146,46 @@ const settings: readonly Mistake[] = [
   ["an unknown reduction", (x) => langevin.mse(x, x, { reduction: untyped("avg") }), "ArgumentError", 'mse: reduction is avg. Choose "mean", "sum" or "none".'],
 ]; // prettier-ignore
 
+const aTensor = "expected a tensor.";
+const { Conv2d } = langevin;
+
+const compositions: readonly Mistake[] = [
+  ["a number to matmul", (x) => x.matmul(untyped(3)), "ArgumentError", `matmul: b is 3, ${aTensor}`],
+  ["a number to logicalAnd", (x) => x.logicalAnd(untyped(1)), "ArgumentError", `logicalAnd: other is 1, ${aTensor}`],
+  ["null to logicalOr", (x) => x.logicalOr(untyped(null)), "ArgumentError", `logicalOr: other is null, ${aTensor}`],
+  ["bounds by position", (x) => (x.clamp as (...bounds: number[]) => Tensor)(-1, 1), "ArgumentError", "clamp: the bounds are -1. Give them by name: clamp({ min: -1, max: 1 })."],
+  ["no bounds", (x) => x.clamp(untyped(undefined)), "ArgumentError", "clamp: the bounds are undefined. Give them by name: clamp({ min: -1, max: 1 })."],
+  ["a loss without target", (x) => langevin.mse(x, untyped(undefined)), "ArgumentError", `mse: target is undefined, ${aTensor}`],
+  ["a loss of an array", (x) => langevin.huber(untyped([1]), x), "ArgumentError", `huber: prediction is an array of 1, ${aTensor}`],
+  ["a number as weight", (x) => langevin.mse(x, x, { weight: untyped(2) }), "ArgumentError", `mse: weight is 2, ${aTensor}`],
+  ["classes as an array", (x) => langevin.crossEntropy(x, untyped([0, 1])), "ArgumentError", `crossEntropy: target is an array of 2, ${aTensor}`],
+  ["a layer for its weight", (x) => langevin.linear(x, untyped(new langevin.Linear(3, 2))), "ArgumentError", `linear: weight is a Linear, ${aTensor}`],
+  ["a normalisation without shape", (x) => langevin.layerNorm(x, untyped(undefined)), "ShapeError", `layerNorm: the shape is undefined. ${shapeAdvice}`],
+  ["a normalisation of nothing", () => langevin.rmsNorm(untyped(undefined), 3), "ArgumentError", `rmsNorm: x is undefined, ${aTensor}`],
+  ["attention to nothing", () => langevin.attention(untyped(undefined), untyped(1), untyped(2)), "ArgumentError", `attention: q is undefined, ${aTensor}`],
+  ["attention without keys", (x) => langevin.scaledDotProductAttention(x, untyped(undefined), x), "ArgumentError", `scaledDotProductAttention: k is undefined, ${aTensor}`],
+  ["a number as mask", (x) => langevin.scaledDotProductAttention(x, x, x, { mask: untyped(1) }), "ArgumentError", `scaledDotProductAttention: mask is 1, ${aTensor}`],
+  ["a transposed convolution of nothing", (x) => langevin.convTranspose2d(untyped(null), x), "ArgumentError", `convTranspose2d: x is null, ${aTensor}`],
+  ["a condition of true", (x) => langevin.where(untyped(true), 1, x), "ArgumentError", `where: condition is true, ${aTensor}`],
+  ["a condition for two numbers", () => langevin.where(untyped(undefined), 1, 0), "ArgumentError", `where: condition is undefined, ${aTensor}`],
+  ["a number to lerp", (x) => langevin.lerp(x, untyped(1), 0.5), "ArgumentError", `lerp: b is 1, ${aTensor}`],
+  ["padding of an array", () => langevin.pad(untyped([1]), 1), "ArgumentError", `pad: x is an array of 1, ${aTensor}`],
+  ["a tensor to stack", (x) => langevin.stack(untyped(x)), "ArgumentError", "stack: tensors is a Tensor, expected an array of tensors."],
+  ["a number in a stack", (x) => langevin.stack([x, untyped(1)]), "ArgumentError", `stack: tensor 1 is 1, ${aTensor}`],
+  ["a grid over arrays", () => langevin.meshgrid(untyped([1, 2])), "ArgumentError", `meshgrid: vector 0 is an array of 2, ${aTensor}`],
+  ["zeros like a shape", () => langevin.zerosLike(untyped([2])), "ArgumentError", `fullLike: like is an array of 1, ${aTensor}`],
+  ["axes as text", (x) => x.squeeze(untyped("0")), "ArgumentError", 'squeeze: the axes are "0", expected a number or a list of them.'],
+  ["an axis that std does not find", (x) => x.std(2), "ArgumentError", `std: axis 2 does not exist in a tensor of rank 2. ${axisAdvice}`],
+  ["sizes as text", (x) => x.split(untyped("1")), "ArgumentError", 'split: the size is "1", expected an integer >= 1 or a list of sizes.'],
+  ["one count for all axes", (x) => x.repeat(untyped(2)), "ArgumentError", "repeat: counts is 2, expected 2 integers >= 0."],
+  ["a model to an optimizer", () => new langevin.Adam(untyped(new Conv2d(1, 1, 1))), "ArgumentError", "Adam: was given a Conv2d, expected parameters. Pass model.parameters()."],
+  ["a model in a list to an optimizer", () => new langevin.SGD(untyped([new Conv2d(1, 1, 1)])), "ArgumentError", "SGD: was given a function, expected parameters. Pass model.parameters()."],
+  ["tensors to an optimizer", (x) => new langevin.RMSprop([untyped(x)]), "ArgumentError", "RMSprop: was given a Tensor, expected parameters. Pass model.parameters()."],
+  ["gradients of a model", () => langevin.clipGradNorm(untyped(new Conv2d(1, 1, 1)), 1), "ArgumentError", "clipGradNorm: was given a Conv2d, expected parameters. Pass model.parameters()."],
+]; // prettier-ignore
+
 onEveryDevice("errors", (device) => {
-  const groups = { data, shapes, operands, gradients, lifetimes, settings };
+  const groups = { data, shapes, operands, compositions, gradients, lifetimes, settings };
   for (const [group, mistakes] of Object.entries(groups))
     describe(group, () => {
       for (const [name, call, kind, message] of mistakes)

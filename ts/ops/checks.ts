@@ -34,7 +34,9 @@ export function broadcastsTo(from: Shape, to: Shape): boolean {
 
 /** Turns negative axes into positive ones, refusing those out of range and repeated ones. */
 export function resolveAxes(op: string, axes: readonly number[], rank: number): number[] {
-  const resolved = axes.map((axis) => resolveAxis(op, axis, rank));
+  if (!Array.isArray(axes))
+    throw new ArgumentError({ op, problem: `the axes are ${showValue(axes)}, expected a number or a list of them.` });
+  const resolved = (axes as readonly number[]).map((axis) => resolveAxis(op, axis, rank));
   if (new Set(resolved).size !== resolved.length)
     throw new ArgumentError({ op, problem: `axes [${axes.join(", ")}] name an axis twice.` });
   return resolved;
@@ -180,9 +182,14 @@ export function expectIntegers(
   count: number,
   least: number,
 ): void {
-  if (values.length !== count || values.some((v) => !Number.isInteger(v) || v < least))
+  const listed: readonly unknown[] | undefined = Array.isArray(values) ? values : undefined;
+  if (listed?.length !== count || listed.some((v) => !Number.isInteger(v) || (v as number) < least)) {
+    const given = listed
+      ? `[${listed.map((v) => (typeof v === "number" ? v : showValue(v))).join(", ")}]`
+      : showValue(values);
     throw new ArgumentError({
       op,
-      problem: `${name} is [${values.join(", ")}], expected ${count} integer${count === 1 ? "" : "s"} >= ${least}.`,
+      problem: `${name} is ${given}, expected ${count} integer${count === 1 ? "" : "s"} >= ${least}.`,
     });
+  }
 }

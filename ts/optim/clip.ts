@@ -4,6 +4,7 @@ import { ArgumentError } from "../errors/index.ts";
 import { full, stack } from "../tensor/creation.ts";
 import { noGrad } from "../tensor/grad-mode.ts";
 import type { Parameter } from "../tensor/parameter.ts";
+import { listParameters } from "../tensor/parameter.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -20,7 +21,7 @@ export function clipGradNorm(
 ): Tensor {
   expectLimit("clipGradNorm", "maxNorm", maxNorm);
   const { normType: p = 2 } = options;
-  const collected = withGradient(parameters);
+  const collected = withGradient("clipGradNorm", parameters);
   if (collected.length === 0) return full([], 0);
   const { dtype, device } = collected[0];
   return noGrad(() =>
@@ -44,7 +45,7 @@ export function clipGradNorm(
 export function clipGradValue(parameters: Iterable<Parameter>, limit: number): void {
   expectLimit("clipGradValue", "limit", limit);
   noGrad(() => {
-    for (const parameter of withGradient(parameters))
+    for (const parameter of withGradient("clipGradValue", parameters))
       scope(() => {
         parameter.assignGrad(parameter.grad!.clamp({ min: -limit, max: limit }));
       });
@@ -52,8 +53,8 @@ export function clipGradValue(parameters: Iterable<Parameter>, limit: number): v
 }
 
 /** Each once. */
-function withGradient(parameters: Iterable<Parameter>): Parameter[] {
-  return [...new Set(parameters)].filter((parameter) => parameter.grad);
+function withGradient(op: string, parameters: Iterable<Parameter>): Parameter[] {
+  return listParameters(op, parameters).filter((parameter) => parameter.grad);
 }
 
 function expectLimit(op: string, name: string, value: number): void {

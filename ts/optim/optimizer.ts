@@ -2,8 +2,8 @@
 
 import { ArgumentError, GradientError, LifetimeError, showShape } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
-import type { ParameterPack } from "../tensor/parameter.ts";
-import { Parameter, expectFits, packParameters } from "../tensor/parameter.ts";
+import type { Parameter, ParameterPack } from "../tensor/parameter.ts";
+import { expectFits, listParameters, packParameters } from "../tensor/parameter.ts";
 import { adopt, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
@@ -104,7 +104,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     options: Options,
   ) {
     this.rule = rule;
-    this.groups = groupsOf(parameters).map((given) => completed(given, options, rule.defaults));
+    this.groups = groupsOf(parameters).map((given) => completed(rule.name, given, options, rule.defaults));
     this.members = this.groups.flatMap((group) =>
       group.parameters.map((parameter) => ({ parameter, group, steps: 0 })),
     );
@@ -326,16 +326,16 @@ function adopted(handle: Tensor): Tensor {
 /** A list of parameters is one group without options of its own. */
 function groupsOf<Options>(
   parameters: Iterable<Parameter> | readonly ParameterGroup<Options>[],
-): ParameterGroup<Options>[] {
-  const list: (Parameter | ParameterGroup<Options>)[] = [...parameters];
-  const isGroup = (item: Parameter | ParameterGroup<Options>): item is ParameterGroup<Options> =>
-    !(item instanceof Parameter);
-  if (list.length > 0 && list.every(isGroup)) return list;
-  return [{ parameters: list } as ParameterGroup<Options>];
+): readonly ParameterGroup<Options>[] {
+  const isGroup = (item: unknown): item is ParameterGroup<Options> =>
+    typeof item === "object" && item !== null && "parameters" in item;
+  if (Array.isArray(parameters) && parameters.length > 0 && parameters.every(isGroup)) return parameters;
+  return [{ parameters } as ParameterGroup<Options>];
 }
 
 /** A group with a value for each option: its own, else the optimizer's, else the default. */
 function completed<Options>(
+  op: string,
   given: ParameterGroup<Options>,
   options: Options,
   defaults: Required<Options>,
@@ -343,7 +343,7 @@ function completed<Options>(
   const group: Record<string, unknown> = { ...defaults };
   for (const source of [options, given] as Record<string, unknown>[])
     for (const [name, value] of Object.entries(source)) if (value !== undefined) group[name] = value;
-  group.parameters = [...new Set(given.parameters)];
+  group.parameters = listParameters(op, given.parameters);
   return group as OptimizerGroup<Options>;
 }
 

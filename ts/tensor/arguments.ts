@@ -88,12 +88,16 @@ export function withSize(op: string, shape: Shape, axis: number, size: number): 
 
 /** Sizes of the pieces of an axis: `size` each with a smaller last one, or the listed ones, which must add up. */
 export function pieces(n: number, sizes: number | readonly number[]): readonly number[] {
-  const listed =
+  const given =
     typeof sizes === "number" && Number.isInteger(sizes) && sizes > 0
       ? Array.from({ length: Math.max(1, Math.ceil(n / sizes)) }, (_, i) => Math.min(sizes, n - i * sizes))
       : sizes;
-  if (typeof listed === "number")
-    throw new ArgumentError({ op: "split", problem: `the size is ${listed}, expected an integer >= 1.` });
+  if (!Array.isArray(given))
+    throw new ArgumentError({
+      op: "split",
+      problem: `the size is ${showValue(given)}, expected an integer >= 1 or a list of sizes.`,
+    });
+  const listed = given as readonly number[];
   const valid = listed.every((size) => Number.isInteger(size) && size >= 0);
   if (!valid || listed.reduce((sum, size) => sum + size, 0) !== n)
     throw new ArgumentError({

@@ -15,6 +15,7 @@ import { ops } from "../ops/index.ts";
 import { scope } from "./scope.ts";
 import type { Tensor, TensorOptions } from "./tensor.ts";
 import { apply, defaultDType, executorOf, tensor } from "./tensor.ts";
+import { expectTensor } from "./value.ts";
 
 /** A tensor full of `value` (`torch.full`). */
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
@@ -41,6 +42,7 @@ function constant(op: string, shape: Shape, value: number, options: TensorOption
 
 /** A tensor full of `value` with the shape, dtype and device of `like` unless told otherwise (`torch.full_like`). */
 export function fullLike(like: Tensor, value: number, options: TensorOptions = {}): Tensor {
+  expectTensor("fullLike", "like", like);
   return full(like.shape, value, { dtype: like.dtype, device: like.device, ...options });
 }
 
@@ -108,19 +110,15 @@ export function eye(rows: number, columns = rows, options: TensorOptions = {}): 
 
 /** Joins tensors along `axis` (`torch.cat`); all other sizes are equal. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
-  if (!Array.isArray(tensors))
-    throw new ArgumentError({
-      op: "concat",
-      problem: `tensors is ${showValue(tensors)}, expected an array of tensors.`,
-    });
-  if (tensors.length === 0) throw new ArgumentError({ op: "concat", problem: "no tensors were given." });
+  expectList("concat", tensors);
   return apply(ops.concat, tensors, { axis });
 }
 
 /** Joins tensors of one shape along a new axis at position `axis` of the result, default 0 (`torch.stack`). */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  if (tensors.length === 0) throw new ArgumentError({ op: "stack", problem: "no tensors were given." });
+  expectList("stack", tensors);
   tensors.forEach((x, k) => {
+    expectTensor("stack", `tensor ${k}`, x);
     expectShape("stack", `tensor ${k}`, x, tensors[0].shape, "as tensor 0");
   });
   const at = resolveAxis("stack", axis, tensors[0].rank + 1);
@@ -130,12 +128,20 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   });
 }
 
+/** Refuses what is no array of at least one tensor. */
+function expectList(op: string, tensors: readonly Tensor[]): void {
+  if (!Array.isArray(tensors))
+    throw new ArgumentError({ op, problem: `tensors is ${showValue(tensors)}, expected an array of tensors.` });
+  if (tensors.length === 0) throw new ArgumentError({ op, problem: "no tensors were given." });
+}
+
 /**
  * Coordinates of a grid over vectors (`torch.meshgrid` with "ij"): of vectors of sizes M, N, ... as many tensors of
  * shape [M, N, ...], the k-th of which varies along axis k as vector k does.
  */
 export function meshgrid(...vectors: Tensor[]): Tensor[] {
   vectors.forEach((vector, k) => {
+    expectTensor("meshgrid", `vector ${k}`, vector);
     expectRank("meshgrid", `vector ${k}`, vector, 1, "[n]");
   });
   const shape = vectors.map((vector) => vector.size);

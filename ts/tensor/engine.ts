@@ -3,15 +3,7 @@
 import { defaultExecutor } from "../device/devices.ts";
 import type { Executor } from "../device/executor.ts";
 import { dense } from "../device/executor.ts";
-import {
-  ArgumentError,
-  DTypeError,
-  DeviceError,
-  GradientError,
-  LangevinError,
-  showShape,
-  showValue,
-} from "../errors/index.ts";
+import { DTypeError, DeviceError, GradientError, LangevinError, showShape } from "../errors/index.ts";
 import type { AnyAttributes, AnyOp, AttributesOf, DType, Op, OpBuilder, TensorType } from "../ops/index.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
 import { expectAttributes, expectDTypeName, expectSizes } from "../ops/checks.ts";
@@ -22,7 +14,7 @@ import type { Version } from "./storage.ts";
 import { expectNoNaN, strictMode } from "./strict-mode.ts";
 import type { Edge, Leaf } from "./tape.ts";
 import { TapeNode } from "./tape.ts";
-import { Value } from "./value.ts";
+import { Value, expectTensor } from "./value.ts";
 import type { Place, ValueOptions } from "./value.ts";
 
 /** What the engine asks of the tensor class beyond its memory: to be a leaf where a gradient is wanted. */
@@ -174,11 +166,7 @@ function expectTensors(op: AnyOp, inputs: readonly unknown[]): void {
   for (let i = 0; i < Math.max(inputs.length, op.inputs.length); i++) {
     if (inputs[i] instanceof Value) continue;
     const mayBeAbsent = /(\?|\.\.\.)$/.test(op.inputs[i] ?? "");
-    if (inputs[i] !== undefined || !mayBeAbsent)
-      throw new ArgumentError({
-        op: op.name,
-        problem: `${operandName(op, i)} is ${showValue(inputs[i])}, expected a tensor.`,
-      });
+    if (inputs[i] !== undefined || !mayBeAbsent) expectTensor(op.name, operandName(op, i), inputs[i]);
   }
 }
 

@@ -219,6 +219,20 @@ export class ParameterPack {
   }
 }
 
+/** @internal The parameters that `op` was given, each once; refuses what is none, such as the model that holds them. */
+export function listParameters(op: string, parameters: Iterable<Parameter>): Parameter[] {
+  const iterable = typeof (parameters as Partial<Iterable<Parameter>> | undefined)?.[Symbol.iterator] === "function";
+  const list: readonly unknown[] = iterable ? [...new Set(parameters)] : [parameters];
+  const wrong = list.findIndex((item) => !(item instanceof Parameter));
+  if (wrong >= 0)
+    throw new ArgumentError({
+      op,
+      problem: `was given ${showValue(list[wrong])}, expected parameters.`,
+      advice: "Pass model.parameters().",
+    });
+  return list as Parameter[];
+}
+
 /** The pack that holds exactly these parameters in this order: theirs if they have it, else a new one. */
 export function packParameters(op: string, parameters: readonly Parameter[]): ParameterPack {
   const existing = parameters[0]?.pack;

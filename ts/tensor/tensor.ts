@@ -36,7 +36,7 @@ import { adopt, scope } from "./scope.ts";
 import { Storage } from "./storage.ts";
 import type { Leaf } from "./tape.ts";
 import { walkBack } from "./tape.ts";
-import { Value } from "./value.ts";
+import { Value, expectTensor } from "./value.ts";
 
 /** A tensor or a number that is broadcast against one. */
 export type Operable = Tensor | number;
@@ -117,8 +117,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
         problem: `the tensor has shape ${showShape(this.shape)}, not one element.`,
         advice: "Reduce it (mean, sum), or pass the gradient of its elements.",
       });
-    if (gradient && !((gradient as unknown) instanceof Tensor))
-      throw new ArgumentError({ op: "backward", problem: `gradient is ${showValue(gradient)}, expected a tensor.` });
+    if (gradient) expectTensor("backward", "gradient", gradient);
     if (gradient && !sameShape(gradient.shape, this.shape))
       throw new ShapeError({
         op: "backward",
@@ -234,7 +233,14 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
    * min(max(this, min), max) (`torch.clamp`); a bound that is left out is infinite. The gradient passes where nothing was
    * cut off, bounds included. Throws ArgumentError if min > max.
    */
-  clamp({ min = -Infinity, max = Infinity }: { readonly min?: number; readonly max?: number }): Tensor {
+  clamp(bounds: { readonly min?: number; readonly max?: number }): Tensor {
+    if (typeof (bounds as unknown) !== "object")
+      throw new ArgumentError({
+        op: "clamp",
+        problem: `the bounds are ${showValue(bounds)}.`,
+        advice: "Give them by name: clamp({ min: -1, max: 1 }).",
+      });
+    const { min = -Infinity, max = Infinity } = bounds;
     return apply(ops.clamp, [this], { min, max });
   }
   /** -this. */
@@ -368,6 +374,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
    * a row on the left and a column on the right, whose axis the result does not have.
    */
   matmul(other: Tensor): Tensor {
+    expectTensor("matmul", "b", other);
     const product = (a: Tensor, b: Tensor): Tensor =>
       apply(ops.matmul, [a, b, undefined], { transposeA: false, transposeB: false });
     if (this.rank !== 1 && other.rank !== 1) return product(this, other);
@@ -422,10 +429,12 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   }
   /** Whether neither this nor other is 0 (`torch.logical_and`). */
   logicalAnd(other: Tensor): Tensor {
+    expectTensor("logicalAnd", "other", other);
     return scope(() => this.notEqual(0).mul(other.notEqual(0)));
   }
   /** Whether this and other are not both 0 (`torch.logical_or`). */
   logicalOr(other: Tensor): Tensor {
+    expectTensor("logicalOr", "other", other);
     return scope(() => this.notEqual(0).maximum(other.notEqual(0)));
   }
   /** `value` where the int32 mask is not 0, and this elsewhere (`torch.Tensor.masked_fill`); the mask broadcasts. */
@@ -477,6 +486,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   std(axes?: Axes, options: VarianceOptions = {}): Tensor {
     const { correction = 1 } = options;
     expectIntegers("std", "correction", [correction], 1, 0);
+    resolveAxes("std", listAxes(axes, this.rank), this.rank);
     // As the norm of the distances from the mean, whose gradient is known where it is 0.
     return scope(() => {
       const norm = this.sub(this.mean(axes, { keepDims: true })).norm(axes, options);
@@ -657,7 +667,8 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   }
   /** The whole repeated `counts[i]` times along axis i (`torch.Tensor.repeat`); more counts than axes prepend axes. */
   repeat(counts: readonly number[]): Tensor {
-    expectIntegers("repeat", "counts", counts, Math.max(counts.length, this.rank), 0);
+    const rank = Array.isArray(counts) ? Math.max(counts.length, this.rank) : this.rank;
+    expectIntegers("repeat", "counts", counts, rank, 0);
     return scope(() => {
       const lead = new Array<number>(counts.length - this.rank).fill(1);
       let y = this.reshape([...lead, ...this.shape]);

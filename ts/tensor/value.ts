@@ -2,7 +2,7 @@
 
 import type { DeviceName, Executor, Operand } from "../device/executor.ts";
 import { dense } from "../device/executor.ts";
-import { LifetimeError, showShape } from "../errors/index.ts";
+import { ArgumentError, LifetimeError, showShape, showValue } from "../errors/index.ts";
 import type { DType, Shape, TensorType } from "../ops/index.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
 import type { Elements } from "./elements.ts";
@@ -159,4 +159,10 @@ export abstract class Value<Self> implements Owned {
     }
     return target;
   }
+}
+
+/** @internal Refuses an operand that is no tensor, as callers without types may give one. */
+export function expectTensor(op: string, name: string, value: unknown): void {
+  if (!(value instanceof Value))
+    throw new ArgumentError({ op, problem: `${name} is ${showValue(value)}, expected a tensor.` });
 }

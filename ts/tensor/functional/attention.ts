@@ -6,6 +6,7 @@ import { ops, sizeOf } from "../../ops/index.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 
 /** Who may look at whom, and how sharply. */
 export interface ScaledDotProductAttentionOptions {
@@ -33,6 +34,7 @@ export interface AttentionOptions extends ScaledDotProductAttentionOptions {
  * the weights only, never for all of [Lq, Lk]. Throws ShapeError where operands do not fit.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  expectTensor("attention", "q", q);
   const { heads = 1, mask, causal = false, scale = 1 / Math.sqrt(q.shape[q.rank - 1] / heads) } = options;
   return apply(ops.attention, [q, k, v, mask], { heads, scale, causal });
 }
@@ -48,12 +50,10 @@ export function scaledDotProductAttention(
   v: Tensor,
   options: ScaledDotProductAttentionOptions = {},
 ): Tensor {
+  const operands = Object.entries({ q, k, v });
+  for (const [name, x] of operands) expectTensor("scaledDotProductAttention", name, x);
   const lead = q.shape.slice(0, -2);
-  for (const [name, x] of [
-    ["q", q],
-    ["k", k],
-    ["v", v],
-  ] as const)
+  for (const [name, x] of operands)
     // prettier-ignore
     if (x.rank < 2 || x.rank !== q.rank || lead.some((n, axis) => x.shape[axis] !== n))
       throw new ShapeError({
@@ -62,6 +62,7 @@ export function scaledDotProductAttention(
         advice: "The axes before the last two must be those of q.",
       });
   const { mask, ...rest } = options;
+  if (mask) expectTensor("scaledDotProductAttention", "mask", mask);
   return scope(() => {
     const merged = (x: Tensor): Tensor => x.reshape([sizeOf(lead), ...x.shape.slice(-2)]);
     const y = attention(merged(q), merged(k), merged(v), { ...rest, mask: mask && mergeMask(mask, lead) });

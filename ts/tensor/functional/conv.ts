@@ -7,6 +7,7 @@ import { concat } from "../creation.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 import type { Padding, Pair } from "./window.ts";
 import { pair, sides } from "./window.ts";
 
@@ -94,6 +95,8 @@ export function convTranspose2d(
   bias?: Tensor,
   options: ConvTranspose2dOptions = {},
 ): Tensor {
+  expectTensor("convTranspose2d", "x", x);
+  expectTensor("convTranspose2d", "weight", weight);
   if ((options.groups ?? 1) !== 1) {
     const { groups = 1, ...window } = options;
     return inGroups("convTranspose2d", groups, { x, weight, bias }, (part) =>

@@ -5,9 +5,12 @@ import { ops } from "../../ops/index.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 
 /** x W + b (`torch.nn.functional.linear`): x [..., I], weight [I, O], bias [O] -> [..., O]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  expectTensor("linear", "x", x);
+  expectTensor("linear", "weight", weight);
   const width = x.shape[x.rank - 1];
   if (x.rank === 0 || weight.rank !== 2 || width !== weight.shape[0])
     throw new ShapeError({

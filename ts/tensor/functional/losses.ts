@@ -6,6 +6,7 @@ import { ops } from "../../ops/index.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 
 /** How a loss is reduced: to the mean, to the sum, or not at all. */
 export type Reduction = "mean" | "sum" | "none";
@@ -23,6 +24,8 @@ export interface LossOptions {
 
 /** Refuses a pair of which a loss makes no sense; losses do not broadcast. */
 function expectPair(op: string, prediction: Tensor, target: Tensor): void {
+  expectTensor(op, "prediction", prediction);
+  expectTensor(op, "target", target);
   expectDType(op, "prediction", prediction, floating);
   expectSameDType(op, ["prediction", "target"], prediction, target);
   expectShape(op, "target", target, prediction.shape, "as the prediction (losses do not broadcast)");
@@ -31,6 +34,7 @@ function expectPair(op: string, prediction: Tensor, target: Tensor): void {
 /** The errors times their weights. */
 function weighted(op: string, errors: Tensor, weight: Tensor | undefined): Tensor {
   if (!weight) return errors;
+  expectTensor(op, "weight", weight);
   const { shape } = errors;
   if (weight.rank > shape.length || weight.shape.some((n, axis) => n !== 1 && n !== shape[axis]))
     throw new ShapeError({
@@ -156,6 +160,8 @@ export function crossEntropy(
   { labelSmoothing = 0, ...options }: LossOptions & { readonly labelSmoothing?: number } = {},
 ): Tensor {
   const op = "crossEntropy";
+  expectTensor(op, "logits", logits);
+  expectTensor(op, "target", target);
   expectDType(op, "logits", logits, floating);
   expectDType(op, "target", target, ["int32"]);
   expectShape(op, "target", target, logits.shape.slice(0, -1), "as the logits without their last axis");

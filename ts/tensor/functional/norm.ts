@@ -1,9 +1,11 @@
 // Normalisation by mean and variance.
 
 import { ShapeError, showShape } from "../../errors/index.ts";
+import { expectSizes } from "../../ops/checks.ts";
 import { ops } from "../../ops/index.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 
 /** What normalisations have in common. */
 export interface NormalisationOptions {
@@ -58,7 +60,9 @@ export function rmsNorm(
 }
 
 function trailingAxes(op: string, x: Tensor, shape: number | readonly number[]): number {
+  expectTensor(op, "x", x);
   const sizes = typeof shape === "number" ? [shape] : shape;
+  expectSizes(op, sizes);
   const tail = x.shape.slice(Math.max(0, x.rank - sizes.length));
   if (sizes.length === 0 || sizes.length > x.rank || sizes.some((n, i) => n !== tail[i]))
     throw new ShapeError({

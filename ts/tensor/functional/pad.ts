@@ -5,6 +5,7 @@ import { ops } from "../../ops/index.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 import type { Padding } from "./window.ts";
 import { sides } from "./window.ts";
 
@@ -28,6 +29,7 @@ export type Margins = readonly (readonly [before: number, after: number])[];
  * where the mode has not enough elements: "reflect" needs more than the margin, "circular" as many, "replicate" one.
  */
 export function pad(x: Tensor, padding: Padding | Margins, options: PadOptions = {}): Tensor {
+  expectTensor("pad", "x", x);
   const { mode = "constant", value = 0 } = options;
   const margins = marginsOf(x, padding);
   if (mode === "constant")
