@@ -461,6 +461,24 @@ export const operations: Readonly<Record<string, Operation>> = {
   attention: attend,
   scaledDotProductAttention: attendByHeads,
 
+  // Normalisation.
+  groupNorm: (p) => {
+    const x = p.find(({ rank }) => rank > 1)!;
+    const channels = x.shape[x.rank - 1];
+    const groups = p.pick([1, 2, 3, channels].filter((n) => channels % n === 0));
+    return p.make(`groupNorm(${x}, ${groups}, ${optional(p, [channels])}, ${optional(p, [channels])})`);
+  },
+  layerNorm: (p) => {
+    const x = p.find(({ rank }) => rank > 0)!;
+    const shape = x.shape.slice(-p.integer(1, x.rank));
+    return p.make(`layerNorm(${x}, ${list(shape)}, ${optional(p, shape)}, ${optional(p, shape)}, { epsilon: 0.001 })`);
+  },
+  rmsNorm: (p) => {
+    const x = p.find(({ rank }) => rank > 0)!;
+    const width = x.shape[x.rank - 1];
+    return p.make(`rmsNorm(${x}, ${width}, ${optional(p, [width])})`);
+  },
+
   // Images.
   conv2d: (p) => {
     const x = image(p);

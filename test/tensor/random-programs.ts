@@ -66,10 +66,10 @@ const elementsOf = (value: Tensor): number[] => [value.toArray()].flat(16) as nu
 const offered = Object.entries(langevin);
 
 /** The function of a text, in which everything that the library exports can be named. */
-function compile(text: string, uses: readonly string[]): Statement["evaluate"] {
+function compile<T = Tensor>(text: string, uses: readonly string[]): (values: ReadonlyMap<string, Tensor>) => T {
   const names = offered.map(([name]) => name);
   // eslint-disable-next-line @typescript-eslint/no-implied-eval -- a program is its text, so that what is printed is what ran
-  const run = new Function(...names, ...uses, `return ${text};`) as (...values: unknown[]) => Tensor;
+  const run = new Function(...names, ...uses, `return ${text};`) as (...values: unknown[]) => T;
   const exported = offered.map(([, value]) => value);
   return (values) => run(...exported, ...uses.map((name) => values.get(name)));
 }
@@ -167,9 +167,7 @@ export class Draft {
       throw new Error(`${this.statements.map(({ text }) => text).join("\n")}\nis not finite`);
     if (largest <= largestValue) return;
     const i = this.candidates.indexOf(value);
-    const tamed = this.make(
-      this.chance(0.3) ? `${value.name}.tanh()` : `${value.name}.mul(${2 ** -Math.ceil(Math.log2(largest))})`,
-    );
+    const tamed = this.make(`${value.name}.mul(${2 ** -Math.ceil(Math.log2(largest / largestValue))})`);
     if (tamed) this.candidates.splice(i, 1);
   }
 
@@ -257,8 +255,9 @@ function ends({ statements, leaves }: Program): string[] {
 }
 
 /** A sum with weights that differ, lest what adds up to a constant (as softmax does) hides its gradient. */
-const weigh = (x: Tensor): Tensor =>
-  x.mul(tensor(Array.from({ length: x.size }, (_, i) => Math.cos(i + 1)), { shape: x.shape })).sum(); // prettier-ignore
+const weighText =
+  "(x) => x.mul(tensor(Array.from({ length: x.size }, (_, i) => Math.cos(i + 1)), { shape: x.shape })).sum()";
+const weigh = compile<(x: Tensor) => Tensor>(weighText, [])(new Map());
 
 /** One number that depends on everything. */
 export function lossOf(program: Program, values: ReadonlyMap<string, Tensor>): Tensor {
@@ -274,7 +273,7 @@ export function print(program: Program): string {
     `// seed ${program.seed}`,
     `import { ${imports.join(", ")} } from "langevin";`,
     `setDefaultDType("float64"); // on LANGEVIN_DEVICE=ts`,
-    `const weigh = ${weigh.toString()};`,
+    `const weigh = ${weighText};`,
     ...program.leaves.map(
       ({ name, shape, data }) =>
         `const ${name} = tensor([${data.join(", ")}], { shape: [${shape.join(", ")}] }).requireGrad();`,
