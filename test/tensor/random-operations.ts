@@ -243,6 +243,9 @@ function drawMask(p: Draft, shape: Shape): string {
   }
 }
 
+/** Of one element, or centred ones of two, a normalisation keeps the sign only: the gradient is what cancellation leaves. */
+const leastNormalised = 3;
+
 /** By name; each name is one draw, whatever the number of statements. */
 export const operations: Readonly<Record<string, Operation>> = {
   // One operand, smooth everywhere.
@@ -463,20 +466,26 @@ export const operations: Readonly<Record<string, Operation>> = {
 
   // Normalisation.
   groupNorm: (p) => {
-    const x = p.find(({ rank }) => rank > 1)!;
-    const channels = x.shape[x.rank - 1];
-    const groups = p.pick([1, 2, 3, channels].filter((n) => channels % n === 0));
-    return p.make(`groupNorm(${x}, ${groups}, ${optional(p, [channels])}, ${optional(p, [channels])})`);
+    const x = p.find(({ rank, size, shape }) => rank > 1 && size >= leastNormalised * shape[0]);
+    if (!x) return undefined;
+    const [channels, perImage] = [x.shape[x.rank - 1], x.size / x.shape[0]];
+    const fits = (n: number): boolean => channels % n === 0 && perImage >= leastNormalised * n;
+    const groups = p.pick([1, 2, 3, channels].filter(fits));
+    return p.make(
+      `groupNorm(${x}, ${groups}, ${optional(p, [channels])}, ${optional(p, [channels])}, { epsilon: 0.01 })`,
+    );
   },
   layerNorm: (p) => {
-    const x = p.find(({ rank }) => rank > 0)!;
+    const x = p.find(({ rank, shape }) => rank > 0 && shape[rank - 1] >= leastNormalised);
+    if (!x) return undefined;
     const shape = x.shape.slice(-p.integer(1, x.rank));
-    return p.make(`layerNorm(${x}, ${list(shape)}, ${optional(p, shape)}, ${optional(p, shape)}, { epsilon: 0.001 })`);
+    return p.make(`layerNorm(${x}, ${list(shape)}, ${optional(p, shape)}, ${optional(p, shape)}, { epsilon: 0.01 })`);
   },
   rmsNorm: (p) => {
-    const x = p.find(({ rank }) => rank > 0)!;
+    const x = p.find(({ rank, shape }) => rank > 0 && shape[rank - 1] >= leastNormalised);
+    if (!x) return undefined;
     const width = x.shape[x.rank - 1];
-    return p.make(`rmsNorm(${x}, ${width}, ${optional(p, [width])})`);
+    return p.make(`rmsNorm(${x}, ${width}, ${optional(p, [width])}, { epsilon: 0.01 })`);
   },
 
   // Images.
@@ -505,6 +514,11 @@ export const operations: Readonly<Record<string, Operation>> = {
     if (!distinct(x)) return undefined;
     const stride = p.integer(1, 2);
     return p.make(`maxPool2d(${x}, 2, { stride: ${stride}, padding: ${p.integer(0, 1)} })`);
+  },
+  avgPool2d: (p) => {
+    const x = image(p);
+    const options = `stride: ${p.integer(1, 2)}, padding: ${p.integer(0, 1)}, countPadding: ${p.chance(0.5)}`;
+    return p.make(`avgPool2d(${x}, 2, { ${options} })`);
   },
 
   // Noise and losses.

@@ -56,6 +56,10 @@ export class Made {
     return this.elements.length;
   }
 
+  get largest(): number {
+    return this.elements.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  }
+
   toString(): string {
     return this.name;
   }
@@ -74,7 +78,7 @@ function compile<T = Tensor>(text: string, uses: readonly string[]): (values: Re
   return (values) => run(...exported, ...uses.map((name) => values.get(name)));
 }
 
-/** The most elements that a value has, and the largest magnitude that the next operation gets to see. */
+/** The most elements that a value has, and the largest magnitude of an operand. */
 const [largestSize, largestValue] = [600, 3];
 
 /** A program that is being drawn. It is computed on the way, on `ts` in float64, so that operands can be chosen by their values. */
@@ -160,15 +164,11 @@ export class Draft {
     return found || this.leaf(shape);
   }
 
-  /** Takes back the magnitude of a value that grew. */
-  tame(value: Made): void {
-    const largest = Math.max(...value.elements.map(Math.abs));
+  /** Takes back the magnitude of a value that grew too large to be an operand. */
+  tame({ name, largest }: Made): void {
     if (!Number.isFinite(largest))
-      throw new Error(`${this.statements.map(({ text }) => text).join("\n")}\nis not finite`);
-    if (largest <= largestValue) return;
-    const i = this.candidates.indexOf(value);
-    const tamed = this.make(`${value.name}.mul(${2 ** -Math.ceil(Math.log2(largest / largestValue))})`);
-    if (tamed) this.candidates.splice(i, 1);
+      throw new Error(`${name} of ${JSON.stringify(this.statements, null, 1)} is not finite`);
+    if (largest > largestValue) this.make(`${name}.mul(${2 ** -Math.ceil(Math.log2(largest / largestValue))})`);
   }
 
   private statement(text: string, constant: boolean): Statement {
@@ -179,7 +179,7 @@ export class Draft {
   private enter(name: string, value: Tensor, candidate: boolean): Made {
     this.values.set(name, value);
     const made = new Made(name, value);
-    if (candidate && made.size <= largestSize) this.candidates.push(made);
+    if (candidate && made.size <= largestSize && made.largest <= largestValue) this.candidates.push(made);
     return made;
   }
 }
