@@ -4,7 +4,7 @@ import type { DeviceName, Tensor } from "langevin";
 import { noGrad, scope, tensor, zerosLike } from "langevin";
 import { generator } from "../ops/draw.ts";
 import type { Program } from "./random-programs.ts";
-import { leavesOf, lossOf, run, withDefaults } from "./random-programs.ts";
+import { largestOperand, leavesOf, lossOf, run, withDefaults } from "./random-programs.ts";
 
 const elementsOf = (value: Tensor): number[] => [value.toArray()].flat(16) as number[];
 
@@ -86,14 +86,16 @@ function largestGradient(program: Program): number {
 }
 
 /**
- * How far each result may be off in float32: by roundings of its own magnitude, of the gradients that meet, and by what
+ * How far each result may be off in float32: by roundings of its own magnitude, of operands and gradients, and by what
  * roundings of the values before it grow to. For the last, every value is multiplied by factors near to 1, and with it
  * the gradient that comes back through it.
  */
 function bounds(program: Program, exact: ReadonlyMap<string, readonly number[]>): Map<string, number> {
   const random = generator(program.seed + 11);
   const steepest = largestGradient(program);
-  const own = [...exact].map(([name, elements]) => [name, isGradient(name) ? steepest : largest(elements)] as const);
+  const own = [...exact].map(
+    ([name, elements]) => [name, isGradient(name) ? steepest : Math.max(largestOperand, largest(elements))] as const,
+  );
   const bounds = new Map(own);
   for (let i = 0; i < 3; i++) {
     const disturbed = results(program, (value) => {

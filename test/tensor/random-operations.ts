@@ -520,6 +520,14 @@ export const operations: Readonly<Record<string, Operation>> = {
     const options = `stride: ${p.integer(1, 2)}, padding: ${p.integer(0, 1)}, countPadding: ${p.chance(0.5)}`;
     return p.make(`avgPool2d(${x}, 2, { ${options} })`);
   },
+  resize2d: (p) => {
+    const x = image(p);
+    const target = p.chance(0.5) ? "scale: 2" : `size: ${list([p.integer(1, 7), p.integer(1, 7)])}`;
+    const mode = p.pick(["nearest", "area", "bilinear", "bicubic"]);
+    const corners = mode.startsWith("bi") ? `, alignCorners: ${p.chance(0.5)}` : "";
+    return p.make(`resize2d(${x}, { ${target}, mode: "${mode}"${corners} })`);
+  },
+  globalAvgPool2d: (p) => p.make(`globalAvgPool2d(${image(p)})`),
 
   // Noise and losses.
   dropout: (p) => p.make(`dropout(${p.any()}, 0.25, { seed: ${p.integer(0, 1000)} })`),

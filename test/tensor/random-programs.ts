@@ -78,8 +78,10 @@ function compile<T = Tensor>(text: string, uses: readonly string[]): (values: Re
   return (values) => run(...exported, ...uses.map((name) => values.get(name)));
 }
 
-/** The most elements that a value has, and the largest magnitude of an operand. */
-const [largestSize, largestValue] = [600, 3];
+/** The most elements of an operand. */
+const largestSize = 600;
+/** The largest magnitude of its elements. */
+export const largestOperand = 3;
 
 /** A program that is being drawn. It is computed on the way, on `ts` in float64, so that operands can be chosen by their values. */
 export class Draft {
@@ -168,7 +170,7 @@ export class Draft {
   tame({ name, largest }: Made): void {
     if (!Number.isFinite(largest))
       throw new Error(`${name} of ${JSON.stringify(this.statements, null, 1)} is not finite`);
-    if (largest > largestValue) this.make(`${name}.mul(${2 ** -Math.ceil(Math.log2(largest / largestValue))})`);
+    if (largest > largestOperand) this.make(`${name}.mul(${2 ** -Math.ceil(Math.log2(largest / largestOperand))})`);
   }
 
   private statement(text: string, constant: boolean): Statement {
@@ -179,7 +181,7 @@ export class Draft {
   private enter(name: string, value: Tensor, candidate: boolean): Made {
     this.values.set(name, value);
     const made = new Made(name, value);
-    if (candidate && made.size <= largestSize && made.largest <= largestValue) this.candidates.push(made);
+    if (candidate && made.size <= largestSize && made.largest <= largestOperand) this.candidates.push(made);
     return made;
   }
 }
