@@ -180,6 +180,8 @@ onEveryDevice("shapes", () => {
         "add: shapes [2, 3] and [2, 4] do not broadcast: sizes 3 and 4 at axis -1. Sizes of an axis must be equal, or one of them 1.",
       );
       expect(failure(() => zeros([2, 3]).broadcastTo([3]))).to.be.instanceOf(ShapeError);
+      expect(zeros([1, 3]).broadcastTo([4, 2, -1]).shape).to.deep.equal([4, 2, 3]);
+      expect(failure(() => zeros([3]).broadcastTo([-1, 3]))).to.be.instanceOf(ShapeError);
     });
   });
 

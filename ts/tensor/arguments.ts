@@ -117,3 +117,10 @@ export function expectIndexes(op: string, indexes: readonly number[], n: number,
       advice: "Indexes are integers >= 0 below the size; they do not count from the end.",
     });
 }
+
+/** Replaces each -1 of a shape to broadcast to by the size that the axis has. */
+export function keepUnknownSizes(from: Shape, to: Shape): Shape {
+  if (!Array.isArray(to) || !to.includes(-1)) return to;
+  const added = to.length - from.length;
+  return to.map((n: number, axis) => (n === -1 ? (from[axis - added] ?? n) : n));
+}

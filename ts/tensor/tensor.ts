@@ -21,6 +21,7 @@ import type { Axes, NormOptions, ReduceOptions, SliceRange, VarianceOptions } fr
 import {
   aroundAxis,
   expectIndexes,
+  keepUnknownSizes,
   listAxes,
   pieces,
   resolveRange,
@@ -602,9 +603,9 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     const joined = sizeOf(this.shape.slice(from, to + 1));
     return this.reshape([...this.shape.slice(0, from), joined, ...this.shape.slice(to + 1)]);
   }
-  /** Repeats axes of size 1 and prepends axes (`torch.expand`), copied. */
+  /** Repeats axes of size 1 and prepends axes (`torch.expand`), copied; a size of -1 stays as it is. */
   broadcastTo(shape: Shape): Tensor {
-    return apply(ops.broadcastTo, [this], { shape });
+    return apply(ops.broadcastTo, [this], { shape: keepUnknownSizes(this.shape, shape) });
   }
   /**
    * Part of the tensor: one range for each leading axis, the other axes whole. Negative positions count from the end.
