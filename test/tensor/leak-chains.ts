@@ -205,6 +205,12 @@ const inUse = async (device: DeviceName, count: typeof liveMemory): Promise<Live
 
 const mebibyte = 2 ** 20;
 
+/**
+ * Programs that take turns, each with every kind of round. V8 keeps some of each text that it compiles, so ever new ones
+ * would look like a leak.
+ */
+const distinctPrograms = 500;
+
 /** What a search did and saw. */
 export interface LeakReport {
   readonly rounds: number;
@@ -232,6 +238,13 @@ export async function searchLeaks(
     samples.push({ time: elapsed(), rss: process.memoryUsage.rss() });
   };
   let [count, statements, minutes] = [0, 0, 0];
+  const programs = new Map<number, Program>();
+  const programOf = (round: number): Program => {
+    const seed = round % distinctPrograms;
+    const program = programs.get(seed) ?? drawProgram(seed, 3 + (seed % 15));
+    programs.set(seed, program);
+    return program;
+  };
   const before = JSON.stringify(await inUse(device, referencedMemory));
   const expectSame = async (what: string, program: Program): Promise<void> => {
     const after = JSON.stringify(await inUse(device, liveMemory));
@@ -239,15 +252,14 @@ export async function searchLeaks(
   };
   while (elapsed() < seconds) {
     for (let i = 0; i < 50 && elapsed() < seconds; i++) {
-      const seed = ++count;
-      const random = generator(seed);
-      const program = drawProgram(seed, 3 + Math.floor(15 * random()));
+      const random = generator(++count);
+      const program = programOf(count);
       statements += program.statements.length;
       const name = names[count % names.length];
       await rounds[name](program, random);
       await expectSame(name, program);
     }
-    const program = drawProgram(count, 10);
+    const program = programOf(count);
     await eventLoopTurn(); // lest something on the stack holds on to what is abandoned
     abandoned(program);
     // Finalizers run when V8 likes.
