@@ -36,7 +36,7 @@ struct Taps {
 class TapTable {
  public:
   // Those of an axis of `from` elements that becomes one of `to`.
-  static TapTable forward(const Resampling& r, int64_t from, int64_t to, Context& context) {
+  LANGEVIN_INLINE static TapTable forward(const Resampling& r, int64_t from, int64_t to, Context& context) {
     int64_t widest = 0;
     for (int64_t o = 0; o < to; o++) widest = most(widest, tapsOf(r, from, to, o).count);
     TapTable table(to, widest, context);
@@ -51,7 +51,7 @@ class TapTable {
 
   // The other way round: which of the `to` outputs see each of the `from` inputs. One in between that does not has the
   // weight 0.
-  static TapTable transposed(const Resampling& r, int64_t from, int64_t to, Context& context) {
+  LANGEVIN_INLINE static TapTable transposed(const Resampling& r, int64_t from, int64_t to, Context& context) {
     int32_t* const last = reinterpret_cast<int32_t*>(context.scratch(2 * from));
     int32_t* const first = last + from;
     for (int64_t i = 0; i < from; i++) last[i] = -1;
@@ -81,7 +81,7 @@ class TapTable {
   }
 
   // Every output position sees the input position of the same number.
-  static TapTable identity(int64_t size, Context& context) {
+  LANGEVIN_INLINE static TapTable identity(int64_t size, Context& context) {
     return forward({Interpolation::nearest, false}, size, size, context);
   }
 
@@ -96,7 +96,7 @@ class TapTable {
     int64_t first, count;
     bool even;
     double weights[4];
-    double weight(int64_t k) const { return even ? 1.0 / static_cast<double>(count) : weights[k]; }
+    LANGEVIN_INLINE double weight(int64_t k) const { return even ? 1.0 / static_cast<double>(count) : weights[k]; }
   };
 
   TapTable(int64_t size, int64_t widest, Context& context) : widest_(widest) {
@@ -107,10 +107,10 @@ class TapTable {
 
   float* row(int64_t o) { return weights_ + o * widest_; }
 
-  static double innerCubic(double d) { return ((kA + 2) * d - (kA + 3)) * d * d + 1; }
-  static double outerCubic(double d) { return ((kA * d - 5 * kA) * d + 8 * kA) * d - 4 * kA; }
+  LANGEVIN_INLINE static double innerCubic(double d) { return ((kA + 2) * d - (kA + 3)) * d * d + 1; }
+  LANGEVIN_INLINE static double outerCubic(double d) { return ((kA * d - 5 * kA) * d + 8 * kA) * d - 4 * kA; }
 
-  static Source tapsOf(const Resampling& r, int64_t from, int64_t to, int64_t o) {
+  LANGEVIN_INLINE static Source tapsOf(const Resampling& r, int64_t from, int64_t to, int64_t o) {
     const int64_t start = o * from / to;
     if (r.mode == Interpolation::nearest) return {start, 1, true, {}};
     if (r.mode == Interpolation::area) return {start, ceilDivide((o + 1) * from, to) - start, true, {}};
@@ -128,7 +128,7 @@ class TapTable {
   }
 
   // Taps start, start + 1, ... on an axis of `from` elements.
-  static Source merged(int64_t start, const double* weights, int taps, int64_t from) {
+  LANGEVIN_INLINE static Source merged(int64_t start, const double* weights, int taps, int64_t from) {
     Source source = {-1, 0, false, {}};
     for (int k = 0; k < taps; k++) {
       if (weights[k] == 0) continue;  // so that a position is copied where it is met exactly
