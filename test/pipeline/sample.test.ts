@@ -247,7 +247,7 @@ onEveryDevice("sample", (device) => {
       ] as const)
         expect((await expectError(changes)).message).to.equal(text);
       expect(await expectError({ size: [-1, 2, 2] })).to.be.instanceOf(ShapeError);
-      expect((await expectError({ seed: 0.5 })).message).to.match(/^sample: seed 0\.5\./);
+      expect((await expectError({ seed: 0.5 })).message).to.match(/^sample: seed is 0\.5\./);
     });
 
     it("a model that returns another shape", async () => {

@@ -263,7 +263,7 @@ onEveryDevice("train", (device) => {
         expect((await expectError({ iterations })).message).to.equal(
           `train: iterations is ${iterations}, expected an integer >= 0.`,
         );
-      expect((await expectError({ seed: -1 })).message).to.match(/^train: seed -1\./);
+      expect((await expectError({ seed: -1 })).message).to.match(/^train: seed is -1\./);
       expect((await expectError({ device: "tpu" as "ts" })).message).to.match(/"tpu" is no device/);
     });
   });

@@ -12,11 +12,13 @@ export type ResizeTarget =
   | {
       /** [H, W] in pixels, or one number for both. */
       readonly size: Pair;
+      /** Not beside size. */
       readonly scale?: undefined;
     }
   | {
       /** What height and width are multiplied by, [y, x] or one number for both; sizes are rounded down. */
       readonly scale: Pair;
+      /** Not beside scale. */
       readonly size?: undefined;
     };
 
