@@ -58,12 +58,24 @@ const collect = runInNewContext("gc") as () => void;
 
 /**
  * The same, counting only what is still referenced: the state to start from when memory is to come back exactly,
- * lest a collection frees what an earlier test left behind.
+ * lest a collection frees what an earlier test left behind. A collection that ends a marking already under way keeps what
+ * died since that began, and finalizers may run a turn late: hence what three collections in a row leave unchanged.
  */
 export async function referencedMemory(device: DeviceName = defaultDevice()): Promise<LiveMemory> {
-  let [earlier, now] = [await collected(device), await collected(device)];
-  while (now.buffers !== earlier.buffers) [earlier, now] = [now, await collected(device)];
-  return now;
+  let memory = await collected(device);
+  for (let unchanged = 0; unchanged < 3;) {
+    const now = await collected(device);
+    unchanged = now.buffers === memory.buffers ? unchanged + 1 : 0;
+    memory = now;
+  }
+  return memory;
+}
+
+/** The same, as soon as no more than `buffers` are in use, at the latest after a hundred collections. */
+export async function collectedDownTo(buffers: number, device: DeviceName = defaultDevice()): Promise<LiveMemory> {
+  let memory = await collected(device);
+  for (let tries = 0; tries < 100 && memory.buffers > buffers; tries++) memory = await collected(device);
+  return memory;
 }
 
 /** What is in use after one collection; finalizers of what it found may leave more to be found. */
