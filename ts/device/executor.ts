@@ -35,6 +35,77 @@ export interface Command {
   readonly output: Operand | undefined;
 }
 
+/** What runs next in a program: a command list, by its number, or other things several times over. */
+export type ProgramStep = { readonly list: number } | { readonly times: number; readonly body: readonly ProgramStep[] };
+
+/** An attribute of a command whose value changes between runs: an `int` or `float` attribute. */
+export interface AttributePlace {
+  readonly list: number;
+  /** Number of the command in its list. */
+  readonly command: number;
+  readonly attribute: string;
+}
+
+/** A number that is given anew for each run of a command list; before that run it is put into all its places. */
+export interface Slot {
+  /** The list before whose runs the number changes. Its places may lie in this list and in others. */
+  readonly list: number;
+  readonly places: readonly AttributePlace[];
+}
+
+/** Command lists and the order in which they run. Their buffers must stay alive, and where they are, while it is loaded. */
+export interface Program {
+  readonly lists: readonly (readonly Command[])[];
+  /** One step of the program. */
+  readonly steps: readonly ProgramStep[];
+  /** In the order in which a list's values are given. */
+  readonly slots: readonly Slot[];
+  /** Scalars that are reported to the caller after each step. */
+  readonly reports: readonly Operand[];
+  /** Whether to search every floating output for numbers that are not finite, and to stop at the first one. */
+  readonly checkFinite: boolean;
+}
+
+/** A loaded program, by a number that is unique within its executor and never reused. */
+export type ProgramId = number;
+
+/** How often a program is to run, and what is given to it and told of it. */
+export interface ReplayOptions {
+  /** Number of steps, at least 1. */
+  readonly steps: number;
+  /** Values of the slots: those of each list that runs, one list after the other, in the order of all runs. Copied. */
+  readonly values: Float64Array;
+  /** [steps, program.reports.length]: row k holds the reports of step k once that is done. */
+  readonly reports?: Float64Array;
+  /** Called on the event loop after steps are done, with how many are; several may be told at once. Not called after the end. */
+  readonly onProgress?: (steps: number) => void;
+}
+
+/** What went wrong in a program, and where. */
+export interface ReplayFailure {
+  readonly op: string;
+  readonly problem: string;
+  readonly list: number;
+  /** Number of the command in its list. */
+  readonly command: number;
+}
+
+/** How a replay ended: complete, stopped, or by a failure, after which nothing more of it ran. */
+export interface ReplayEnd {
+  /** Steps that are complete. */
+  readonly steps: number;
+  /** Runs of command lists that are complete, in all steps together. */
+  readonly lists: number;
+  readonly failure?: ReplayFailure;
+}
+
+/** A run of a program that is going on or waits for its turn. */
+export interface Replay {
+  readonly ended: Promise<ReplayEnd>;
+  /** Ends it before the next command list (on `cuda` within a bounded number of steps). */
+  stop(): void;
+}
+
 /** Memory of an executor, in bytes and buffers. `reserved` counts what the allocator keeps for reuse, too. */
 export interface MemoryStats {
   /** Buffers that tensors hold. */
@@ -68,6 +139,14 @@ export interface Executor {
   /** Resolves once all earlier commands are done; rejects with what went wrong in them. */
   synchronize(): Promise<void>;
   memory(): MemoryStats;
+  /** Checks a program and holds it ready to run. Throws DeviceError for what cannot run. */
+  load(program: Program): ProgramId;
+  /** Lets go of a program, in order: replays that were started before go on. */
+  unload(program: ProgramId): void;
+  /** Runs one step of a program as `submit` runs commands: errors come up in a later read or `synchronize`. */
+  run(program: ProgramId, values: Float64Array): void;
+  /** Starts a replay and returns at once; what is submitted afterwards runs after it. */
+  replay(program: ProgramId, options: ReplayOptions): Replay;
 }
 
 /** The operand that covers a whole dense buffer region. */
