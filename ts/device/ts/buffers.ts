@@ -58,12 +58,15 @@ export class BufferTable {
     return this.#get(op, id)[dtype];
   }
 
-  write(id: BufferId, byteOffset: number, source: ElementArray): void {
-    this.#range("write", id, byteOffset, source).set(bytesOfArray(source));
-  }
-
-  read(id: BufferId, byteOffset: number, target: ElementArray): void {
-    bytesOfArray(target).set(this.#range("read", id, byteOffset, target));
+  /** The memory that an array is written to or read from; `op` is what an error names. */
+  range(op: string, id: BufferId, byteOffset: number, { byteLength }: ElementArray): Uint8Array {
+    const { bytes } = this.#get(op, id);
+    if (!Number.isInteger(byteOffset) || byteOffset < 0 || byteOffset + byteLength > bytes.length)
+      throw new DeviceError({
+        op,
+        problem: `bytes ${byteOffset} to ${byteOffset + byteLength} lie outside buffer ${id} of ${bytes.length} bytes.`,
+      });
+    return bytes.subarray(byteOffset, byteOffset + byteLength);
   }
 
   stats(): MemoryStats {
@@ -78,16 +81,6 @@ export class BufferTable {
     const buffer = this.#live.get(id);
     if (!buffer) throw new DeviceError({ op, problem: `buffer ${id} does not exist.` });
     return buffer;
-  }
-
-  #range(op: string, id: BufferId, byteOffset: number, { byteLength }: ElementArray): Uint8Array {
-    const { bytes } = this.#get(op, id);
-    if (!Number.isInteger(byteOffset) || byteOffset < 0 || byteOffset + byteLength > bytes.length)
-      throw new DeviceError({
-        op,
-        problem: `bytes ${byteOffset} to ${byteOffset + byteLength} lie outside buffer ${id} of ${bytes.length} bytes.`,
-      });
-    return bytes.subarray(byteOffset, byteOffset + byteLength);
   }
 
   #takeFree(size: number): Buffer | undefined {
@@ -112,6 +105,7 @@ export class BufferTable {
   }
 }
 
-function bytesOfArray({ buffer, byteOffset, byteLength }: ElementArray): Uint8Array {
+/** An array's bytes; they share its memory. */
+export function bytesOfArray({ buffer, byteOffset, byteLength }: ElementArray): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
