@@ -4,6 +4,7 @@ export { defaultDevice, memoryStats, setDefaultDevice } from "./device/devices.t
 export type { DeviceName, MemoryStats } from "./device/executor.ts";
 export {
   ArgumentError,
+  CaptureError,
   DTypeError,
   DeviceError,
   FormatError,
@@ -49,10 +50,14 @@ export { adaptiveAvgPool2d, globalAvgPool2d, resize2d } from "./tensor/functiona
 export type { Resize2dOptions, ResizeTarget } from "./tensor/functional/resize.ts";
 export { lerp, where } from "./tensor/functional/selection.ts";
 export type { Padding, Pair } from "./tensor/functional/window.ts";
+export { capture } from "./tensor/capture.ts";
+export type { CaptureOptions, Captured, PlanSummary, ReplaySettings, StepReport } from "./tensor/capture.ts";
 export { noGrad } from "./tensor/grad-mode.ts";
 export { Parameter } from "./tensor/parameter.ts";
 export { draws, manualSeed, rand, randint, randn } from "./tensor/random.ts";
 export type { NoiseOptions, Seed } from "./tensor/random.ts";
+export type { StepNumber } from "./tensor/recording.ts";
+export { iterate, repeat } from "./tensor/repeat.ts";
 export { scope } from "./tensor/scope.ts";
 export { setStrictMode } from "./tensor/strict-mode.ts";
 export { Tensor, setDefaultDType, tensor } from "./tensor/tensor.ts";

@@ -46,8 +46,7 @@ export class LangevinError extends Error {
 
   /** Puts `segment` before the path collected so far; layers call it as the error passes them on its way out. */
   enterModule(segment: string): void {
-    const rest = this.modulePath;
-    this.modulePath = rest === undefined ? segment : rest.startsWith("[") ? segment + rest : `${segment}.${rest}`;
+    this.modulePath = joinPath(segment, this.modulePath);
     this.compose();
   }
 
@@ -66,6 +65,8 @@ export class DTypeError extends LangevinError {}
 export class ArgumentError extends LangevinError {}
 /** A device that is missing, failed, or differs between operands. */
 export class DeviceError extends LangevinError {}
+/** A function that cannot become a plan, or a value of one that was used where it does not exist. */
+export class CaptureError extends LangevinError {}
 /** A tensor used after it was disposed, or a graph used after its values were freed. */
 export class LifetimeError extends LangevinError {}
 /** A gradient that does not exist or may no longer be computed. */
@@ -74,6 +75,12 @@ export class GradientError extends LangevinError {}
 export class NumericsError extends LangevinError {}
 /** A file or stream whose content is not what its format demands. */
 export class FormatError extends LangevinError {}
+
+/** The path of a layer within another: `unet` and `down[1]` make `unet.down[1]`. */
+export function joinPath(outer: string | undefined, inner: string | undefined): string {
+  if (!outer || !inner) return outer || inner || "";
+  return inner.startsWith("[") ? outer + inner : `${outer}.${inner}`;
+}
 
 /** Writes a wrong argument in a few words: `"same"`, `NaN`, `null`, `an array of 3`, `a Float32Array of 8`, `a function`. */
 export function showValue(value: unknown): string {

@@ -4,6 +4,7 @@ import { ArgumentError } from "../errors/index.ts";
 import { dropout } from "../tensor/functional/dropout.ts";
 import type { Seed } from "../tensor/random.ts";
 import { nextDropout } from "../tensor/random.ts";
+import { Counter, observe, perStep } from "../tensor/recording.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
 
@@ -20,7 +21,13 @@ export class Dropout extends Module {
   /** What the layer draws for, see `draws`: the k-th layer since `manualSeed` has `draws.dropout + k`. */
   readonly draw: number;
   /** Forwards while training so far: where in the noise the next one draws. */
-  step = 0;
+  get step(): number {
+    return this.forwards.value;
+  }
+  set step(step: number) {
+    this.forwards.set(step);
+  }
+  private readonly forwards = new Counter();
   private readonly seed: Seed | undefined;
 
   /** `seed`: default that of `manualSeed`. Throws ArgumentError unless 0 <= p <= 1. */
@@ -34,7 +41,7 @@ export class Dropout extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    if (!this.training || this.p === 0) return x;
-    return dropout(x, this.p, { seed: this.seed, draw: this.draw, step: this.step++ });
+    if (!observe(() => this.training) || this.p === 0) return x;
+    return dropout(x, this.p, { seed: this.seed, draw: this.draw, step: perStep(() => this.forwards.add()) });
   }
 }

@@ -1,7 +1,8 @@
 // Module: the base of layers and models, which names their parameters and puts their path into errors.
 
-import { ArgumentError, LangevinError } from "../errors/index.ts";
+import { ArgumentError, LangevinError, joinPath } from "../errors/index.ts";
 import { Parameter, expectFits } from "../tensor/parameter.ts";
+import { layerPath } from "../tensor/recording.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Values of a model's parameters by name, in this library's layouts. */
@@ -173,20 +174,36 @@ function childrenOf(module: Module): Child[] {
   );
 }
 
-/** The modules whose `forward` is running, outermost first. */
-const running: Module[] = [];
+/** A module whose `forward` is running; its path is computed when somebody asks. */
+interface Running {
+  readonly module: Module;
+  readonly parent: Running | undefined;
+  path?: string;
+}
+
+/** The innermost module whose `forward` is running. */
+let innermost: Running | undefined;
+
+/** Where a module is, from the outermost one that is running: `unet.down[1].conv1`. */
+function pathOf(running: Running): string {
+  if (running.path !== undefined) return running.path;
+  const { module, parent } = running;
+  return (running.path = joinPath(parent && pathOf(parent), labelOf(module, parent?.module)));
+}
+
+layerPath.ofForward = () => (innermost ? pathOf(innermost) : "");
 
 /** Runs a forward; an error on its way out collects the path of the modules that it leaves. */
 function entering<T>(module: Module, forward: () => T): T {
-  const parent = running.at(-1);
-  running.push(module);
+  const parent = innermost;
+  innermost = { module, parent };
   try {
     return forward();
   } catch (error) {
-    if (error instanceof LangevinError) error.enterModule(labelOf(module, parent));
+    if (error instanceof LangevinError) error.enterModule(labelOf(module, parent?.module));
     throw error;
   } finally {
-    running.pop();
+    innermost = parent;
   }
 }
 

@@ -183,6 +183,7 @@ export function binary(
     inputs: ["a", "b"],
     attributes: {},
     exact: options.exact ?? false,
+    inPlace: [0, 1],
     infer([a, b]) {
       if (options.dtypes) expectDType(name, "a", a!, options.dtypes);
       expectSameDType(name, ["a", "b"], a!, b!);
@@ -202,6 +203,7 @@ export function binary(
 /** -x. */
 export const neg: Op<NoAttributes> = defineOp<NoAttributes>({
   name: "neg",
+  inPlace: [0],
   inputs: ["x"],
   exact: true,
   attributes: {},

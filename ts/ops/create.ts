@@ -16,6 +16,7 @@ export const fill: Op<{
   name: "fill",
   inputs: [],
   attributes: { shape: "ints", dtype: ["float32", "int32", "float64"], value: "float" },
+  perStep: ["value"],
   infer(_, { shape, dtype, value }) {
     expectSizes("fill", shape);
     expectHolds("fill", dtype, value);
@@ -44,6 +45,8 @@ export function zeros<V>(b: OpBuilder<V>, { shape, dtype }: TensorType): V {
  * (e / 4, draw, image + i, step) under the 64-bit key `seed`; e counts within the row.
  */
 export const counter = { seed: "seed", draw: "int", image: "int", step: "int" } as const;
+/** What of it differs between the steps of a plan. */
+export const perStepCounter = ["image", "step"] as const;
 
 /** A counter word: the 32 bits that Philox has for it. */
 const counterWord = 2 ** 32;
@@ -71,6 +74,7 @@ export const randn = defineOp({
   inputs: [],
   exact: true,
   attributes: { shape: "ints", dtype: floatTypes, ...counter },
+  perStep: perStepCounter,
   infer(_, { shape, dtype, ...at }) {
     expectSizes("randn", shape);
     expectCounter("randn", shape, at);
@@ -98,6 +102,7 @@ export const rand = defineOp({
   inputs: [],
   exact: true,
   attributes: { shape: "ints", dtype: floatTypes, ...counter, low: "float", high: "float" },
+  perStep: perStepCounter,
   infer(_, { shape, dtype, low, high, ...at }) {
     expectSizes("rand", shape);
     expectCounter("rand", shape, at);
@@ -125,6 +130,7 @@ export const randint = defineOp({
   inputs: [],
   exact: true,
   attributes: { shape: "ints", ...counter, low: "int", high: "int" },
+  perStep: perStepCounter,
   infer(_, { shape, low, high, ...at }) {
     expectSizes("randint", shape);
     expectCounter("randint", shape, at);

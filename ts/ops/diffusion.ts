@@ -3,6 +3,7 @@
 import { ShapeError, showShape } from "../errors/index.ts";
 import { mul, reshape } from "./arithmetic.ts";
 import { expectDType, expectRank, expectSameDType, expectShape, floating } from "./checks.ts";
+import { perStepCounter } from "./create.ts";
 import { embedding } from "./embedding.ts";
 import { slice } from "./shape.ts";
 import type { Op, OpBuilder, TensorType } from "./types.ts";
@@ -43,6 +44,7 @@ function scaleImages<V>(b: OpBuilder<V>, value: V, coefficients: V, t: V, column
 export const addNoise: Op<Record<never, never>> = defineOp({
   name: "addNoise",
   inputs: ["x0", "noise", "t", "coefficients"],
+  inPlace: [0, 1],
   attributes: {},
   infer([x0, noise, t, coefficients]) {
     expectSchedule("addNoise", x0!, t!, coefficients!, 2);
@@ -96,6 +98,8 @@ export const ddpmStep: Op<{
   inputs: ["x", "epsilon", "t", "coefficients", "z?"],
   withoutGradient: "sampling is not trained through",
   attributes: { seed: "seed", draw: "int", image: "int", step: "int" },
+  perStep: perStepCounter,
+  inPlace: [0, 1, 4],
   infer([x, epsilon, t, coefficients, z]) {
     expectSchedule("ddpmStep", x!, t!, coefficients!, 3);
     expectSameDType("ddpmStep", ["x", "epsilon"], x!, epsilon!);

@@ -2,7 +2,7 @@
 
 import { ArgumentError } from "../errors/index.ts";
 import { expectDType, floating } from "./checks.ts";
-import { counter, expectCounter } from "./create.ts";
+import { counter, expectCounter, perStepCounter } from "./create.ts";
 import type { AttributesOf, Op } from "./types.ts";
 import { defineOp } from "./types.ts";
 
@@ -16,6 +16,8 @@ export const dropout: Op<typeof signature> = defineOp({
   name: "dropout",
   inputs: ["x"],
   attributes: signature,
+  perStep: perStepCounter,
+  inPlace: [0],
   infer([x], { p, ...at }) {
     expectDType("dropout", "x", x!, floating);
     expectCounter("dropout", x!.shape, at);

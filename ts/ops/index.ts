@@ -55,7 +55,7 @@ import {
   sqrt,
   square,
 } from "./functions.ts";
-import { gather, scatterAdd } from "./indexing.ts";
+import { gather, placeRow, row, scatterAdd } from "./indexing.ts";
 import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
@@ -185,6 +185,8 @@ export const ops = {
   avgPool2dGradient,
   resize2d,
   resize2dGradient,
+  row,
+  placeRow,
   gather,
   scatterAdd,
   groupNorm,

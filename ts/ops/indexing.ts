@@ -1,7 +1,7 @@
 // Elements picked along an axis by index, and added up by index.
 
-import { ShapeError, showShape } from "../errors/index.ts";
-import { expectDType, expectShape, expectSizes, resolveAxis } from "./checks.ts";
+import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { expectDType, expectIntegers, expectShape, expectSizes, resolveAxis } from "./checks.ts";
 import type { Op, Shape, TensorType } from "./types.ts";
 import { defineOp, sizeOf } from "./types.ts";
 
@@ -16,6 +16,59 @@ function expectIndex(op: string, index: TensorType, target: string, shape: Shape
       advice: `Ranks must be equal, and no size of index but that of axis ${along} may exceed ${target}'s.`,
     });
 }
+
+/** Refuses a position outside axis 0, which has `rows` places. */
+function expectRow(op: string, index: number, rows: number): void {
+  if (!Number.isInteger(index) || index < 0 || index >= rows)
+    throw new ArgumentError({
+      op,
+      problem: `index is ${index}, expected an integer from 0 to ${rows - 1}.`,
+    });
+}
+
+/** y = x[index] along axis 0: what one step of a plan takes from a table. */
+export const row: Op<{ readonly index: "int" }> = defineOp({
+  name: "row",
+  inputs: ["x"],
+  exact: true,
+  attributes: { index: "int" },
+  perStep: ["index"],
+  infer([x], { index }) {
+    if (x!.shape.length === 0)
+      throw new ShapeError({ op: "row", problem: "x is a scalar, expected a table [rows, ...]." });
+    expectRow("row", index, x!.shape[0]);
+    return { shape: x!.shape.slice(1), dtype: x!.dtype };
+  },
+  viewOffset: ([x], { index }) => index * sizeOf(x!.shape.slice(1)),
+  gradient: (b, c) => [b.apply(placeRow, [c.gradient], { rows: c.inputTypes[0]!.shape[0], index: c.attributes.index })],
+  samples: [
+    { name: "images", inputs: [{ shape: [5, 2, 3, 7] }], attributes: { index: 3 } },
+    { name: "scalars", inputs: [{ shape: [9] }], attributes: { index: 8 } },
+    { name: "int32", inputs: [{ shape: [4, 33], dtype: "int32", range: [-9, 9] }], attributes: { index: 0 } },
+  ],
+});
+
+/** Zeros [rows, ...] with x at `index` of axis 0: the gradient of row, as row is its own. */
+export const placeRow: Op<{ readonly rows: "int"; readonly index: "int" }> = defineOp({
+  name: "placeRow",
+  inputs: ["x"],
+  exact: true,
+  attributes: { rows: "int", index: "int" },
+  perStep: ["index"],
+  infer([x], { rows, index }) {
+    expectIntegers("placeRow", "rows", [rows], 1, 1);
+    expectRow("placeRow", index, rows);
+    const shape = [rows, ...x!.shape];
+    expectSizes("placeRow", shape);
+    return { shape, dtype: x!.dtype };
+  },
+  gradient: (b, c) => [b.apply(row, [c.gradient], { index: c.attributes.index })],
+  samples: [
+    { name: "images", inputs: [{ shape: [2, 3, 7] }], attributes: { rows: 5, index: 3 } },
+    { name: "scalars", inputs: [{ shape: [] }], attributes: { rows: 9, index: 8 } },
+    { name: "int32", inputs: [{ shape: [33], dtype: "int32", range: [-9, 9] }], attributes: { rows: 4, index: 0 } },
+  ],
+});
 
 /**
  * y[i, j, k] = x[i, index[i, j, k], k] for axis 1, and so on. An index outside 0..n-1 gives NaN (in int32 the smallest

@@ -39,6 +39,7 @@ export const mseLossGradient: Op<typeof reduction> = defineOp({
   name: "mseLossGradient",
   inputs: ["prediction", "target", "dy"],
   attributes: reduction,
+  inPlace: [0, 1],
   infer([prediction, target, dy]) {
     expectPair("mseLossGradient", prediction!, target!);
     expectShape("mseLossGradient", "dy", dy!, [], "(a scalar)");

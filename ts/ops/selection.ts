@@ -60,6 +60,7 @@ export const where: Op<NoAttributes> = defineOp<NoAttributes>({
   inputs: ["condition", "a", "b"],
   attributes: {},
   exact: true,
+  inPlace: [0, 1, 2],
   infer([condition, a, b]) {
     expectDType("where", "condition", condition!, ["int32"]);
     expectSameDType("where", ["a", "b"], a!, b!);

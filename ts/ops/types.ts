@@ -37,6 +37,23 @@ type AttributeValue<K extends AttributeKind> = K extends "int" | "float"
 /** The attribute values that a signature asks for. */
 export type AttributesOf<S extends AttributeSignature> = { readonly [K in keyof S]: AttributeValue<S[K]> };
 
+/**
+ * A number that each run of a plan's commands is given anew: what stands for it while the plan is recorded. The identity
+ * of the object is that of the number.
+ */
+export class PerStep {
+  /** Its value in the recorded step. */
+  readonly value: number;
+  constructor(value: number) {
+    this.value = value;
+  }
+}
+
+/** Attribute values as an op is applied to them: numbers that the record lists under `perStep` may be a `PerStep`. */
+export type GivenAttributes<S extends AttributeSignature> = {
+  readonly [K in keyof S]: S[K] extends "int" | "float" ? number | PerStep : AttributeValue<S[K]>;
+};
+
 /** Attribute values of any op, where the op is not known statically. */
 export type AnyAttributes = Readonly<Record<string, number | boolean | string | bigint | readonly number[]>>;
 
@@ -56,6 +73,7 @@ export interface OpBuilder<V> {
 
 /** What the gradient rule of an op may look at. */
 export interface GradientContext<V, A> {
+  /** While a plan is recorded those listed under `perStep` may be a `PerStep`: rules pass them on and do not look. */
   readonly attributes: A;
   /** Shapes and dtypes of all inputs (undefined for an optional input that was absent) and of the output. */
   readonly inputTypes: readonly (TensorType | undefined)[];
@@ -93,8 +111,15 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
   readonly attributes: S;
   /** Checks the operands and returns the type of the output (for an in-place op: of the first written input). */
   infer(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): TensorType;
+  /** Attributes (of kind `int` or `float`) that may differ between the steps of a plan. */
+  readonly perStep?: readonly (keyof S & string)[];
   /** Inputs that an in-place op reads and overwrites. */
   readonly writes?: readonly number[];
+  /**
+   * Inputs whose memory the output may take over, where shapes and dtypes agree: every element of the output depends on
+   * the element at the same place there, and is written after that was read.
+   */
+  readonly inPlace?: readonly number[];
   /** The output is the first input's memory under another shape; no kernel runs. */
   readonly view?: boolean;
   /** What the gradient rule reads, and so what the tape must keep. */

@@ -61,6 +61,7 @@ export function unaryWith<S extends AttributeSignature>(
       return x!;
     },
     keeps: { inputs: options.keeps === "x" ? [0] : [], output: options.keeps === "y" },
+    inPlace: [0],
     gradient: (b, context) => [rule(b, context)],
     samples,
   });
@@ -84,6 +85,7 @@ export function fusedGradientWith<S extends AttributeSignature>(
     inputs: [kept, "dy"],
     attributes: signature,
     exact,
+    inPlace: [0, 1],
     infer([value, dy]) {
       expectDType(name, kept, value!, floating);
       expectSameDType(name, [kept, "dy"], value!, dy!);

@@ -95,6 +95,7 @@ export const adam: Op<{
     stepSize: "float",
     correction: "float",
   },
+  perStep: ["lr", "stepSize", "correction"],
   writes: [0, 2, 3, 4],
   infer: (inputs) => inferUpdate("adam", adam.inputs, inputs),
   samples: [
@@ -144,6 +145,7 @@ export const sgd: Op<{
   name: "sgd",
   inputs: ["parameter", "gradient", "velocity?"],
   attributes: { lr: "float", momentum: "float", dampening: "float", nesterov: "bool", weightDecay: "float" },
+  perStep: ["lr", "dampening"],
   writes: [0, 2],
   infer: (inputs) => inferUpdate("sgd", sgd.inputs, inputs),
   samples: [
@@ -182,6 +184,7 @@ export const rmsprop: Op<{
   name: "rmsprop",
   inputs: ["parameter", "gradient", "square", "mean?", "velocity?"],
   attributes: { lr: "float", alpha: "float", epsilon: "float", weightDecay: "float", momentum: "float" },
+  perStep: ["lr"],
   writes: [0, 2, 3, 4],
   infer: (inputs) => inferUpdate("rmsprop", rmsprop.inputs, inputs),
   samples: [

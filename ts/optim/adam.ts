@@ -3,13 +3,13 @@
 import { ops } from "../ops/index.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
-import type { ParameterGroup, UpdateRule } from "./optimizer.ts";
+import type { LearningRate, ParameterGroup, UpdateRule } from "./optimizer.ts";
 import { Optimizer, expectRange } from "./optimizer.ts";
 
 /** How Adam and AdamW update. */
 export interface AdamOptions {
-  /** Learning rate, default 1e-3. May be changed between steps through `adam.lr`. */
-  readonly lr?: number;
+  /** Learning rate, default 1e-3: a number, or a function of the steps taken. May be changed between steps through `adam.lr`. */
+  readonly lr?: LearningRate;
   /** Decay of the two moments, default [0.9, 0.999]. */
   readonly betas?: readonly [number, number];
   /** Added to the denominator, after the bias-corrected root; default 1e-8. */
@@ -36,7 +36,8 @@ function rule(name: string, weightDecay: number, decoupled: boolean): UpdateRule
       expectRange(name, "weightDecay", weightDecay, 0, Infinity);
     },
     state: ({ amsgrad }) => ["exp_avg", "exp_avg_sq", ...(amsgrad ? ["max_exp_avg_sq"] : [])],
-    update({ parameter, gradient, state }, { lr, betas, epsilon, weightDecay }, count) {
+    rates: ({ lr, betas: [beta1, beta2] }, count) => [lr, lr / (1 - beta1 ** count), Math.sqrt(1 - beta2 ** count)],
+    update({ parameter, gradient, state }, { betas, epsilon, weightDecay }, [lr, stepSize, correction]) {
       const [beta1, beta2] = betas;
       const operands = [parameter, gradient, state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq];
       applyInPlace(ops.adam, operands, {
@@ -46,8 +47,8 @@ function rule(name: string, weightDecay: number, decoupled: boolean): UpdateRule
         epsilon,
         weightDecay,
         decoupled,
-        stepSize: lr / (1 - beta1 ** count),
-        correction: Math.sqrt(1 - beta2 ** count),
+        stepSize,
+        correction,
       });
     },
   };

@@ -1,17 +1,22 @@
 // Optimizer: what all optimizers share. Groups of parameters in one flat buffer, one pass for each stretch of it, and state.
 
-import { ArgumentError, GradientError, LifetimeError, showShape } from "../errors/index.ts";
+import { ArgumentError, GradientError, LifetimeError, showShape, showValue } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
 import type { Parameter, ParameterPack } from "../tensor/parameter.ts";
 import { expectFits, listParameters, packParameters } from "../tensor/parameter.ts";
+import type { StepNumber } from "../tensor/recording.ts";
+import { Counter, eachStep, observe, perSteps, refuseInRecording } from "../tensor/recording.ts";
 import { adopt, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
 
+/** A learning rate: a number, or a function of the number of steps that the optimizer has taken. */
+export type LearningRate = number | ((step: number) => number);
+
 /** Options that all optimizers have. */
 export interface OptimizerOptions {
   /** Learning rate. May be changed between steps, through `optimizer.lr` or `optimizer.groups[i].lr`. */
-  readonly lr?: number;
+  readonly lr?: LearningRate;
 }
 
 /** Parameters with options of their own; what is left out is taken from the optimizer's options. */
@@ -22,8 +27,10 @@ export type ParameterGroup<Options> = Options & {
 
 /** A group as an optimizer holds it: every option has a value, and the learning rate may be changed. */
 export type OptimizerGroup<Options> = Readonly<Omit<Required<Options>, "lr">> & {
-  /** Learning rate; may be set at any time. */
-  lr: number;
+  /** Learning rate of the next step. */
+  get lr(): number;
+  /** Sets it from the next step on, to a number or a function of the steps that the optimizer has taken. */
+  set lr(lr: LearningRate);
   /** The parameters of the group. */
   readonly parameters: readonly Parameter[];
 };
@@ -37,10 +44,12 @@ export interface OptimizerState<Options> {
   readonly tensors: Readonly<Record<string, Tensor>>;
   /** Everything else; JSON can hold it. */
   readonly numbers: {
+    /** Steps that the optimizer has taken. */
+    readonly step: number;
     /** Steps that each parameter has taken. */
     readonly steps: readonly number[];
-    /** The groups' options, with the numbers of their parameters. */
-    readonly groups: readonly (Readonly<Required<Options>> & {
+    /** The groups' options, with the learning rate of the next step and the numbers of their parameters. */
+    readonly groups: readonly (Settings<Options> & {
       /** Their numbers. */
       readonly parameters: readonly number[];
     })[];
@@ -57,6 +66,9 @@ export interface StepOperands {
   readonly state: Readonly<Record<string, Tensor | undefined>>;
 }
 
+/** The options of a group in one step: all have a value, and the learning rate is a number. */
+export type Settings<Options> = Readonly<Omit<Required<Options>, "lr">> & { readonly lr: number };
+
 /** What makes one optimizer differ from another. */
 export interface UpdateRule<Options> {
   /** The optimizer's name in errors. */
@@ -64,18 +76,20 @@ export interface UpdateRule<Options> {
   /** Values of the options that are not given. */
   readonly defaults: Required<Options>;
   /** Refuses options out of their range. */
-  check(options: Required<Options>): void;
+  check(options: Settings<Options>): void;
   /** PyTorch's names of what is kept for each element; it is zero before the first step. */
-  state(options: Required<Options>): readonly string[];
-  /** Updates parameters that take their step number `count`, from 1. */
-  update(operands: StepOperands, options: Required<Options>, count: number): void;
+  state(options: Settings<Options>): readonly string[];
+  /** What differs from step to step, in float64, for parameters that take their step number `count`, from 1. */
+  rates(options: Settings<Options>, count: number): readonly number[];
+  /** Updates parameters; `rates` are those of the step, of all its steps in a plan. */
+  update(operands: StepOperands, options: Settings<Options>, rates: readonly StepNumber[]): void;
 }
 
 /** A parameter with its group and the number of steps that it has taken. */
 interface Member<Options> {
   readonly parameter: Parameter;
   readonly group: OptimizerGroup<Options>;
-  steps: number;
+  readonly steps: Counter;
 }
 
 /**
@@ -93,6 +107,9 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   private readonly packed: readonly Member<Options>[];
   private readonly frozen: readonly Member<Options>[];
   private readonly pack: ParameterPack;
+  /** Steps taken. */
+  private readonly steps = new Counter();
+  private readonly learningRates = new Map<OptimizerGroup<Options>, LearningRate>();
   /** Flat tensors beside the pack, by name. */
   private readonly state = new Map<string, Tensor>();
   private disposed = false;
@@ -103,14 +120,15 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     parameters: Iterable<Parameter> | readonly ParameterGroup<Options>[],
     options: Options,
   ) {
+    refuseInRecording(rule.name, "an optimizer was made", "Make it outside.");
     this.rule = rule;
-    this.groups = groupsOf(parameters).map((given) => completed(rule.name, given, options, rule.defaults));
+    this.groups = groupsOf(parameters).map((given) => this.group(given, options));
     this.members = this.groups.flatMap((group) =>
-      group.parameters.map((parameter) => ({ parameter, group, steps: 0 })),
+      group.parameters.map((parameter) => ({ parameter, group, steps: new Counter() })),
     );
     this.packed = this.members.filter(({ parameter }) => parameter.requiresGrad);
     this.frozen = this.members.filter(({ parameter }) => !parameter.requiresGrad);
-    for (const group of this.groups) rule.check(optionsOf<Options>(group));
+    for (const group of this.groups) rule.check(settingsOf(group));
     this.expectDistinct();
     if (this.members.length === 0) throw this.refusal("no parameters were given.", "Pass model.parameters().");
     if (this.packed.length === 0)
@@ -122,19 +140,22 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     this.makeState();
   }
 
-  /** The learning rate of all groups; throws ArgumentError where they differ. */
+  /** The learning rate that all groups have in the next step; throws ArgumentError where they differ. */
   get lr(): number {
-    const [first, ...others] = this.groups;
-    if (others.some(({ lr }) => lr !== first.lr))
+    const [first, ...others] = this.groups.map(({ lr }) => lr);
+    if (others.some((lr) => lr !== first))
       throw this.refusal(
-        `the groups have learning rates ${this.groups.map(({ lr }) => lr).join(", ")}.`,
+        `the groups have learning rates ${[first, ...others].join(", ")}.`,
         "Use optimizer.groups[i].lr.",
       );
-    return first.lr;
+    return first;
   }
 
-  /** Sets the learning rate of all groups. */
-  set lr(lr: number) {
+  /**
+   * Sets the learning rate of all groups from the next step on, a number or a function of the steps taken. Throws
+   * ArgumentError while `train` runs ahead of its reports.
+   */
+  set lr(lr: LearningRate) {
     if (lr === this.lr) return;
     for (const group of this.groups) group.lr = lr;
   }
@@ -143,7 +164,6 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   step(): void {
     const op = `${this.rule.name}.step`;
     this.expectUsable(op);
-    for (const group of this.groups) this.rule.check(optionsOf<Options>(group));
     this.expectStillFrozen(op);
     const ready = this.packed.map(({ parameter }) => parameter.grad !== undefined);
     if (!ready.includes(true))
@@ -152,14 +172,31 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
         problem: "no parameter has a gradient.",
         advice: "Call loss.backward() before step().",
       });
-    for (let first = 0; first < this.packed.length;) {
-      const { group, steps } = this.packed[first];
-      let last = first + 1;
-      while (ready[last] === ready[first] && this.packed[last].group === group && this.packed[last].steps === steps)
-        last++;
+    for (const group of this.groups) this.rule.check(settingsOf<Options>(group));
+    const ends = this.stretches(ready);
+    observe(() => String(this.stretches(ready)));
+    let first = 0;
+    for (const last of ends) {
       if (ready[first]) this.update(op, first, last);
       first = last;
     }
+    eachStep(() => this.steps.add());
+  }
+
+  /** Where neighbours in the pack end that share a group, have taken equally many steps, and are alike in being ready. */
+  private stretches(ready: readonly boolean[]): number[] {
+    const ends: number[] = [];
+    this.packed.forEach(({ group, steps }, i) => {
+      const next = this.packed.at(i + 1);
+      if (
+        i + 1 === this.packed.length ||
+        next!.group !== group ||
+        next!.steps.value !== steps.value ||
+        ready[i + 1] !== ready[i]
+      )
+        ends.push(i + 1);
+    });
+    return ends;
   }
 
   /** Forgets the gradients without using them (`torch.optim.Optimizer.zero_grad`). */
@@ -180,16 +217,17 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   stateDict(): OptimizerState<Options> {
     const op = `${this.rule.name}.stateDict`;
     this.expectUsable(op);
-    const tensors = this.entries(this.members.map(({ steps }) => steps)).map(
+    const tensors = this.entries(this.members.map(({ steps }) => steps.value)).map(
       ({ key, name, place }) => [key, adopted(this.pack.part(op, this.state.get(name)!, place))] as const,
     );
     let index = 0;
     return {
       tensors: Object.fromEntries(tensors),
       numbers: {
-        steps: this.members.map(({ steps }) => steps),
+        step: this.steps.value,
+        steps: this.members.map(({ steps }) => steps.value),
         groups: this.groups.map((group) => ({
-          ...optionsOf<Options>(group),
+          ...settingsOf<Options>(group),
           parameters: group.parameters.map(() => index++),
         })),
       },
@@ -198,7 +236,8 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
 
   /**
    * Goes on from where an optimizer of the same parameters was, with its options
-   * (`torch.optim.Optimizer.load_state_dict`). Groups, names and shapes must match; nothing is changed when they do not.
+   * (`torch.optim.Optimizer.load_state_dict`), but that a learning rate which is a function here stays. Groups, names and
+   * shapes must match; nothing is changed when they do not.
    */
   loadStateDict({ tensors, numbers }: OptimizerState<Options>): void {
     const op = `${this.rule.name}.loadStateDict`;
@@ -211,8 +250,10 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
       throw refusal(`groups of [${sizes}] parameters, here [${own}].`);
     const trained = this.members.findIndex((member, i) => numbers.steps[i] > 0 && this.frozen.includes(member));
     if (trained >= 0) throw refusal(`parameter ${trained} took steps there and is frozen here.`);
-    const options = numbers.groups.map((group) => optionsOf<Options>(group));
+    const options = numbers.groups.map((group) => settingsOf<Options>(group));
     for (const each of options) this.rule.check(each);
+    if (!Number.isInteger(numbers.step) || numbers.step < 0)
+      throw refusal(`its number of steps is ${showValue(numbers.step)}.`);
 
     const entries = this.entries(numbers.steps, options);
     const missing = entries.filter(({ key }) => !(key in tensors)).map(({ key }) => key);
@@ -221,8 +262,15 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
       throw refusal(`missing [${missing.join(", ")}], unknown [${unknown.join(", ")}].`);
     for (const { key, place } of entries) expectFits(op, key, this.packed[place].parameter, tensors[key]);
 
-    this.groups.forEach((group, i) => Object.assign(group, options[i]));
-    this.members.forEach((member, i) => (member.steps = numbers.steps[i]));
+    this.groups.forEach((group, i) => {
+      const lr = this.learningRates.get(group)!;
+      Object.assign(group, options[i]);
+      if (typeof lr === "function") group.lr = lr;
+    });
+    this.steps.set(numbers.step);
+    this.members.forEach((member, i) => {
+      member.steps.set(numbers.steps[i]);
+    });
     const before = [...this.state.values()];
     this.makeState();
     for (const { key, name, place } of entries) {
@@ -236,7 +284,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   /** The tensors of state of parameters that have taken `steps`, with their place in the pack. */
   private entries(
     steps: readonly number[],
-    options = this.groups.map((group) => optionsOf<Options>(group)),
+    options = this.groups.map((group) => settingsOf<Options>(group)),
   ): { readonly key: string; readonly name: string; readonly place: number }[] {
     return this.members.flatMap((member, i) =>
       steps[i] === 0
@@ -250,24 +298,60 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   /** One pass over neighbours in the pack that share a group and have taken equally many steps. */
   private update(op: string, first: number, last: number): void {
     const { group, steps } = this.packed[first];
-    const options = optionsOf<Options>(group);
+    const options = settingsOf<Options>(group);
+    const rates = perSteps(() => {
+      const now = settingsOf<Options>(group);
+      this.rule.check(now);
+      return this.rule.rates(now, steps.value + 1);
+    });
     scope(() => {
       const flat = (whole: Tensor): Tensor => adopted(this.pack.flat(op, whole, first, last));
       const state = this.rule.state(options).map((name) => [name, flat(this.state.get(name)!)] as const);
       const { values, gradients } = this.pack;
       const operands = { parameter: flat(values), gradient: flat(gradients), state: Object.fromEntries(state) };
-      this.rule.update(operands, options, steps + 1);
+      this.rule.update(operands, options, rates);
     });
-    for (const member of this.packed.slice(first, last)) {
-      member.steps++;
-      member.parameter.version.count++;
-      member.parameter.clearGrad();
-    }
+    const updated = this.packed.slice(first, last);
+    eachStep(() => {
+      for (const { steps, parameter } of updated) {
+        steps.add();
+        parameter.version.add();
+      }
+    });
+    for (const { parameter } of updated) parameter.clearGrad();
+  }
+
+  /** A group as it was given, with the optimizer's options or the defaults where it names none. */
+  private group(given: ParameterGroup<Options>, options: Options): OptimizerGroup<Options> {
+    const group = completed(this.rule.name, given, options, this.rule.defaults);
+    const rates = this.learningRates.set(group, group.lr);
+    return Object.defineProperty(group, "lr", {
+      enumerable: true,
+      get: () => {
+        const rate = rates.get(group)!;
+        return typeof rate === "function" ? rate(this.steps.value) : rate;
+      },
+      set: (rate: LearningRate) => {
+        this.expectNotAhead(rate);
+        rates.set(group, rate);
+      },
+    });
+  }
+
+  /** Refuses a learning rate that would come too late: for steps that are queued already. */
+  private expectNotAhead(lr: LearningRate): void {
+    refuseInRecording(`${this.rule.name}.lr`, "the learning rate was set", "Pass lr as a function of the step.");
+    if (this.steps.ahead)
+      throw new ArgumentError({
+        op: `${this.rule.name}.lr`,
+        problem: `the learning rate was set to ${showValue(lr)} while steps are under way that are to use the one before.`,
+        advice: "Pass lr as a function of the step, or let train pause now and then (pauseEvery).",
+      });
   }
 
   /** Zeros for all that the groups' options ask to be kept. */
   private makeState(): void {
-    const names = new Set(this.groups.flatMap((group) => this.rule.state(optionsOf<Options>(group))));
+    const names = new Set(this.groups.flatMap((group) => this.rule.state(settingsOf<Options>(group))));
     this.state.clear();
     for (const name of names) this.state.set(name, this.pack.zeros());
   }
@@ -347,8 +431,8 @@ function completed<Options>(
   return group as OptimizerGroup<Options>;
 }
 
-/** A group's options without its parameters. */
-function optionsOf<Options>(group: { readonly parameters: readonly unknown[] }): Required<Options> {
+/** The options of a group in the next step. */
+function settingsOf<Options>(group: { readonly parameters: readonly unknown[] }): Settings<Options> {
   const { parameters: _, ...options } = group;
-  return options as Required<Options>;
+  return options as unknown as Settings<Options>;
 }

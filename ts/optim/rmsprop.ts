@@ -3,13 +3,13 @@
 import { ops } from "../ops/index.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
-import type { ParameterGroup, UpdateRule } from "./optimizer.ts";
+import type { LearningRate, ParameterGroup, UpdateRule } from "./optimizer.ts";
 import { Optimizer, expectRange } from "./optimizer.ts";
 
 /** How RMSprop updates. */
 export interface RMSpropOptions {
   /** Learning rate, default 0.01. May be changed between steps through `rmsprop.lr`. */
-  readonly lr?: number;
+  readonly lr?: LearningRate;
   /** Decay of the mean of the squared gradients, default 0.99. */
   readonly alpha?: number;
   /** Added to the denominator, after the root; default 1e-8. */
@@ -37,9 +37,10 @@ const rule: UpdateRule<RMSpropOptions> = {
     ...(centered ? ["grad_avg"] : []),
     ...(momentum === 0 ? [] : ["momentum_buffer"]),
   ],
-  update({ parameter, gradient, state }, { centered: _, ...attributes }) {
+  rates: ({ lr }) => [lr],
+  update({ parameter, gradient, state }, { centered: _, ...attributes }, [lr]) {
     const operands = [parameter, gradient, state.square_avg, state.grad_avg, state.momentum_buffer];
-    applyInPlace(ops.rmsprop, operands, attributes);
+    applyInPlace(ops.rmsprop, operands, { ...attributes, lr });
   },
 };
 

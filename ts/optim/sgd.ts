@@ -4,13 +4,13 @@ import { ArgumentError } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
-import type { ParameterGroup, UpdateRule } from "./optimizer.ts";
+import type { LearningRate, ParameterGroup, UpdateRule } from "./optimizer.ts";
 import { Optimizer, expectRange } from "./optimizer.ts";
 
 /** How SGD updates. */
 export interface SGDOptions {
   /** Learning rate, default 1e-3. May be changed between steps through `sgd.lr`. */
-  readonly lr?: number;
+  readonly lr?: LearningRate;
   /** Part of the velocity that stays from step to step; default 0. */
   readonly momentum?: number;
   /** Part of the gradient that does not enter the velocity; default 0. */
@@ -37,10 +37,10 @@ const rule: UpdateRule<SGDOptions> = {
       });
   },
   state: ({ momentum }) => (momentum === 0 ? [] : ["momentum_buffer"]),
-  update({ parameter, gradient, state }, options, count) {
-    // PyTorch's first velocity is the gradient itself; here the velocity is zero before the first step.
-    const dampening = count === 1 ? 0 : options.dampening;
-    applyInPlace(ops.sgd, [parameter, gradient, state.momentum_buffer], { ...options, dampening });
+  // PyTorch's first velocity is the gradient itself; here the velocity is zero before the first step.
+  rates: ({ lr, dampening }, count) => [lr, count === 1 ? 0 : dampening],
+  update({ parameter, gradient, state }, options, [lr, dampening]) {
+    applyInPlace(ops.sgd, [parameter, gradient, state.momentum_buffer], { ...options, lr, dampening });
   },
 };
 

@@ -1,16 +1,26 @@
 // The engine: checks an op, takes memory for its result, submits it to the device, and records it on the tape.
 
 import { defaultExecutor } from "../device/devices.ts";
-import type { Executor } from "../device/executor.ts";
+import type { Command, Executor } from "../device/executor.ts";
 import { dense } from "../device/executor.ts";
-import { DTypeError, DeviceError, GradientError, LangevinError, showShape } from "../errors/index.ts";
-import type { AnyAttributes, AnyOp, AttributesOf, DType, Op, OpBuilder, TensorType } from "../ops/index.ts";
-import { bytesOf, sizeOf } from "../ops/index.ts";
+import { ArgumentError, DTypeError, DeviceError, GradientError, LangevinError, showShape } from "../errors/index.ts";
+import type {
+  AnyAttributes,
+  AnyOp,
+  AttributeSignature,
+  AttributesOf,
+  DType,
+  GivenAttributes,
+  Op,
+  OpBuilder,
+  TensorType,
+} from "../ops/index.ts";
+import { PerStep, bytesOf, sizeOf } from "../ops/index.ts";
 import { expectAttributes, expectDTypeName, expectSizes } from "../ops/checks.ts";
 import { gradEnabled } from "./grad-mode.ts";
+import { Counter, currentRecording } from "./recording.ts";
 import { adopt } from "./scope.ts";
 import { Storage } from "./storage.ts";
-import type { Version } from "./storage.ts";
 import { expectNoNaN, strictMode } from "./strict-mode.ts";
 import type { Edge, Leaf } from "./tape.ts";
 import { TapeNode } from "./tape.ts";
@@ -25,18 +35,21 @@ export interface Differentiable<Self> extends Value<Self>, Leaf<Self> {
 
 /** The instruction set applied to tensors. */
 export interface Engine<T> {
-  /** Applies an op that has one output; `executor` is needed only where there are no inputs to tell it. */
+  /**
+   * Applies an op that has one output; `executor` is needed only where there are no inputs to tell it. Attributes may
+   * differ between the steps of a plan (`PerStep`) where the record says so.
+   */
   apply<S extends Op["attributes"]>(
     op: Op<S>,
     inputs: readonly (T | undefined)[],
-    attributes: NoInfer<AttributesOf<S>>,
+    attributes: NoInfer<GivenAttributes<S>>,
     executor?: Executor,
   ): T;
   /** Applies an op that writes in place, and counts the writes. */
   applyInPlace<S extends Op["attributes"]>(
     op: Op<S>,
     inputs: readonly (T | undefined)[],
-    attributes: NoInfer<AttributesOf<S>>,
+    attributes: NoInfer<GivenAttributes<S>>,
   ): void;
   /** Another handle to the same elements, without a place in the graph; owned by nobody. */
   share(tensor: T): T;
@@ -48,14 +61,16 @@ export interface Engine<T> {
 export function createEngine<T extends Differentiable<T>>(
   make: (place: Place, type: TensorType, options?: ValueOptions<T>) => T,
 ): Engine<T> {
-  const apply: Engine<T>["apply"] = (op, inputs, attributes, executor) => {
+  const apply: Engine<T>["apply"] = (op, inputs, given, executor) => {
     expectTensors(op, inputs);
+    const { attributes, perStep } = ofThisStep(op, given);
     expectAttributes(op, attributes);
     const operands = inputs.map((input) => input?.operand(op.name));
     const on = commonExecutor(op.name, inputs) ?? executor ?? defaultExecutor();
     const type = outputType(op, inputs, attributes, on);
     if (gradEnabled()) expectConstants(op, inputs);
-    const viewed = op.view ? 0 : op.viewOffset?.(inputs, attributes);
+    // A view whose place differs between steps is none.
+    const viewed = op.view ? 0 : perStep.length > 0 ? undefined : op.viewOffset?.(inputs, attributes);
     const first = inputs[0];
     let place: Place;
     if (viewed !== undefined && first) {
@@ -66,32 +81,33 @@ export function createEngine<T extends Differentiable<T>>(
       place = { storage, offset: 0 };
       try {
         const output = dense(storage.buffer, 0, type.shape, type.dtype);
-        on.submit([{ op, attributes, inputs: operands, output }]);
+        submit(on, { op, attributes, inputs: operands, output }, perStep);
       } catch (error) {
         storage.release();
         throw error;
       }
     }
-    const version = viewed === undefined ? { count: 0 } : first?.version;
-    const node = record(op, attributes, inputs, type, place, version);
+    const version = viewed === undefined ? new Counter() : first?.version;
+    const node = record(op, given as AnyAttributes, inputs, type, place, version);
     const result = make(place, type, { version, node });
     adopt(result);
-    if (strictMode()) expectNoNaN(op, inputs, result);
+    if (strictMode() && !currentRecording()) expectNoNaN(op, inputs, result);
     return result;
   };
 
-  const applyInPlace: Engine<T>["applyInPlace"] = (op, inputs, attributes) => {
+  const applyInPlace: Engine<T>["applyInPlace"] = (op, inputs, given) => {
     expectTensors(op, inputs);
+    const { attributes, perStep } = ofThisStep(op, given);
     expectAttributes(op, attributes);
     const operands = inputs.map((input) => input?.operand(op.name));
     const on = commonExecutor(op.name, inputs);
     explaining(op, inputs, () => op.infer(inputs, attributes));
-    on!.submit([{ op, attributes, inputs: operands, output: undefined }]);
+    submit(on!, { op, attributes, inputs: operands, output: undefined }, perStep);
     for (const index of op.writes ?? []) {
       const written = inputs[index];
       if (!written) continue;
-      written.version.count++;
-      if (strictMode()) expectNoNaN(op, inputs, written);
+      written.version.add();
+      if (strictMode() && !currentRecording()) expectNoNaN(op, inputs, written);
     }
   };
 
@@ -107,7 +123,7 @@ export function createEngine<T extends Differentiable<T>>(
     inputs: readonly (T | undefined)[],
     type: TensorType,
     output: Place,
-    version: Version | undefined,
+    version: Counter | undefined,
   ): TapeNode<T> | undefined => {
     if (!gradEnabled() || type.dtype === "int32") return undefined;
     const edges = inputs.map((input): Edge<T> | undefined => input?.node ?? (input?.isLeaf ? input : undefined));
@@ -138,12 +154,46 @@ export function createEngine<T extends Differentiable<T>>(
   };
 
   const builderOn = (executor: Executor): OpBuilder<T> => ({
-    apply: (op, inputs, attributes) => apply(op, inputs, attributes, executor),
+    apply: <S extends AttributeSignature>(op: Op<S>, inputs: readonly (T | undefined)[], attributes: AttributesOf<S>) =>
+      apply(op, inputs, attributes as unknown as GivenAttributes<S>, executor),
     type: (value) => value,
   });
 
   return { apply, applyInPlace, share, builderOn };
 }
+
+/** Runs a command, or writes it down where a plan is being recorded. */
+function submit(executor: Executor, command: Command, perStep: readonly NumberPerStep[]): void {
+  const recording = currentRecording();
+  if (recording) recording.submit(executor, command, perStep);
+  else executor.submit([command]);
+}
+
+/** An attribute that each step of a plan is given anew. */
+interface NumberPerStep {
+  readonly attribute: string;
+  readonly number: PerStep;
+}
+
+/** The attributes as they are in this step, and those of them that differ in others. */
+function ofThisStep<S extends Op["attributes"]>(
+  op: Op<S>,
+  given: GivenAttributes<S>,
+): { readonly attributes: AttributesOf<S>; readonly perStep: readonly NumberPerStep[] } {
+  if (!currentRecording()) return { attributes: given as AttributesOf<S>, perStep: none };
+  const attributes: Record<string, unknown> = { ...given };
+  const perStep: NumberPerStep[] = [];
+  for (const [attribute, number] of Object.entries(given)) {
+    if (!(number instanceof PerStep)) continue;
+    if (!op.perStep?.includes(attribute))
+      throw new ArgumentError({ op: op.name, problem: `${attribute} cannot differ between the steps of a plan.` });
+    attributes[attribute] = number.value;
+    perStep.push({ attribute, number });
+  }
+  return { attributes: attributes as AttributesOf<S>, perStep };
+}
+
+const none: readonly NumberPerStep[] = [];
 
 /** Shape and dtype of the result, having refused what the op or the executor cannot do. */
 function outputType<S extends Op["attributes"]>(
@@ -230,9 +280,9 @@ export function expectSupported(op: string, executor: Executor, dtype: DType): v
 
 /** Hands out a kept value, as long as nobody has written to its memory. */
 function unlessOverwritten<T extends Value<T>>(op: AnyOp, handle: T): () => T {
-  const written = handle.version.count;
+  const written = handle.version.value;
   return () => {
-    if (handle.version.count !== written)
+    if (handle.version.value !== written)
       throw new GradientError({
         op: "backward",
         problem: `a value that ${op.name} kept (shape ${showShape(handle.shape)}) was overwritten after the forward pass.`,

@@ -15,12 +15,13 @@ import { expectSameDType } from "../ops/checks.ts";
 import { bytesOf, ops } from "../ops/index.ts";
 import type { TorchLayout } from "../io/layout.ts";
 import { noGrad } from "./grad-mode.ts";
+import { Cell, refuseInRecording } from "./recording.ts";
 import { Tensor, apply, applyInPlace } from "./tensor.ts";
 
 /** A place in the flat gradient buffer, and whether backward has put something there. */
 interface GradientSlot {
   readonly view: Tensor;
-  filled: boolean;
+  readonly filled: Cell<boolean>;
 }
 
 /** A tensor that is trained: it lives until disposed, collects gradients, and knows its PyTorch layout. */
@@ -47,6 +48,7 @@ export class Parameter extends Tensor {
         problem: "int32 values have no gradient, so they cannot be trained.",
         advice: 'Convert them with .to("float32").',
       });
+    refuseInRecording("Parameter", "a parameter was made", "Make models outside.");
     const { storage } = initial.place("Parameter");
     const alone = !storage.shared && storage.bytes === initial.size * bytesOf(initial.dtype);
     const own = alone ? initial : noGrad(() => initial.clone());
@@ -60,11 +62,11 @@ export class Parameter extends Tensor {
 
   override get grad(): Tensor | undefined {
     if (!this.packed) return super.grad;
-    return this.packed.slot.filled ? this.packed.slot.view : undefined;
+    return this.packed.slot.filled.value ? this.packed.slot.view : undefined;
   }
 
   override clearGrad(): void {
-    if (this.packed) this.packed.slot.filled = false;
+    if (this.packed) this.packed.slot.filled.value = false;
     else super.clearGrad();
   }
 
@@ -75,8 +77,8 @@ export class Parameter extends Tensor {
       return;
     }
     const { slot } = this.packed;
-    applyInPlace(slot.filled ? ops.accumulate : ops.assign, [slot.view, gradient], {});
-    slot.filled = true;
+    applyInPlace(slot.filled.value ? ops.accumulate : ops.assign, [slot.view, gradient], {});
+    slot.filled.value = true;
   }
 
   /** Overwrites the values in place; `values` has the parameter's shape, dtype and device. */
@@ -89,7 +91,7 @@ export class Parameter extends Tensor {
     expectFits("assignGrad", "the gradient", this, values);
     if (this.packed) {
       applyInPlace(ops.assign, [this.packed.slot.view, values], {});
-      this.packed.slot.filled = true;
+      this.packed.slot.filled.value = true;
       return;
     }
     // Copied before the old one goes: `values` may be the old one.
@@ -121,7 +123,7 @@ export class Parameter extends Tensor {
     gradient.onOrphaned();
     const before = this.packed;
     const collected = this.grad;
-    this.packed = { pack, slot: { view: gradient, filled: false } };
+    this.packed = { pack, slot: { view: gradient, filled: new Cell(false) } };
     if (collected) this.addGradient(collected);
     if (before) {
       before.slot.view.dispose();

@@ -3,6 +3,8 @@
 import { ArgumentError, DTypeError, showValue } from "../errors/index.ts";
 import type { DType, Shape } from "../ops/index.ts";
 import { ops } from "../ops/index.ts";
+import type { StepNumber } from "./recording.ts";
+import { Counter, observe, perStep } from "./recording.ts";
 import type { Tensor, TensorOptions } from "./tensor.ts";
 import { apply, defaultDType, executorOf } from "./tensor.ts";
 
@@ -50,15 +52,16 @@ export function seedKey(op: string, seed: Seed): bigint {
   return BigInt(seed);
 }
 
-const stream = { key: 0n, tensors: 0, parameters: 0, dropouts: 0 };
+const stream = { key: 0n, tensors: new Counter(), parameters: 0, dropouts: 0 };
 
 /**
  * Restarts the global stream from which weights are initialised, layers of dropout are numbered, and `randn`, `rand` and `randint` without a `seed`
  * draw (PyTorch's `torch.manual_seed`). It starts at seed 0: two runs of a program draw the same numbers.
  */
 export function manualSeed(seed: Seed): void {
-  stream.key = seedKey("manualSeed", seed);
-  stream.tensors = 0;
+  const key = seedKey("manualSeed", seed);
+  stream.tensors.set(0);
+  stream.key = key;
   stream.parameters = 0;
   stream.dropouts = 0;
 }
@@ -70,17 +73,18 @@ export interface NoiseOptions {
   /** What it is drawn for, see `draws`. The same place in the noise gives the same bits again. */
   readonly draw?: number;
   /** Number of the image in row 0. */
-  readonly image?: number;
+  readonly image?: StepNumber;
   /** Number of the step that it is drawn for. */
-  readonly step?: number;
+  readonly step?: StepNumber;
 }
 
 /** @internal The place in the noise that the options name, else the next one of the global stream. */
 export function placeInNoise(op: string, options: NoiseOptions, use: number) {
   const { draw = use, image = 0 } = options;
+  const key = (): bigint => observe(() => stream.key);
   if (options.seed === undefined && options.step === undefined)
-    return { seed: stream.key, draw, image, step: stream.tensors++ };
-  const seed = options.seed === undefined ? stream.key : seedKey(op, options.seed);
+    return { seed: key(), draw, image, step: perStep(() => stream.tensors.add()) };
+  const seed = options.seed === undefined ? key() : seedKey(op, options.seed);
   return { seed, draw, image, step: options.step ?? 0 };
 }
 

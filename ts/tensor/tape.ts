@@ -1,6 +1,7 @@
 // The tape: what was applied to what, what backward needs of it, and the walk back. It holds values of any kind `V`.
 
 import { GradientError } from "../errors/index.ts";
+import { currentRecording, layerPath } from "./recording.ts";
 import type { AnyAttributes, AnyOp, GradientContext, OpBuilder, TensorType } from "../ops/index.ts";
 
 /** A value that the tape keeps alive until it lets go. */
@@ -30,6 +31,8 @@ export class TapeNode<V> {
   private keptInputs: ReadonlyMap<number, () => V> | undefined;
   private keptOutput: (() => V) | undefined;
   private readonly keptValues: readonly Kept[];
+  /** Path of the layer that it was recorded in, while a plan is. */
+  private readonly layer = currentRecording() && layerPath.ofForward();
   private holders = 1;
 
   constructor(fields: {
@@ -107,7 +110,12 @@ export class TapeNode<V> {
       output: () => (keptOutput ?? (() => missing("its output")))(),
       needs: (index) => this.edges[index] !== undefined,
     };
-    return this.op.gradient(builder, context);
+    layerPath.ofBackward = this.layer;
+    try {
+      return this.op.gradient(builder, context);
+    } finally {
+      layerPath.ofBackward = undefined;
+    }
   }
 }
 

@@ -1,9 +1,9 @@
 // Tensor: an n-dimensional array on a device, with eager operations that are recorded for gradients.
 
 import { defaultExecutor, openDevice } from "../device/devices.ts";
-import type { DeviceName, Executor } from "../device/executor.ts";
+import type { DeviceName, ElementArray, Executor } from "../device/executor.ts";
 import { ArgumentError, DTypeError, GradientError, ShapeError, showShape, showValue } from "../errors/index.ts";
-import type { DType, Shape } from "../ops/index.ts";
+import type { DType, Shape, TensorType } from "../ops/index.ts";
 import {
   expectDType,
   expectHolds,
@@ -33,6 +33,8 @@ import { asElements, flatten, nest, notNumbers, sameShape, shapeOfNested } from 
 import { commonExecutor, createEngine, expectSupported } from "./engine.ts";
 import { noGrad } from "./grad-mode.ts";
 import { printDisposed, printTensor } from "./print.ts";
+import type { StepNumber } from "./recording.ts";
+import { Cell, currentRecording, observe, refuseInRecording } from "./recording.ts";
 import { adopt, scope } from "./scope.ts";
 import { Storage } from "./storage.ts";
 import type { Leaf } from "./tape.ts";
@@ -48,11 +50,11 @@ export type Operable = Tensor | number;
  */
 export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   private leaf = false;
-  private gradient: Tensor | undefined;
+  private readonly gradient = new Cell<Tensor | undefined>(undefined);
 
   /** Whether operations on this tensor are recorded, so that `backward` reaches it. */
   get requiresGrad(): boolean {
-    return this.leaf || this.node !== undefined;
+    return this.isLeaf || this.node !== undefined;
   }
 
   /**
@@ -60,7 +62,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
    * belongs to the leaf and lasts until the next `backward` or optimizer step: `clone` it to keep it.
    */
   get grad(): Tensor | undefined {
-    return this.gradient;
+    return this.gradient.value;
   }
 
   /**
@@ -80,23 +82,29 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
         problem: "the tensor is the result of a recorded operation.",
         advice: "Call detach() first.",
       });
+    refuseUnlessMadeHere("requireGrad", this);
     this.leaf = wanted;
     return this;
   }
 
   /** Forgets the collected gradient. */
   clearGrad(): void {
-    this.gradient?.dispose();
-    this.gradient = undefined;
+    this.replaceGradient(undefined);
   }
 
   /** @internal */
   addGradient(gradient: Tensor): void {
-    const total = this.gradient ? apply(ops.add, [this.gradient, gradient], {}) : gradient;
-    const kept = share(total);
+    const before = this.gradient.value;
+    const kept = share(before ? apply(ops.add, [before, gradient], {}) : gradient);
     kept.onOrphaned();
-    this.gradient?.dispose();
-    this.gradient = kept;
+    this.replaceGradient(kept);
+  }
+
+  private replaceGradient(gradient: Tensor | undefined): void {
+    const before = this.gradient.value;
+    this.gradient.value = gradient;
+    // While a plan is recorded, what was there before stays: the replays will replace it.
+    if (before?.madeIn === currentRecording()) before?.dispose();
   }
 
   /**
@@ -151,14 +159,13 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   }
 
   override dispose(): void {
-    this.gradient?.dispose();
-    this.gradient = undefined;
     super.dispose();
+    this.clearGrad();
   }
 
   /** @internal */
   get isLeaf(): boolean {
-    return this.leaf;
+    return this.madeIn === currentRecording() ? this.leaf : observe(() => this.leaf);
   }
 
   // ---- reading -----------------------------------------------------------------------------------------------------
@@ -608,6 +615,13 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return apply(ops.broadcastTo, [this], { shape: keepUnknownSizes(this.shape, shape) });
   }
   /**
+   * Row `index` of axis 0, without that axis (`x[index]`). The index may be that of a loop in a captured function, so that
+   * each iteration finds its row of a table: timesteps, coefficients, batches.
+   */
+  row(index: StepNumber): Tensor {
+    return apply(ops.row, [this], { index });
+  }
+  /**
    * Part of the tensor: one range for each leading axis, the other axes whole. Negative positions count from the end.
    * `x.slice([0, 2])` are the first two rows (a view), `x.slice(null, [1, 9, 2])` every other column from 1,
    * `x.slice(3)` row 3 without its axis.
@@ -874,9 +888,39 @@ export function tensor(data: TensorData, options: TensorOptions & { readonly sha
   expectSupported("tensor", executor, dtype);
   const elements = asElements(dtype, flat);
   const result = uninitialised(shape, dtype, executor);
-  executor.write(result.place("tensor").storage.buffer, 0, elements);
+  (currentRecording() ?? executor).write(result.place("tensor").storage.buffer, 0, elements);
   adopt(result);
   return result;
+}
+
+/**
+ * @internal A tensor of elements that the host computes: in a captured function anew for each step, by way of a table
+ * that is on the device before they run.
+ */
+export function tensorPerStep(
+  compute: () => ElementArray,
+  type: TensorType,
+  options: { readonly device?: DeviceName } = {},
+): Tensor {
+  const recording = currentRecording();
+  const { shape, dtype } = type;
+  if (!recording) return tensor(compute(), { shape, dtype, ...options });
+  const executor = executorOf(options);
+  const { index, table } = recording.actWithRow(dtype, sizeOf(shape), compute);
+  const result = uninitialised(shape, dtype, executor);
+  const output = result.operand("tensor");
+  recording.submit(
+    executor,
+    { op: ops.row, attributes: { index: 0 }, inputs: [{ ...output, buffer: table, shape: [1, ...shape] }], output },
+    [{ attribute: "index", number: index }],
+  );
+  adopt(result);
+  return result;
+}
+
+/** Refuses to change, in a captured function, what its steps would not find changed. */
+function refuseUnlessMadeHere(op: string, value: Tensor): void {
+  if (value.madeIn !== currentRecording()) refuseInRecording(op, "a tensor from outside was changed", "Do it outside.");
 }
 
 /** Whether data is a typed array of numbers; those of bigints are not, nor is a DataView. */

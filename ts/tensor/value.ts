@@ -2,14 +2,16 @@
 
 import type { DeviceName, Executor, Operand } from "../device/executor.ts";
 import { dense } from "../device/executor.ts";
-import { ArgumentError, LifetimeError, showShape, showValue } from "../errors/index.ts";
+import { ArgumentError, CaptureError, LifetimeError, showShape, showValue } from "../errors/index.ts";
 import type { DType, Shape, TensorType } from "../ops/index.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
 import type { Elements } from "./elements.ts";
 import { newArray } from "./elements.ts";
 import type { Owned, Scope } from "./scope.ts";
+import type { Recording } from "./recording.ts";
+import { Counter, currentRecording } from "./recording.ts";
 import { disown } from "./scope.ts";
-import type { Storage, Version } from "./storage.ts";
+import type { Storage } from "./storage.ts";
 import type { TapeNode } from "./tape.ts";
 
 /** Where a tensor's elements lie. */
@@ -47,7 +49,7 @@ const finalizer = new FinalizationRegistry<Holding>((holding) => {
 
 /** What a value is made with besides its place and type. */
 export interface ValueOptions<Self> {
-  readonly version?: Version;
+  readonly version?: Counter;
   readonly node?: TapeNode<Self>;
 }
 
@@ -60,16 +62,18 @@ export abstract class Value<Self> implements Owned {
   /** @internal */
   owner: Scope | undefined;
   /** @internal Counts in-place writes; shared by views. */
-  readonly version: Version;
+  readonly version: Counter;
   /** @internal What made this value, if that was recorded. */
   readonly node: TapeNode<Self> | undefined;
+  /** @internal The recording during which this value was made. */
+  readonly madeIn: Recording | undefined = currentRecording();
   private readonly holding: Holding;
 
   /** @internal Takes over one hold on the storage and one on the node. */
   constructor(place: Place, type: TensorType, options: ValueOptions<Self> = {}) {
     this.shape = type.shape;
     this.dtype = type.dtype;
-    this.version = options.version ?? { count: 0 };
+    this.version = options.version ?? new Counter();
     this.node = options.node;
     this.holding = new Holding(place, options.node);
   }
@@ -101,6 +105,13 @@ export abstract class Value<Self> implements Owned {
 
   /** Frees the tensor's hold on its memory now. Further use throws; views and gradients in flight are not affected. */
   dispose(): void {
+    const recording = currentRecording();
+    if (recording && recording !== this.madeIn)
+      throw new CaptureError({
+        op: "dispose",
+        problem: `a tensor of shape ${showShape(this.shape)} from outside was disposed in a captured function.`,
+        advice: "Dispose it outside: a plan's steps all use it.",
+      });
     this.owner = undefined;
     finalizer.unregister(this);
     this.holding.dispose();
@@ -136,11 +147,24 @@ export abstract class Value<Self> implements Owned {
         problem: `a tensor of shape ${showShape(this.shape)} was used after it was disposed.`,
         advice: "Return it from its scope, call keep() on it, or make it outside.",
       });
-    return this.holding.place;
+    const { place } = this.holding;
+    const { storage } = place;
+    const recording = currentRecording();
+    if (storage.recording !== recording) {
+      if (storage.recording)
+        throw new CaptureError({
+          op,
+          problem: `a tensor of shape ${showShape(this.shape)} of a captured function was used outside of it.`,
+          advice: "Such tensors hold no values: return it from the function, and use what the call gives.",
+        });
+      recording!.use(storage, storage.executor);
+    }
+    return place;
   }
 
   /** @internal The elements, or `count` of them from the one at `first` on; blocks until they are computed. */
   elements(op: string, first = 0, count = this.size): Elements {
+    expectReadable(op);
     const { storage, offset } = this.place(op);
     const target = newArray(this.dtype, count);
     storage.executor.readSync(storage.buffer, storage.byteOffset + (offset + first) * bytesOf(this.dtype), target);
@@ -149,6 +173,7 @@ export abstract class Value<Self> implements Owned {
 
   /** @internal The elements, once they are computed. */
   async read(op: string): Promise<Elements> {
+    expectReadable(op);
     const { storage, offset } = this.place(op);
     const target = newArray(this.dtype, this.size);
     storage.retain();
@@ -159,6 +184,16 @@ export abstract class Value<Self> implements Owned {
     }
     return target;
   }
+}
+
+/** Refuses to read where nothing is computed yet. */
+function expectReadable(op: string): void {
+  if (currentRecording())
+    throw new CaptureError({
+      op,
+      problem: "a value was read in a captured function, where nothing is computed yet.",
+      advice: "Return the tensor and read it outside; for decisions by value use where(), or run the step eagerly.",
+    });
 }
 
 /** @internal Refuses an operand that is no tensor, as callers without types may give one. */

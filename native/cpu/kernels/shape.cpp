@@ -1,4 +1,4 @@
-// copy, permute, slice, place, flip, triangle and concat: moving elements between strided places.
+// copy, permute, slice, row, place, flip, triangle and concat: moving elements between strided places.
 #include "move.h"
 
 namespace langevin {
@@ -40,6 +40,40 @@ void slice(Command& command, Context& context) {
     from[i] *= steps[i];
   }
   if (y.size() > 0) move(context, y.rank, y.shape, y.as<Word>(), to, at, from);
+}
+
+// The row of the table at the command's index, with its strides; null if the index is outside. A plan gives each step an
+// index of its own, so that only the kernel sees it.
+Word* rowAt(const Operand& table, int64_t index, int64_t strides[kMaxRank], Context& context) {
+  table.strides(strides);
+  if (index >= 0 && index < table.shape[0]) {
+    Word* const at = table.as<Word>() + index * strides[0];
+    for (int i = 0; i + 1 < table.rank; i++) strides[i] = strides[i + 1];
+    return at;
+  }
+  context.fail("the index is outside the table");
+  return nullptr;
+}
+
+void row(Command& command, Context& context) {
+  if (!expectSameWords(command, context)) return;
+  const Operand &x = command.inputs[0], &y = command.output;
+  int64_t to[kMaxRank] = {}, from[kMaxRank] = {};
+  y.strides(to);
+  const Word* const at = rowAt(x, command.attributes.i(), from, context);
+  if (at != nullptr) move(context, y.rank, y.shape, y.as<Word>(), to, at, from);
+}
+
+void placeRow(Command& command, Context& context) {
+  if (!expectSameWords(command, context)) return;
+  const Operand &x = command.inputs[0], &y = command.output;
+  command.attributes.i();  // rows: known from the output
+  int64_t to[kMaxRank] = {}, from[kMaxRank] = {};
+  x.strides(from);
+  Word* const at = rowAt(y, command.attributes.i(), to, context);
+  if (at == nullptr) return;
+  clear(context, y);
+  move(context, x.rank, x.shape, at, to, x.as<const Word>(), from);
 }
 
 void fillWords(Word* y, Word value, int64_t n) {
@@ -164,6 +198,8 @@ void concat(Command& command, Context& context) {
 LANGEVIN_KERNEL("copy", "", copy)
 LANGEVIN_KERNEL("permute", "axes:ints", permute)
 LANGEVIN_KERNEL("slice", "starts:ints,stops:ints,steps:ints", slice)
+LANGEVIN_KERNEL("row", "index:int", row)
+LANGEVIN_KERNEL("placeRow", "rows:int,index:int", placeRow)
 LANGEVIN_KERNEL("place", "shape:ints,starts:ints,steps:ints,value:float", place)
 LANGEVIN_KERNEL("flip", "axes:ints", flip)
 LANGEVIN_KERNEL("triangle", "part:lower|upper,diagonal:int", triangle)

@@ -1,5 +1,6 @@
 // Elements picked along an axis by index, and added up by index.
 
+import { DeviceError } from "../../../errors/index.ts";
 import { otherAxes, positionOf, positionsAlong, resolved } from "../positions.ts";
 import type { Kernel, View } from "../view.ts";
 import { stridesOf } from "../view.ts";
@@ -25,6 +26,34 @@ function places(index: View, target: View, axis: number): Int32Array {
       }
   return found;
 }
+
+/** Row i of a view that is dense over rows as the rows of a view of its own. */
+function rowOf(x: View, index: number, rows: number): View {
+  const perRow = x.rows / x.shape[0];
+  return x.shape.length === 1
+    ? { ...x, offset: x.offset + index, rows: 1, cols: 1, pitch: 1 }
+    : { ...x, offset: x.offset + index * perRow * x.pitch, rows, cols: x.cols };
+}
+
+function expectRow(op: string, index: number, rows: number): void {
+  if (index < 0 || index >= rows)
+    throw new DeviceError({ op, problem: `index ${index} is outside a table of ${rows} rows.` });
+}
+
+export const row: Kernel<{ readonly index: number }> = (y, [x], { index }) => {
+  expectRow("row", index, x!.shape[0]);
+  const from = rowOf(x!, index, y.rows);
+  for (let r = 0; r < y.rows; r++)
+    for (let c = 0; c < y.cols; c++) y.data[y.offset + r * y.pitch + c] = x!.data[from.offset + r * from.pitch + c];
+};
+
+export const placeRow: Kernel<{ readonly index: number }> = (y, [x], { index }) => {
+  expectRow("placeRow", index, y.shape[0]);
+  for (let r = 0; r < y.rows; r++) y.data.fill(0, y.offset + r * y.pitch, y.offset + r * y.pitch + y.cols);
+  const to = rowOf(y, index, x!.rows);
+  for (let r = 0; r < x!.rows; r++)
+    for (let c = 0; c < x!.cols; c++) y.data[to.offset + r * to.pitch + c] = x!.data[x!.offset + r * x!.pitch + c];
+};
 
 export const gather: Kernel<{ readonly axis: number }> = (y, [x, index], { axis }) => {
   const outside = y.dtype === "int32" ? -0x80000000 : NaN;
