@@ -60,17 +60,18 @@ if (sampleOnly) await loadWeights(weightsFile, model);
 
 /** Trains with a learning rate that falls to zero along a half cosine; returns what the summary tells of it. */
 async function trainModel(): Promise<{ iterations: number; seconds: number; finalLoss: number }> {
-  const adam = new Adam(model.parameters(), { lr });
+  const adam = new Adam(model.parameters(), {
+    lr: (step) => (lr * (1 + Math.cos((Math.PI * step) / iterations))) / 2,
+  });
   console.log(`Training a U-Net of ${model.parameterCount()} parameters on ${training.count} digits (${device}).`);
   const run = train({
     iterations,
     seed,
     schedule,
     data: training.batches(size.batch),
-    step: ({ x0, t, noise, iteration }) => {
+    step: ({ x0, t, noise }) => {
       const loss = mse(model.forward(schedule.addNoise(x0, t, noise), t), noise);
       loss.backward();
-      adam.lr = (lr * (1 + Math.cos((Math.PI * iteration) / iterations))) / 2;
       adam.step();
       return { loss };
     },

@@ -199,7 +199,9 @@ onEveryDevice("sample", (device) => {
             return model.forward(x, t);
           },
         };
-        const run = sample(options({ model: stopping, batch, count: 4 * batch, signal: controller.signal }));
+        const run = sample(
+          options({ model: stopping, batch, count: 4 * batch, signal: controller.signal, eager: true }),
+        );
         expect((await rejection(run)).message).to.equal("enough");
         expect(calls).to.equal(27);
         expect(await liveMemory()).to.deep.equal(before);

@@ -20,7 +20,12 @@ function small(changes: Partial<TrainOptions> = {}): TrainOptions {
   return { iterations: 6, seed: 1, schedule, data, step: () => ({ loss: tensor(1) }), ...changes };
 }
 
-onEveryDevice("train", (device) => {
+/** The same, run step by step. */
+function eagerly(changes: Partial<TrainOptions> = {}): TrainOptions {
+  return small({ eager: true, ...changes });
+}
+
+onEveryDevice("train, eagerly", (device) => {
   beforeEach(() => {
     manualSeed(0);
   });
@@ -30,7 +35,7 @@ onEveryDevice("train", (device) => {
     const losses: Promise<ArrayLike<number>>[] = [];
     const reports = await collect(
       train(
-        small({
+        eagerly({
           iterations: 60,
           step: (inputs) => {
             const result = step(inputs);
@@ -48,13 +53,101 @@ onEveryDevice("train", (device) => {
 
   it("runs to the end when awaited, once, and gives the last report", async () => {
     let steps = 0;
-    const run = train(small({ step: () => ({ loss: tensor(steps++) }) }));
+    const run = train(eagerly({ step: () => ({ loss: tensor(steps++) }) }));
     expect(steps).to.equal(0);
     expect(await run).to.deep.equal({ iteration: 6, loss: 5 });
     expect(await run).to.deep.equal({ iteration: 6, loss: 5 });
     expect(steps).to.equal(6);
-    expect(await train(small({ iterations: 0 }))).to.equal(undefined);
-    expect(await rejection(train(small({ iterations: -1 })))).to.be.instanceOf(ArgumentError);
+    expect(await train(eagerly({ iterations: 0 }))).to.equal(undefined);
+    expect(await rejection(train(eagerly({ iterations: -1 })))).to.be.instanceOf(ArgumentError);
+  });
+
+  it("gives each step the batch, t and noise of its iteration and seed", async () => {
+    const seen: string[] = [];
+    const text = (x: Tensor): string => String(x.toArray());
+    const step = ({ x0, t, noise, iteration }: StepInputs): { loss: Tensor } => {
+      expect([x0.shape, t.shape, t.dtype, noise.shape]).to.deep.equal([[5, 4, 4, 1], [5], "int32", [5, 4, 4, 1]]);
+      const key = { seed: 1, step: iteration, device };
+      expect(text(x0)).to.equal(text(data.batch(Number(iteration), 1n, device).x0));
+      expect(text(t)).to.equal(text(randint(0, 20, [5], { ...key, draw: 2 })));
+      expect(text(noise)).to.equal(text(randn([5, 4, 4, 1], { ...key, draw: 1 })));
+      seen.push(text(noise));
+      return { loss: tensor(Number(iteration)) };
+    };
+    const reports = await collect(train(eagerly({ step })));
+    expect(reports.map((r) => r.loss)).to.deep.equal([0, 1, 2, 3, 4, 5]);
+    expect(new Set(seen).size).to.equal(6);
+  });
+
+  it("reaches every timestep and none outside", async () => {
+    const counts = new Array<number>(20).fill(0);
+    const step = ({ t }: StepInputs): { loss: Tensor } => {
+      for (const value of t.toArray() as number[]) counts[value]++;
+      return { loss: tensor(0) };
+    };
+    await collect(train(eagerly({ iterations: 100, step })));
+    expect(counts).to.have.length(20);
+    expect(Math.min(...counts)).to.be.greaterThan(5);
+  });
+
+  it("within a step or two, with the reason, and frees everything", async () => {
+    const { step } = smallRun();
+    await collect(train(eagerly({ step, iterations: 2 })));
+    const before = await referencedMemory();
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    let started = 0;
+    const counted = (inputs: StepInputs): { loss: Tensor } => {
+      started++;
+      if (started === 4) controller.abort(reason);
+      return step(inputs);
+    };
+    const error = await rejection(
+      collect(train(eagerly({ step: counted, iterations: 1000, signal: controller.signal }))),
+    );
+    expect(error).to.equal(reason);
+    expect(started).to.equal(4);
+    expect(await liveMemory()).to.deep.equal(before);
+  });
+
+  it("errors of the step, unchanged, and leaves nothing behind", async () => {
+    const { step } = smallRun();
+    await collect(train(small({ step, iterations: 2 })));
+    const mine = new Error("mine");
+    let steps = 0;
+    const failing = (inputs: StepInputs): { loss: Tensor } => {
+      step(inputs);
+      if (++steps === 3) throw mine;
+      return { loss: ones([]) };
+    };
+    expect(await rejection(collect(train(eagerly({ step: failing }))))).to.equal(mine);
+    expect(steps).to.equal(3);
+  });
+
+  it("errors and aborts after the reports of all steps that were done", async () => {
+    const failing = ({ iteration }: StepInputs): { loss: Tensor } => {
+      if (iteration === 4) throw new Error("mine");
+      return { loss: tensor(Number(iteration)) };
+    };
+    const controller = new AbortController();
+    const aborting = ({ iteration }: StepInputs): { loss: Tensor } => {
+      if (iteration === 3) controller.abort();
+      return { loss: tensor(Number(iteration)) };
+    };
+    for (const changes of [{ step: failing }, { step: aborting, signal: controller.signal }]) {
+      const losses: number[] = [];
+      const run = async () => {
+        for await (const { loss } of train(eagerly(changes))) losses.push(loss);
+      };
+      expect((await rejection(run())).message).to.match(/mine|aborted/);
+      expect(losses).to.deep.equal([0, 1, 2, 3]);
+    }
+  });
+});
+
+onEveryDevice("train", () => {
+  beforeEach(() => {
+    manualSeed(0);
   });
 
   it("leaves frozen parameters as they are", async () => {
@@ -68,34 +161,6 @@ onEveryDevice("train", (device) => {
 
   it("runs no step when there are none to run", async () => {
     expect(await collect(train(small({ iterations: 0, step: () => { throw new Error("ran"); } })))).to.deep.equal([]); // prettier-ignore
-  });
-
-  it("gives each step the batch, t and noise of its iteration and seed", async () => {
-    const seen: string[] = [];
-    const text = (x: Tensor): string => String(x.toArray());
-    const step = ({ x0, t, noise, iteration }: StepInputs): { loss: Tensor } => {
-      expect([x0.shape, t.shape, t.dtype, noise.shape]).to.deep.equal([[5, 4, 4, 1], [5], "int32", [5, 4, 4, 1]]);
-      const key = { seed: 1, step: iteration, device };
-      expect(text(x0)).to.equal(text(data.batch(iteration, 1n, device).x0));
-      expect(text(t)).to.equal(text(randint(0, 20, [5], { ...key, draw: 2 })));
-      expect(text(noise)).to.equal(text(randn([5, 4, 4, 1], { ...key, draw: 1 })));
-      seen.push(text(noise));
-      return { loss: tensor(iteration) };
-    };
-    const reports = await collect(train(small({ step })));
-    expect(reports.map((r) => r.loss)).to.deep.equal([0, 1, 2, 3, 4, 5]);
-    expect(new Set(seen).size).to.equal(6);
-  });
-
-  it("reaches every timestep and none outside", async () => {
-    const counts = new Array<number>(20).fill(0);
-    const step = ({ t }: StepInputs): { loss: Tensor } => {
-      for (const value of t.toArray() as number[]) counts[value]++;
-      return { loss: tensor(0) };
-    };
-    await collect(train(small({ iterations: 100, step })));
-    expect(counts).to.have.length(20);
-    expect(Math.min(...counts)).to.be.greaterThan(5);
   });
 
   it("repeats a run bit for bit, and runs another way under another seed", async () => {
@@ -140,26 +205,6 @@ onEveryDevice("train", (device) => {
       expect(await rejection(collect(train(small({ step, signal: AbortSignal.abort(reason) }))))).to.equal(reason);
     });
 
-    it("within a step or two, with the reason, and frees everything", async () => {
-      const { step } = smallRun();
-      await collect(train(small({ step, iterations: 2 })));
-      const before = await referencedMemory();
-      const controller = new AbortController();
-      const reason = new Error("enough");
-      let started = 0;
-      const counted = (inputs: StepInputs): { loss: Tensor } => {
-        started++;
-        if (started === 4) controller.abort(reason);
-        return step(inputs);
-      };
-      const error = await rejection(
-        collect(train(small({ step: counted, iterations: 1000, signal: controller.signal }))),
-      );
-      expect(error).to.equal(reason);
-      expect(started).to.equal(4);
-      expect(await liveMemory()).to.deep.equal(before);
-    });
-
     it("that a timer gives", async () => {
       const { step } = smallRun();
       const started = performance.now();
@@ -198,40 +243,6 @@ onEveryDevice("train", (device) => {
       expect(await liveMemory()).to.deep.equal(before);
       return error;
     };
-
-    it("errors of the step, unchanged, and leaves nothing behind", async () => {
-      const { step } = smallRun();
-      await collect(train(small({ step, iterations: 2 })));
-      const mine = new Error("mine");
-      let steps = 0;
-      const failing = (inputs: StepInputs): { loss: Tensor } => {
-        step(inputs);
-        if (++steps === 3) throw mine;
-        return { loss: ones([]) };
-      };
-      expect(await expectError({ step: failing })).to.equal(mine);
-      expect(steps).to.equal(3);
-    });
-
-    it("errors and aborts after the reports of all steps that were done", async () => {
-      const failing = ({ iteration }: StepInputs): { loss: Tensor } => {
-        if (iteration === 4) throw new Error("mine");
-        return { loss: tensor(iteration) };
-      };
-      const controller = new AbortController();
-      const aborting = ({ iteration }: StepInputs): { loss: Tensor } => {
-        if (iteration === 3) controller.abort();
-        return { loss: tensor(iteration) };
-      };
-      for (const changes of [{ step: failing }, { step: aborting, signal: controller.signal }]) {
-        const losses: number[] = [];
-        const run = async () => {
-          for await (const { loss } of train(small(changes))) losses.push(loss);
-        };
-        expect((await rejection(run())).message).to.match(/mine|aborted/);
-        expect(losses).to.deep.equal([0, 1, 2, 3]);
-      }
-    });
 
     it("a loss that is not one number", async () => {
       await collect(train(small({ iterations: 1 })));

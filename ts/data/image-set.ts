@@ -6,9 +6,10 @@ import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { sizeOf } from "../ops/index.ts";
 import { embedding } from "../tensor/functional/linear.ts";
 import { draws } from "../tensor/random.ts";
+import { outsideRecording } from "../tensor/recording.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { defaultDType, tensor } from "../tensor/tensor.ts";
+import { defaultDType, tensor, tensorPerStep } from "../tensor/tensor.ts";
 import { shuffledOrder } from "./shuffle.ts";
 
 /** What a training step is given of the data. */
@@ -25,6 +26,11 @@ export interface Batches {
   readonly size: number;
   /** The batch of iteration `iteration` (from 0) under this 64-bit seed; the same arguments give the same batch. */
   batch(iteration: number, seed: bigint, device?: DeviceName): Batch;
+  /**
+   * The same in a captured function, where `iteration` tells the number of each of its steps: then `train` runs many
+   * steps in one call. Only for data that lie on the device.
+   */
+  batchOfStep?(iteration: () => number, seed: bigint, device?: DeviceName): Batch;
 }
 
 /** Images in memory, and their labels if they have any. */
@@ -85,23 +91,25 @@ export class ImageSet {
   batches(size: number): Batches {
     if (!Number.isInteger(size) || size < 1)
       throw new ArgumentError({ op: "ImageSet.batches", problem: `size is ${size}, expected an integer >= 1.` });
+    const batchOfStep = (iteration: () => number, seed: bigint, device = defaultDevice()): Batch => {
+      const listed = (values: (index: Int32Array) => Int32Array): Tensor =>
+        tensorPerStep(() => values(this.indexes(iteration() * size, size, seed)), {
+          shape: [size],
+          dtype: "int32",
+          device,
+        });
+      const [, ...image] = this.shape;
+      const x0 = embedding(
+        this.table(device),
+        listed((index) => index),
+      ).reshape([size, ...image]);
+      const { labels } = this;
+      return labels ? { x0, labels: listed((index) => index.map((i) => labels[i])) } : { x0 };
+    };
     return {
       size,
-      batch: (iteration, seed, device = defaultDevice()) => {
-        const index = this.indexes(iteration * size, size, seed);
-        const [, ...image] = this.shape;
-        const x0 = embedding(this.table(device), tensor(index, { device })).reshape([size, ...image]);
-        const { labels } = this;
-        return labels
-          ? {
-              x0,
-              labels: tensor(
-                index.map((i) => labels[i]),
-                { device },
-              ),
-            }
-          : { x0 };
-      },
+      batch: (iteration, seed, device) => batchOfStep(() => iteration, seed, device),
+      batchOfStep,
     };
   }
 
@@ -127,7 +135,7 @@ export class ImageSet {
     const known = this.resident.get(`${device} ${dtype}`);
     if (known && !known.disposed) return known;
     const shape = [this.count, this.images.length / this.count];
-    const made = scope(() => tensor(this.images, { shape, device, dtype }).keep());
+    const made = outsideRecording(() => scope(() => tensor(this.images, { shape, device, dtype }).keep()));
     this.resident.set(`${device} ${dtype}`, made);
     return made;
   }

@@ -3,13 +3,14 @@
 import type { Executor } from "../device/executor.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import type { DType } from "../ops/index.ts";
-import { ops } from "../ops/index.ts";
+import { PerStep, ops } from "../ops/index.ts";
 import { full } from "../tensor/creation.ts";
 import type { Seed } from "../tensor/random.ts";
 import { draws, seedKey } from "../tensor/random.ts";
+import type { StepNumber } from "../tensor/recording.ts";
+import { outsideRecording } from "../tensor/recording.ts";
 import { scope } from "../tensor/scope.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { apply, tensor } from "../tensor/tensor.ts";
+import { Tensor, apply, tensor } from "../tensor/tensor.ts";
 
 /** A linear schedule. */
 export interface NoiseScheduleOptions {
@@ -27,9 +28,9 @@ export type ReverseNoise =
       /** Seed of the noise. */
       readonly seed: Seed;
       /** Number of the image in row 0, default 0. */
-      readonly image?: number;
+      readonly image?: StepNumber;
       /** Number of this step in the sampling run, default 0. */
-      readonly step?: number;
+      readonly step?: StepNumber;
     }
   | {
       /** The noise itself, of the shape of x. */
@@ -85,7 +86,7 @@ export class NoiseSchedule {
    * q_sample, eq. 4: x_t = sqrt(alphaBar_t) x0 + sqrt(1 - alphaBar_t) noise. x0 and noise [N, ...]; t int32 [N], one
    * for each image, or one number for all. A timestep in a tensor that is not in 0..T-1 gives NaN.
    */
-  addNoise(x0: Tensor, t: Tensor | number, noise: Tensor): Tensor {
+  addNoise(x0: Tensor, t: Tensor | StepNumber, noise: Tensor): Tensor {
     const coefficients = this.table("addNoise", x0, () => [
       this.alphaBar.map(Math.sqrt),
       this.alphaBar.map((a) => Math.sqrt(1 - a)),
@@ -98,7 +99,7 @@ export class NoiseSchedule {
    * in one pass, its noise z drawn inside unless given; where t = 0 no noise is added. x and epsilon [N, ...]; t as in
    * `addNoise`. Has no gradient.
    */
-  reverseStep(x: Tensor, t: Tensor | number, epsilon: Tensor, noise: ReverseNoise): Tensor {
+  reverseStep(x: Tensor, t: Tensor | StepNumber, epsilon: Tensor, noise: ReverseNoise): Tensor {
     const coefficients = this.table("reverseStep", x, () => [this.meanScale, this.epsilonScale, this.sigma]);
     const given = "z" in noise ? noise.z : undefined;
     const at = "z" in noise ? { seed: 0n, image: 0, step: 0 } : noise;
@@ -122,8 +123,9 @@ export class NoiseSchedule {
   }
 
   /** t, one number for all images or int32 [N], as int32 [N] on the device of x [N, ...]. */
-  timesteps(t: Tensor | number, x: Tensor, op = "timesteps"): Tensor {
-    if (typeof t !== "number") return t;
+  timesteps(t: Tensor | StepNumber, x: Tensor, op = "timesteps"): Tensor {
+    if (t instanceof Tensor) return t;
+    if (t instanceof PerStep) return apply(ops.fill, [], { shape: [x.shape[0]], dtype: "int32", value: t }, x.executor);
     if (!Number.isInteger(t) || t < 0 || t >= this.steps)
       throw new ArgumentError({ op, problem: `t is ${t}, expected an integer from 0 to ${this.steps - 1}.` });
     if (x.rank === 0) throw new ShapeError({ op, problem: `x has shape ${showShape(x.shape)}, expected [N, ...].` });
@@ -147,5 +149,6 @@ function tabulate(columns: readonly Float64Array[], executor: Executor, dtype: D
     { length: rows * columns.length },
     (_, i) => columns[i % columns.length][Math.floor(i / columns.length)],
   );
-  return scope(() => tensor(flat, { shape: [rows, columns.length], dtype, device: executor.name }).keep());
+  const shape = [rows, columns.length];
+  return outsideRecording(() => scope(() => tensor(flat, { shape, dtype, device: executor.name }).keep()));
 }

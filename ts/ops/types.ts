@@ -1,5 +1,7 @@
 // What an op is: the one record that shapes, gradients, executors and tests all read.
 
+import { CaptureError } from "../errors/index.ts";
+
 /** Element types of tensors. `float64` exists on the `ts` executor alone. */
 export type DType = "float32" | "int32" | "float64";
 
@@ -46,6 +48,16 @@ export class PerStep {
   readonly value: number;
   constructor(value: number) {
     this.value = value;
+  }
+
+  /** Refuses to be calculated with, compared or printed: all of that would fix the recorded step's value. */
+  [Symbol.toPrimitive](): never {
+    throw new CaptureError({
+      op: "capture",
+      problem: "a number that differs from step to step was calculated with, as if it had one value.",
+      advice:
+        "Pass it on to row(), step or image; give learning rates as functions of the step; or run the steps eagerly (eager: true).",
+    });
   }
 }
 

@@ -12,6 +12,8 @@ export interface Stretch {
   readonly buffers: ReadonlyMap<BufferId, RecordedBuffer>;
   /** How many buffers there were when it began. */
   readonly firstBuffer: number;
+  /** What outlives it. */
+  readonly outputs?: readonly Operand[];
 }
 
 /** The first difference of two stretches. */
@@ -25,7 +27,8 @@ export interface Difference {
 
 /** The first difference of two stretches, if there is one. */
 export function difference(a: Stretch, b: Stretch): Difference | undefined {
-  return new Comparison(a, b).nodes(a.nodes, b.nodes);
+  const comparison = new Comparison(a, b);
+  return comparison.nodes(a.nodes, b.nodes) ?? comparison.outputs(a.outputs ?? [], b.outputs ?? []);
 }
 
 class Comparison {
@@ -43,6 +46,16 @@ class Comparison {
     for (let i = 0; i < Math.max(a.length, b.length); i++) {
       const found = this.#node(a.at(i), b.at(i));
       if (found) return found;
+    }
+    return undefined;
+  }
+
+  outputs(a: readonly Operand[], b: readonly Operand[]): Difference | undefined {
+    if (a.length !== b.length)
+      return { op: "capture", layer: "", what: `there are ${a.length} results in one and ${b.length} in the other` };
+    for (const [i, operand] of a.entries()) {
+      const found = this.#operand(operand, b[i]);
+      if (found) return { op: "capture", layer: "", what: `result ${i} ${found}` };
     }
     return undefined;
   }

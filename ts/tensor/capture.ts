@@ -142,15 +142,15 @@ class CapturedPlan {
         this.plan.run();
       })
       .settle();
-    const copies = this.copies();
-    this.settle(copies);
-    const results = new Map(tensorsIn(this.result).map((leaf, i) => [leaf, copies[i]]));
+    this.settle();
+    const results = new Map(tensorsIn(this.result).map((leaf, i) => [leaf, this.copy(i)]));
     for (const copy of results.values()) adopt(copy);
     return mapTensors(this.result, (leaf) => results.get(leaf)!);
   }
 
   /** Runs many steps in one call, and reports them as they are done. */
   async *replay(steps: number, signal: AbortSignal | undefined): AsyncGenerator<StepReport, void, undefined> {
+    signal?.throwIfAborted(); // the function that was recorded may have aborted
     const { plan, effects } = this;
     const width = plan.options.reports.length;
     const reports = new Float64Array(steps * width);
@@ -178,7 +178,7 @@ class CapturedPlan {
       signal?.removeEventListener("abort", stop);
       const { lists } = await replay.ended;
       counted.settle(lists < steps * runsOf(plan.placed.nodes) ? () => plan.recount(steps, lists) : undefined);
-      if (lists > 0) this.settle(this.copies());
+      if (lists > 0) this.settle();
     };
     try {
       for (let told = 0; ;) {
@@ -204,27 +204,25 @@ class CapturedPlan {
   }
 
   /** Leaves the library's state as steps left it. */
-  private settle(copies: readonly Tensor[]): void {
-    const results = tensorsIn(this.result).length;
-    const held = new Map(this.leaves.slice(results).map((leaf, i) => [leaf, copies[results + i]]));
+  private settle(): void {
     for (const { cell, after } of this.effects.cells) {
       const before = cell.peek();
-      const now = (after instanceof Tensor && held.get(after)) || after;
+      const made = after instanceof Tensor ? this.leaves.lastIndexOf(after) : -1;
+      const now = made >= 0 ? this.copy(made) : after;
       cell.restore(now);
       if (before !== now && before instanceof Tensor) before.dispose();
       if (before !== now && now instanceof Tensor) now.onOrphaned();
     }
   }
 
-  /** The values that outlive the step, as tensors of their own, owned by nobody. */
-  private copies(): Tensor[] {
+  /** What a step left in leaf `index`, as a tensor of its own, owned by nobody. */
+  private copy(index: number): Tensor {
     const { executor } = this.plan;
-    return this.leaves.map(({ shape, dtype }, i) => {
-      const copy = uninitialised(shape, dtype, executor);
-      const operands = [copy.operand("capture"), this.plan.result(i)];
-      executor.submit([{ op: ops.assign, attributes: {}, inputs: operands, output: undefined }]);
-      return copy;
-    });
+    const { shape, dtype } = this.leaves[index];
+    const copy = uninitialised(shape, dtype, executor);
+    const operands = [copy.operand("capture"), this.plan.result(index)];
+    executor.submit([{ op: ops.assign, attributes: {}, inputs: operands, output: undefined }]);
+    return copy;
   }
 }
 
@@ -312,7 +310,8 @@ class PlanStore<R extends TensorTree | void> {
       const given = mapTensors(inputs, (input) => placeholders.get(input)!) as readonly TensorTree[];
       const first = recordOnce(this.fn, given);
       const second = recordOnce(this.fn, given);
-      const found = difference({ ...first.program, firstBuffer: 0 }, { ...second.program, firstBuffer: 0 });
+      const [a, b] = [first, second].map(({ program }) => ({ ...program, firstBuffer: 0 }));
+      const found = difference(a, b);
       if (found) throw bakedIn("the captured function", found);
       const executor = first.effects.executor;
       if (!executor)
@@ -371,7 +370,7 @@ export function bakedIn(what: string, { op, layer, what: how }: Difference): Cap
     op,
     problem: `${what} was recorded twice and differs: ${how}. It would be baked into the plan.`,
     advice:
-      "What changes from step to step must be a tensor, a learning rate that is a function, or seeded noise; or run the steps eagerly.",
+      "What changes from step to step must be a tensor, a learning rate that is a function, or seeded noise; or run the steps eagerly (eager: true).",
   });
   if (layer) error.enterModule(layer);
   return error;

@@ -899,13 +899,12 @@ export function tensor(data: TensorData, options: TensorOptions & { readonly sha
  */
 export function tensorPerStep(
   compute: () => ElementArray,
-  type: TensorType,
-  options: { readonly device?: DeviceName } = {},
+  type: TensorType & { readonly device?: DeviceName },
 ): Tensor {
   const recording = currentRecording();
   const { shape, dtype } = type;
-  if (!recording) return tensor(compute(), { shape, dtype, ...options });
-  const executor = executorOf(options);
+  if (!recording) return tensor(compute(), type);
+  const executor = executorOf(type);
   const { index, table } = recording.actWithRow(dtype, sizeOf(shape), compute);
   const result = uninitialised(shape, dtype, executor);
   const output = result.operand("tensor");

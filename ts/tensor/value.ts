@@ -192,7 +192,8 @@ function expectReadable(op: string): void {
     throw new CaptureError({
       op,
       problem: "a value was read in a captured function, where nothing is computed yet.",
-      advice: "Return the tensor and read it outside; for decisions by value use where(), or run the step eagerly.",
+      advice:
+        "Return the tensor and read it outside; for decisions by value use where(), or run the steps eagerly (eager: true).",
     });
 }
 

@@ -1,12 +1,16 @@
 // train: runs a training step over batches of noised data, and reports as it goes.
 
 import type { Batch, Batches } from "../data/image-set.ts";
-import type { DeviceName } from "../device/executor.ts";
+import type { DeviceName, Executor } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import type { Seed } from "../tensor/random.ts";
+import { capture } from "../tensor/capture.ts";
 import { draws, randint, randn, seedKey } from "../tensor/random.ts";
+import type { StepNumber } from "../tensor/recording.ts";
+import { Counter, perStep } from "../tensor/recording.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
+import { strictMode } from "../tensor/strict-mode.ts";
 import { Tensor, executorOf } from "../tensor/tensor.ts";
 import { Pacer } from "./pacing.ts";
 
@@ -16,8 +20,11 @@ export interface StepInputs extends Batch {
   readonly t: Tensor;
   /** Standard normal, shaped as x0. */
   readonly noise: Tensor;
-  /** Counts from 0. */
-  readonly iteration: number;
+  /**
+   * Counts from 0. Unless `eager`, the step is recorded for all iterations at once, and this is no number to calculate
+   * with: `Tensor.row` takes it, and `step` of seeded noise.
+   */
+  readonly iteration: StepNumber;
 }
 
 /** What to train, and how. */
@@ -30,7 +37,8 @@ export interface TrainOptions {
   readonly data: Batches;
   /**
    * One step: computes the loss, calls `backward` and the optimizer, and returns the loss (a scalar). Synchronous.
-   * What it makes is freed when it returns.
+   * What it makes is freed when it returns. It is recorded as a plan and then replayed (see `capture`): it must not read
+   * values or depend on the iteration, unless `eager`.
    */
   readonly step: (inputs: StepInputs) => {
     /** A scalar. */
@@ -40,6 +48,13 @@ export interface TrainOptions {
   readonly seed?: Seed;
   /** Default: the default device. The model lives there. */
   readonly device?: DeviceName;
+  /** Call the step for each iteration instead of replaying a plan: slower, but it may do anything. Default: in strict mode. */
+  readonly eager?: boolean;
+  /**
+   * Run no further than the next multiple of this number of steps before its report was looked at: then weights can be
+   * saved, pictures drawn, the learning rate set. Without it steps run ahead of the reports, up to 1,000.
+   */
+  readonly pauseEvery?: number;
   /** Stops the run between two steps; the run then throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Train although x_T still holds signal (alphaBar_T > 0.05). */
@@ -61,8 +76,9 @@ export interface TrainRun
 /**
  * Runs `iterations` training steps. `for await (const { iteration, loss } of train(...))` reports each one in order,
  * and leaving the loop stops the run; `await train(...)` runs to the end and gives the last report. Steps run ahead of
- * the report by one: while a report is looked at, the weights may be those of the step after it. Throws (then) on a loss
- * that is not one number, on device errors, and on abort, after the reports of all steps that were done.
+ * their reports: while one is looked at, the weights may be those of a later step, but for `pauseEvery`. Throws (then) on a
+ * loss that is not one number, on a step that cannot be recorded, on device errors, and on abort, after the reports of all
+ * steps that were done.
  */
 export function train(options: TrainOptions): TrainRun {
   const run = runSteps(options);
@@ -77,30 +93,111 @@ export function train(options: TrainOptions): TrainRun {
   });
 }
 
+/** The options with their defaults, checked. */
+interface Run {
+  readonly options: TrainOptions;
+  readonly seed: bigint;
+  readonly executor: Executor;
+  readonly pauseEvery: number;
+}
+
 async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, void, undefined> {
-  const { iterations, schedule, data, step, signal } = options;
+  const { iterations, schedule, data, pauseEvery = Infinity } = options;
   if (!Number.isInteger(iterations) || iterations < 0)
     throw new ArgumentError({ op: "train", problem: `iterations is ${iterations}, expected an integer >= 0.` });
+  if (pauseEvery !== Infinity && (!Number.isInteger(pauseEvery) || pauseEvery < 1))
+    throw new ArgumentError({ op: "train", problem: `pauseEvery is ${pauseEvery}, expected an integer >= 1.` });
   schedule.expectNoiseAtEnd("train", options.allowResidualSignal);
-  const seed = seedKey("train", options.seed ?? 0);
-  const executor = executorOf(options);
+  const run: Run = {
+    options,
+    seed: seedKey("train", options.seed ?? 0),
+    executor: executorOf(options),
+    pauseEvery,
+  };
+  if (options.eager ?? strictMode()) yield* runOneByOne(run, (batch, i) => stepOn(run, batch, i));
+  else if (data.batchOfStep) yield* runPlan(run, data.batchOfStep.bind(data));
+  else yield* runPlanOneByOne(run);
+}
+
+/** One step on a batch: draws timesteps and noise, and returns the loss. */
+function stepOn({ options, seed, executor }: Run, batch: Batch, iteration: StepNumber): Tensor {
+  const { schedule, step } = options;
   const device = executor.name;
+  const count = batch.x0.shape[0];
+  const t = randint(0, schedule.steps, [count], { seed, draw: draws.timestep, step: iteration, device });
+  const noise = randn(batch.x0.shape, { seed, draw: draws.forwardNoise, step: iteration, device });
+  const loss = lossOf(step({ ...batch, t, noise, iteration }));
+  if (loss.size !== 1)
+    throw new ShapeError({
+      op: "train",
+      problem: `the step returned a loss of shape ${showShape(loss.shape)}.`,
+      advice: "Reduce it to one number, as with mse(...) or .mean().",
+    });
+  return loss;
+}
+
+/** All steps as replays of one plan. */
+async function* runPlan(
+  run: Run,
+  batchOfStep: NonNullable<Batches["batchOfStep"]>,
+): AsyncGenerator<TrainProgress, void, undefined> {
+  const { iterations, signal } = run.options;
+  const iteration = new Counter();
+  const step = capture(() => {
+    const batch = batchOfStep(() => iteration.value, run.seed, run.executor.name);
+    const loss = stepOn(
+      run,
+      batch,
+      perStep(() => iteration.value),
+    );
+    iteration.add();
+    return loss;
+  });
+  try {
+    for (let done = 0; done < iterations;) {
+      const count = Math.min(run.pauseEvery, iterations - done);
+      for await (const report of step.replay(count, { signal }))
+        yield { iteration: done + report.step, loss: report.values[0] };
+      done += count;
+    }
+  } finally {
+    step.dispose();
+  }
+}
+
+/** All steps as calls of one plan, with batches that are made one by one. */
+async function* runPlanOneByOne(run: Run): AsyncGenerator<TrainProgress, void, undefined> {
+  const iteration = new Counter();
+  const step = capture((batch: { readonly x0: Tensor; readonly labels: Tensor | undefined }) => {
+    const { x0, labels } = batch;
+    const loss = stepOn(
+      run,
+      labels ? { x0, labels } : { x0 },
+      perStep(() => iteration.value),
+    );
+    iteration.add();
+    return loss;
+  });
+  try {
+    yield* runOneByOne(run, ({ x0, labels }) => step({ x0: x0.detach(), labels }));
+  } finally {
+    step.dispose();
+  }
+}
+
+/** Steps that are called one by one, of which the next is enqueued while one runs. */
+async function* runOneByOne(
+  run: Run,
+  step: (batch: Batch, iteration: number) => Tensor,
+): AsyncGenerator<TrainProgress, void, undefined> {
+  const { seed, executor, pauseEvery } = run;
+  const { iterations, data, signal } = run.options;
   const pacer = new Pacer(executor);
   const reports: Promise<TrainProgress>[] = [];
 
   const runStep = (iteration: number): Promise<TrainProgress> =>
     scope(() => {
-      const batch = data.batch(iteration, seed, device);
-      const count = batch.x0.shape[0];
-      const t = randint(0, schedule.steps, [count], { seed, draw: draws.timestep, step: iteration, device });
-      const noise = randn(batch.x0.shape, { seed, draw: draws.forwardNoise, step: iteration, device });
-      const loss = lossOf(step({ ...batch, t, noise, iteration }));
-      if (loss.size !== 1)
-        throw new ShapeError({
-          op: "train",
-          problem: `the step returned a loss of shape ${showShape(loss.shape)}.`,
-          advice: "Reduce it to one number, as with mse(...) or .mean().",
-        });
+      const loss = step(data.batch(iteration, seed, executor.name), iteration);
       return { report: loss.data().then((values) => ({ iteration: iteration + 1, loss: values[0] })) };
     }).report;
 
@@ -115,7 +212,8 @@ async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, v
       throw error;
     }
     await pacer.turn();
-    if (reports.length > 1) yield (await reports.shift())!;
+    const behind = (iteration + 1) % pauseEvery === 0 ? 0 : 1;
+    while (reports.length > behind) yield (await reports.shift())!;
   }
   await pacer.finish();
   for (const report of reports) yield await report;
