@@ -1,4 +1,4 @@
-// The Node-API surface: a dozen functions over devices. Context-aware: each environment (main thread, worker) has its own
+// The Node-API surface: functions over devices. Context-aware: each environment (main thread, worker) has its own
 // state and devices, and takes them down when it ends.
 
 // A worker may be terminated in the middle of a call; the error that this call then cannot throw must not end the process.
@@ -23,9 +23,19 @@ constexpr int64_t kExternalMemoryStep = int64_t{16} << 20;
 
 // A promise whose work is queued. The references keep device and target alive until then.
 struct Pending {
-  napi_deferred deferred;
-  napi_ref device;
-  napi_ref target;
+  napi_deferred deferred = nullptr;
+  napi_ref device = nullptr;
+  napi_ref target = nullptr;
+  std::shared_ptr<Replay> replay;  // where it is one
+  napi_ref onProgress = nullptr;   // of a replay
+  int64_t told = 0;                // steps of a replay that `onProgress` was told of
+};
+
+// News of a promise's work from a queue's thread: it has ended, or (a replay) come further.
+struct News {
+  uint64_t id;
+  bool ended;
+  Failure failure;
 };
 
 // What one environment owns. The queues' threads and the finalizers of devices may be the last to use it.
@@ -37,13 +47,26 @@ struct Environment {
   uint64_t nextPending = 1;
 
   std::mutex mutex;
-  std::vector<std::pair<uint64_t, Failure>> completed;  // filled by the queues' threads
+  std::vector<News> news;  // filled by the queues' threads
 
   int64_t reportedBytes = 0;
 };
 
+using SharedEnvironment = std::shared_ptr<Environment>;
+
+SharedEnvironment& sharedState(Napi::Env env) { return *env.GetInstanceData<SharedEnvironment>(); }
+Environment& stateOf(Napi::Env env) { return *sharedState(env); }
+
 void check(napi_env env, napi_status status) {
   if (status != napi_ok) throw Napi::Error::New(env);
+}
+
+// Keeps a value alive; null for none.
+napi_ref referenceTo(Napi::Value value) {
+  napi_ref reference = nullptr;
+  if (!value.IsEmpty() && !value.IsUndefined())
+    check(value.Env(), napi_create_reference(value.Env(), value, 1, &reference));
+  return reference;
 }
 
 // An error that names the op; the TypeScript side turns it into a DeviceError.
@@ -59,38 +82,89 @@ void settle(Napi::Env env, napi_deferred deferred, const Failure& failure) {
   else check(env, napi_reject_deferred(env, deferred, errorOf(env, failure.op, failure.problem).Value()));
 }
 
-// Keeps the process alive until the promise is settled.
-void remember(napi_env env, Environment& state, uint64_t id, const Pending& pending) {
+Napi::Object describe(Napi::Env env, const ReplayEnd& end) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("steps", static_cast<double>(end.steps));
+  result.Set("lists", static_cast<double>(end.lists));
+  if (end.failure.op.empty()) return result;
+  Napi::Object failure = Napi::Object::New(env);
+  failure.Set("op", end.failure.op);
+  failure.Set("problem", end.failure.problem);
+  failure.Set("list", static_cast<double>(end.list));
+  failure.Set("command", static_cast<double>(end.command));
+  result.Set("failure", failure);
+  return result;
+}
+
+// Makes the promise of a call whose first argument is a device. It keeps the process alive until it is settled.
+napi_value remember(const Napi::CallbackInfo& info, uint64_t id, Pending pending) {
+  const Napi::Env env = info.Env();
+  Environment& state = stateOf(env);
+  napi_value promise;
+  check(env, napi_create_promise(env, &pending.deferred, &promise));
+  check(env, napi_create_reference(env, info[0], 1, &pending.device));
   if (state.pending.empty()) check(env, napi_ref_threadsafe_function(env, state.wake));
-  state.pending.emplace(id, pending);
+  state.pending.emplace(id, std::move(pending));
+  return promise;
 }
 
-napi_deferred forget(napi_env env, Environment& state, uint64_t id) {
+Pending forget(napi_env env, Environment& state, uint64_t id) {
   const auto found = state.pending.find(id);
-  const Pending pending = found->second;
+  const Pending pending = std::move(found->second);
   state.pending.erase(found);
-  napi_delete_reference(env, pending.device);
-  if (pending.target != nullptr) napi_delete_reference(env, pending.target);
+  for (const napi_ref reference : {pending.device, pending.target, pending.onProgress})
+    if (reference != nullptr) napi_delete_reference(env, reference);
   if (state.pending.empty()) napi_unref_threadsafe_function(env, state.wake);
-  return pending.deferred;
+  return pending;
 }
 
-// Runs on the environment's thread after a queue has completed something. Nothing may be thrown from here; settling only
-// fails where the environment is being terminated, and then nobody waits.
-void settleCompleted(napi_env rawEnv, napi_value, void* context, void*) {
+// Called on a queue's thread.
+void tell(Environment& state, News news) {
+  std::lock_guard<std::mutex> lock(state.mutex);
+  const bool first = state.news.empty();
+  state.news.push_back(std::move(news));
+  if (first) napi_call_threadsafe_function(state.wake, nullptr, napi_tsfn_nonblocking);
+}
+
+// Calls a replay's `onProgress` if there is something to say. What that throws is an uncaught exception, as in any other
+// callback of the event loop; the replay goes on.
+void tellProgress(Napi::Env env, Pending& pending) {
+  if (pending.onProgress == nullptr) return;
+  const int64_t steps = pending.replay->progress();
+  if (steps == pending.told) return;
+  pending.told = steps;
+  napi_value onProgress, count, error, ignored;
+  bool thrown = false;
+  if (napi_get_reference_value(env, pending.onProgress, &onProgress) != napi_ok ||
+      napi_create_double(env, static_cast<double>(steps), &count) != napi_ok ||
+      napi_call_function(env, env.Undefined(), onProgress, 1, &count, &ignored) == napi_ok ||
+      napi_is_exception_pending(env, &thrown) != napi_ok || !thrown)
+    return;
+  if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+}
+
+// Runs on the environment's thread after queues have told something. Nothing may be thrown from here; calls only fail
+// where the environment is being terminated, and then nobody waits.
+void passOn(napi_env rawEnv, napi_value, void* context, void*) {
   if (rawEnv == nullptr) return;  // the environment is ending
   const Napi::Env env(rawEnv);
-  const Napi::HandleScope scope(env);
   Environment& state = *static_cast<Environment*>(context);
-  std::vector<std::pair<uint64_t, Failure>> completed;
+  std::vector<News> list;
   {
     std::lock_guard<std::mutex> lock(state.mutex);
-    completed.swap(state.completed);
+    list.swap(state.news);
   }
-  for (const auto& [id, failure] : completed) {
-    const napi_deferred deferred = forget(env, state, id);
+  for (const News& news : list) {
+    const Napi::HandleScope scope(env);
+    const auto found = state.pending.find(news.id);
+    if (found == state.pending.end()) continue;
+    // The last steps of a replay may come with its end. Elements of the map stay in place whatever the callback starts.
+    tellProgress(env, found->second);
+    if (!news.ended) continue;
+    const Pending pending = forget(env, state, news.id);
     try {
-      settle(env, deferred, failure);
+      if (pending.replay == nullptr) settle(env, pending.deferred, news.failure);
+      else check(env, napi_resolve_deferred(env, pending.deferred, describe(env, pending.replay->end())));
     } catch (const Napi::Error&) {
     }
   }
@@ -109,16 +183,11 @@ void endEnvironment(void* data) {
 void startEnvironment(Napi::Env env, Environment& state) {
   if (state.wake != nullptr) return;
   check(env, napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "langevin queue"), 0, 1,
-                                             nullptr, nullptr, &state, settleCompleted, &state.wake));
+                                             nullptr, nullptr, &state, passOn, &state.wake));
   check(env, napi_unref_threadsafe_function(env, state.wake));
   // Added after the function's own hook, hence run before it.
   check(env, napi_add_env_cleanup_hook(env, endEnvironment, &state));
 }
-
-using SharedEnvironment = std::shared_ptr<Environment>;
-
-SharedEnvironment& sharedState(Napi::Env env) { return *env.GetInstanceData<SharedEnvironment>(); }
-Environment& stateOf(Napi::Env env) { return *sharedState(env); }
 
 Device& deviceOf(const Napi::CallbackInfo& info) {
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "the first argument must be a device");
@@ -256,23 +325,60 @@ void release(const Napi::CallbackInfo& info) {
   reportMemory(info.Env(), stateOf(info.Env()));
 }
 
-// submit(device, words, count = words.length)
-void submit(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Device& device = deviceOf(info);
+struct Words {
+  double* data;
+  size_t count;
+};
+
+Words wordsAt(const Napi::CallbackInfo& info, size_t i) {
+  const std::string problem = "argument " + std::to_string(i) + " must be a Float64Array";
+  if (!info[i].IsTypedArray()) throw Napi::TypeError::New(info.Env(), problem);
   napi_typedarray_type type;
   size_t length;
   void* data;
-  if (!info[1].IsTypedArray()) throw Napi::TypeError::New(env, "words must be a Float64Array");
-  check(env, napi_get_typedarray_info(env, info[1], &type, &length, &data, nullptr, nullptr));
-  if (type != napi_float64_array) throw Napi::TypeError::New(env, "words must be a Float64Array");
-  if (info.Length() > 2) {
-    const double count = numberAt(info, 2);
-    if (!(count >= 0 && count <= static_cast<double>(length)))
-      throw Napi::RangeError::New(env, "there are not so many words");
-    length = static_cast<size_t>(count);
-  }
-  guarded(env, "submit", [&] { device.submit(static_cast<const double*>(data), length); });
+  check(info.Env(), napi_get_typedarray_info(info.Env(), info[i], &type, &length, &data, nullptr, nullptr));
+  if (type != napi_float64_array) throw Napi::TypeError::New(info.Env(), problem);
+  return {static_cast<double*>(data), length};
+}
+
+// The first words of an array, as many as the next argument says, or all.
+Words firstWordsAt(const Napi::CallbackInfo& info, size_t i) {
+  const Words words = wordsAt(info, i);
+  if (info[i + 1].IsUndefined()) return words;
+  const double count = numberAt(info, i + 1);
+  if (!(count >= 0 && count <= static_cast<double>(words.count)))
+    throw Napi::RangeError::New(info.Env(), "there are not so many words");
+  return {words.data, static_cast<size_t>(count)};
+}
+
+// submit(device, words, count = words.length)
+void submit(const Napi::CallbackInfo& info) {
+  Device& device = deviceOf(info);
+  const Words words = firstWordsAt(info, 1);
+  guarded(info.Env(), "submit", [&] { device.submit(words.data, words.count); });
+}
+
+// load(device, words, count, layout): the number of the program
+Napi::Value load(const Napi::CallbackInfo& info) {
+  Device& device = deviceOf(info);
+  const Words words = firstWordsAt(info, 1), layout = wordsAt(info, 3);
+  return Napi::Number::New(info.Env(), guarded(info.Env(), "load", [&] {
+                             return device.load(words.data, words.count, layout.data, layout.count);
+                           }));
+}
+
+void unload(const Napi::CallbackInfo& info) {
+  Device& device = deviceOf(info);
+  const double program = numberAt(info, 1);
+  guarded(info.Env(), "unload", [&] { device.unload(program); });
+}
+
+// run(device, program, values)
+void run(const Napi::CallbackInfo& info) {
+  Device& device = deviceOf(info);
+  const double program = numberAt(info, 1);
+  const Words values = wordsAt(info, 2);
+  guarded(info.Env(), "run", [&] { device.run(program, {values.data, values.data + values.count}); });
 }
 
 void write(const Napi::CallbackInfo& info) {
@@ -287,24 +393,14 @@ template <class F>
 Napi::Value promise(const Napi::CallbackInfo& info, Napi::Value target, const char* what, const F& start) {
   const Napi::Env env = info.Env();
   Environment& state = stateOf(env);
-  Pending pending{};
-  napi_value result;
-  check(env, napi_create_promise(env, &pending.deferred, &result));
-  check(env, napi_create_reference(env, info[0], 1, &pending.device));
-  if (!target.IsEmpty()) check(env, napi_create_reference(env, target, 1, &pending.target));
   const uint64_t id = state.nextPending++;
-  remember(env, state, id, pending);
+  Pending pending;
+  pending.target = referenceTo(target);
+  const napi_value result = remember(info, id, std::move(pending));
   try {
-    guarded(env, what, [&] {
-      start([&state, id](Failure failure) {
-        std::lock_guard<std::mutex> lock(state.mutex);
-        const bool first = state.completed.empty();
-        state.completed.emplace_back(id, std::move(failure));
-        if (first) napi_call_threadsafe_function(state.wake, nullptr, napi_tsfn_nonblocking);
-      });
-    });
+    guarded(env, what, [&] { start([&state, id](Failure failure) { tell(state, {id, true, std::move(failure)}); }); });
   } catch (const Napi::Error& error) {
-    check(env, napi_reject_deferred(env, forget(env, state, id), error.Value()));
+    check(env, napi_reject_deferred(env, forget(env, state, id).deferred, error.Value()));
   }
   return Napi::Value(env, result);
 }
@@ -345,6 +441,52 @@ Napi::Value synchronize(const Napi::CallbackInfo& info) {
   return promise(info, Napi::Value(), "synchronize", [&](Queue::Completion done) { device.fence(std::move(done)); });
 }
 
+// replay(device, program, steps, values, reports | undefined, onProgress | undefined): { id, ended }
+Napi::Value replay(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Environment& state = stateOf(env);
+  Device& device = deviceOf(info);
+  const uint64_t id = state.nextPending++;
+  const double program = numberAt(info, 1);
+  ReplayPlan plan;
+  plan.steps = numberAt(info, 2);
+  const Words values = wordsAt(info, 3);
+  if (!info[4].IsUndefined()) {
+    const Words reports = wordsAt(info, 4);
+    plan.reports = {reports.data, reports.count};
+  }
+  if (!info[5].IsUndefined()) {
+    if (!info[5].IsFunction()) throw Napi::TypeError::New(env, "argument 5 must be a function");
+    plan.news = [&state, id] { tell(state, {id, false, {}}); };
+  }
+  Pending pending;
+  pending.replay = guarded(env, "replay", [&] {
+    plan.values.assign(values.data, values.data + values.count);
+    return device.prepare(program, std::move(plan));
+  });
+  pending.target = referenceTo(info[4]);
+  pending.onProgress = referenceTo(info[5]);
+  const std::shared_ptr<Replay> prepared = pending.replay;
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("id", static_cast<double>(id));
+  result.Set("ended", Napi::Value(env, remember(info, id, std::move(pending))));
+  try {
+    guarded(env, "replay", [&] { device.start(prepared, [&state, id](Failure) { tell(state, {id, true, {}}); }); });
+  } catch (const Napi::Error&) {
+    napi_resolve_deferred(env, forget(env, state, id).deferred, env.Undefined());  // nobody has the promise
+    throw;
+  }
+  return result;
+}
+
+// stop(id of a replay); without effect after its end
+void stop(const Napi::CallbackInfo& info) {
+  Environment& state = stateOf(info.Env());
+  const double id = numberAt(info, 0);
+  const auto found = state.pending.find(id >= 0 && id < kExact ? static_cast<uint64_t>(id) : 0);
+  if (found != state.pending.end() && found->second.replay != nullptr) found->second.replay->stop();
+}
+
 Napi::Value memory(const Napi::CallbackInfo& info) {
   const MemoryStats stats = deviceOf(info).memory();
   Napi::Object result = Napi::Object::New(info.Env());
@@ -366,6 +508,11 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("allocate", allocate);
   add("release", release);
   add("submit", submit);
+  add("load", load);
+  add("unload", unload);
+  add("run", run);
+  add("replay", replay);
+  add("stop", stop);
   add("write", write);
   add("read", read);
   add("readSync", readSync);

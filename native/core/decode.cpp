@@ -8,10 +8,11 @@ namespace langevin {
 
 namespace {
 
-constexpr double kExact = 9007199254740992.0;  // 2^53: integers up to here are exact
-constexpr size_t kHeader = 4;                  // op code, length, has output, number of inputs
+constexpr size_t kHeader = 4;  // op code, length, has output, number of inputs
 
 size_t bytesOf(DType dtype) { return dtype == DType::f64 ? 8 : 4; }
+
+}  // namespace
 
 std::string show(double x) {
   char text[32];
@@ -19,106 +20,93 @@ std::string show(double x) {
   return text;
 }
 
-// Reads the words of one command and knows its name for the errors.
-class Decoder {
- public:
-  Decoder(const char* op, const double* words, const double* end, const BufferLookup& buffers)
-      : op_(op), at_(words), end_(end), buffers_(buffers) {}
+double WordReader::word() {
+  if (at_ == end_) throw MalformedCommand(op_, "the words end too early");
+  return *at_++;
+}
 
-  Operand operand(const char* role, int index) {
-    const double id = word();
-    if (id == 0) return {};
-    const BufferView buffer = buffers_.find(id);
-    if (buffer.data == nullptr) fail(role, index, "unknown buffer " + show(id));
-    Operand operand;
-    operand.dtype = static_cast<DType>(integer(2, "dtype"));
-    const int64_t offset = integer(kExact, "offset");
-    operand.pitch = integer(kExact, "pitch");
-    operand.rank = static_cast<int>(integer(kMaxRank, "rank"));
-    for (int i = 0; i < operand.rank; i++) operand.shape[i] = integer(kExact, "size");
-    checkExtent(operand, offset, buffer, role, index);
-    operand.data = static_cast<char*>(buffer.data) + static_cast<size_t>(offset) * bytesOf(operand.dtype);
-    return operand;
-  }
+int64_t WordReader::integer(double limit, const char* what) {
+  const double x = word();
+  if (!(x >= 0 && x <= limit && x == std::floor(x))) throw MalformedCommand(op_, "bad " + std::string(what) + " " + show(x));
+  return static_cast<int64_t>(x);
+}
 
-  void attributes(const std::vector<Attribute>& kinds) {
-    for (const Attribute& attribute : kinds) {
-      switch (attribute.kind) {
-        case Attribute::Kind::real: word(); break;
-        case Attribute::Kind::integer: signedInteger(); break;
-        case Attribute::Kind::boolean: integer(1, "bool"); break;
-        case Attribute::Kind::choice: integer(attribute.choices - 1, "enumeration"); break;
-        case Attribute::Kind::seed:
-          integer(4294967295.0, "seed");
-          integer(4294967295.0, "seed");
-          break;
-        case Attribute::Kind::integers:
-          for (int64_t n = integer(kMaxRank, "length of a list"); n > 0; n--) signedInteger();
-          break;
-      }
+void WordReader::signedInteger() {
+  const double x = word();
+  if (!(std::fabs(x) <= kExact && x == std::floor(x))) throw MalformedCommand(op_, "bad integer " + show(x));
+}
+
+Operand WordReader::operand(const char* role, int index) {
+  const double id = word();
+  if (id == 0) return {};
+  const BufferView buffer = buffers_.find(id);
+  if (buffer.data == nullptr) fail(role, index, "unknown buffer " + show(id));
+  Operand operand;
+  operand.dtype = static_cast<DType>(integer(2, "dtype"));
+  const int64_t offset = integer(kExact, "offset");
+  operand.pitch = integer(kExact, "pitch");
+  operand.rank = static_cast<int>(integer(kMaxRank, "rank"));
+  for (int i = 0; i < operand.rank; i++) operand.shape[i] = integer(kExact, "size");
+  checkExtent(operand, offset, buffer, role, index);
+  operand.data = static_cast<char*>(buffer.data) + static_cast<size_t>(offset) * bytesOf(operand.dtype);
+  return operand;
+}
+
+void WordReader::attributes(const std::vector<Attribute>& kinds) {
+  for (const Attribute& attribute : kinds) {
+    switch (attribute.kind) {
+      case Attribute::Kind::real: word(); break;
+      case Attribute::Kind::integer: signedInteger(); break;
+      case Attribute::Kind::boolean: integer(1, "bool"); break;
+      case Attribute::Kind::choice: integer(attribute.choices - 1, "enumeration"); break;
+      case Attribute::Kind::seed:
+        integer(4294967295.0, "seed");
+        integer(4294967295.0, "seed");
+        break;
+      case Attribute::Kind::integers:
+        for (int64_t n = integer(kMaxRank, "length of a list"); n > 0; n--) signedInteger();
+        break;
     }
-    if (at_ != end_) throw MalformedCommand(op_, show(static_cast<double>(end_ - at_)) + " words too many");
   }
+  if (!atEnd()) throw MalformedCommand(op_, show(static_cast<double>(end_ - at_)) + " words too many");
+}
 
-  const double* position() const { return at_; }
+void WordReader::checkExtent(const Operand& operand, int64_t offset, BufferView buffer, const char* role, int index) const {
+  // In double, so that a product of huge sizes cannot wrap around; what passes is far below 2^53.
+  double rows = 1;
+  for (int i = 0; i + 1 < operand.rank; i++) rows *= static_cast<double>(operand.shape[i]);
+  const double cols = static_cast<double>(operand.cols()), pitch = static_cast<double>(operand.pitch);
+  if (rows > 1 && pitch < cols) fail(role, index, "pitch " + show(pitch) + " below the row's " + show(cols));
+  const double elements = rows == 0 || cols == 0 ? 0 : (rows - 1) * pitch + cols;
+  const double end = (static_cast<double>(offset) + elements) * static_cast<double>(bytesOf(operand.dtype));
+  if (end > static_cast<double>(buffer.bytes))
+    fail(role, index, "reaches byte " + show(end) + " of a buffer of " + show(static_cast<double>(buffer.bytes)));
+}
 
- private:
-  double word() {
-    if (at_ == end_) throw MalformedCommand(op_, "the command ends too early");
-    return *at_++;
-  }
+void WordReader::fail(const char* role, int index, const std::string& problem) const {
+  throw MalformedCommand(op_, role + (index < 0 ? "" : " " + std::to_string(index)) + ": " + problem);
+}
 
-  int64_t integer(double limit, const char* what) {
-    const double x = word();
-    if (!(x >= 0 && x <= limit && x == std::floor(x))) throw MalformedCommand(op_, "bad " + std::string(what) + " " + show(x));
-    return static_cast<int64_t>(x);
-  }
-
-  void signedInteger() {
-    const double x = word();
-    if (!(std::fabs(x) <= kExact && x == std::floor(x))) throw MalformedCommand(op_, "bad integer " + show(x));
-  }
-
-  void checkExtent(const Operand& operand, int64_t offset, BufferView buffer, const char* role, int index) const {
-    // In double, so that a product of huge sizes cannot wrap around; what passes is far below 2^53.
-    double rows = 1;
-    for (int i = 0; i + 1 < operand.rank; i++) rows *= static_cast<double>(operand.shape[i]);
-    const double cols = static_cast<double>(operand.cols()), pitch = static_cast<double>(operand.pitch);
-    if (rows > 1 && pitch < cols) fail(role, index, "pitch " + show(pitch) + " below the row's " + show(cols));
-    const double elements = rows == 0 || cols == 0 ? 0 : (rows - 1) * pitch + cols;
-    const double end = (static_cast<double>(offset) + elements) * static_cast<double>(bytesOf(operand.dtype));
-    if (end > static_cast<double>(buffer.bytes))
-      fail(role, index, "reaches byte " + show(end) + " of a buffer of " + show(static_cast<double>(buffer.bytes)));
-  }
-
-  [[noreturn]] void fail(const char* role, int index, const std::string& problem) const {
-    throw MalformedCommand(op_, role + (index < 0 ? "" : " " + std::to_string(index)) + ": " + problem);
-  }
-
-  const char* const op_;
-  const double* at_;
-  const double* const end_;
-  const BufferLookup& buffers_;
-};
+namespace {
 
 // A word of the header as an index below `limit`.
-size_t headerWord(double x, size_t limit, const char* what) {
+size_t headerWord(const char* call, double x, size_t limit, const char* what) {
   if (!(x >= 0 && x < static_cast<double>(limit) && x == std::floor(x)))
-    throw MalformedCommand("submit", std::string(what) + " " + show(x) + " is out of range");
+    throw MalformedCommand(call, std::string(what) + " " + show(x) + " is out of range");
   return static_cast<size_t>(x);
 }
 
 // Reserves the batch's memory exactly: commands point into it, so it must not move.
-void measure(Batch& batch, size_t kernels) {
+void measure(const char* call, Batch& batch, size_t kernels) {
   size_t commands = 0, inputs = 0;
   const size_t count = batch.words.size();
   for (size_t at = 0; at < count;) {
-    if (count - at < kHeader) throw MalformedCommand("submit", "the list ends within a header");
-    headerWord(batch.words[at], kernels, "op code");
-    const size_t length = headerWord(batch.words[at + 1], count - at + 1, "length");
-    if (length < kHeader) throw MalformedCommand("submit", "a length is below the header's");
-    headerWord(batch.words[at + 2], 2, "output flag");
-    inputs += headerWord(batch.words[at + 3], length - kHeader + 1, "number of inputs");
+    if (count - at < kHeader) throw MalformedCommand(call, "the list ends within a header");
+    headerWord(call, batch.words[at], kernels, "op code");
+    const size_t length = headerWord(call, batch.words[at + 1], count - at + 1, "length");
+    if (length < kHeader) throw MalformedCommand(call, "a length is below the header's");
+    headerWord(call, batch.words[at + 2], 2, "output flag");
+    inputs += headerWord(call, batch.words[at + 3], length - kHeader + 1, "number of inputs");
     commands++;
     at += length;
   }
@@ -128,29 +116,30 @@ void measure(Batch& batch, size_t kernels) {
 
 }  // namespace
 
-std::unique_ptr<Batch> decode(const double* words, size_t count, const Registry& registry,
+std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Registry& registry,
                               const BufferLookup& buffers) {
   auto batch = std::make_unique<Batch>();
   batch->words.assign(words, words + count);
-  measure(*batch, registry.kernels().size());
+  measure(call, *batch, registry.kernels().size());
   const double* const list = batch->words.data();
   for (size_t at = 0; at < count;) {
     const RegisteredKernel& kernel = registry.kernels()[static_cast<size_t>(list[at])];
     const double* const end = list + at + static_cast<size_t>(list[at + 1]);
     const bool hasOutput = list[at + 2] != 0;
     const int inputCount = static_cast<int>(list[at + 3]);
-    Decoder decoder(kernel.name.c_str(), list + at + kHeader, end, buffers);
-    batch->steps.push_back({&kernel, {}});
+    WordReader reader(kernel.name.c_str(), list + at + kHeader, end, buffers);
+    batch->steps.push_back({&kernel, {}, 0});
     Command& command = batch->steps.back().command;
     if (hasOutput) {
-      command.output = decoder.operand("output", -1);
+      command.output = reader.operand("output", -1);
       if (!command.output.present()) throw MalformedCommand(kernel.name, "output: absent");
     }
     command.inputs = batch->inputs.data() + batch->inputs.size();
     command.inputCount = inputCount;
-    for (int i = 0; i < inputCount; i++) batch->inputs.push_back(decoder.operand("input", i));
-    command.attributes = AttributeReader(decoder.position());
-    decoder.attributes(kernel.attributes);
+    for (int i = 0; i < inputCount; i++) batch->inputs.push_back(reader.operand("input", i));
+    command.attributes = AttributeReader(reader.position());
+    batch->steps.back().attributes = static_cast<size_t>(reader.position() - list);
+    reader.attributes(kernel.attributes);
     at = static_cast<size_t>(end - list);
   }
   return batch;

@@ -2,7 +2,6 @@
 #include "device.h"
 
 #include <cmath>
-#include <cstdio>
 
 namespace langevin {
 
@@ -11,12 +10,6 @@ namespace {
 constexpr double kSlots = 4194304;            // 2^22 buffers at a time
 constexpr uint32_t kGenerations = 1u << 31;   // of a slot, which is then given up: numbers stay below 2^53
 constexpr double kMaxBytes = 1099511627776.0;  // 2^40
-
-std::string show(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.17g", x);
-  return text;
-}
 
 }  // namespace
 
@@ -85,7 +78,32 @@ void Device::release(double id) {
 }
 
 void Device::submit(const double* words, size_t count) {
-  queue_.submit(decode(words, count, Registry::get(), *this));
+  queue_.submit(decode("submit", words, count, Registry::get(), *this));
+}
+
+double Device::load(const double* words, size_t count, const double* layout, size_t layoutCount) {
+  programs_.emplace(lastProgram_ + 1, decodeProgram(words, count, layout, layoutCount, Registry::get(), *this));
+  return ++lastProgram_;
+}
+
+void Device::unload(double program) {
+  if (programs_.erase(program) == 0) throw DeviceFailure("program " + show(program) + " does not exist");
+}
+
+std::shared_ptr<Replay> Device::newReplay(const char* call, double program, ReplayPlan plan) const {
+  const auto found = programs_.find(program);
+  if (found == programs_.end()) throw DeviceFailure("program " + show(program) + " does not exist");
+  for (const double id : found->second->buffers)
+    if (slotOf(id) == nullptr) throw DeviceFailure("buffer " + show(id) + " of the program was released");
+  return std::make_shared<Replay>(call, found->second, std::move(plan));
+}
+
+void Device::run(double program, std::vector<double> values) {
+  queue_.replay(newReplay("run", program, {1, std::move(values), {}, {}}), nullptr);
+}
+
+std::shared_ptr<Replay> Device::prepare(double program, ReplayPlan plan) const {
+  return newReplay("replay", program, std::move(plan));
 }
 
 char* Device::region(const char* what, double id, double byteOffset, size_t bytes) const {

@@ -1,8 +1,10 @@
-// The cpu device: buffers by number, and the queue that works on them.
+// The cpu device: buffers and programs by number, and the queue that works on them.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
+#include <unordered_map>
 #include <vector>
 
 #include "allocator.h"
@@ -34,6 +36,18 @@ class Device final : private BufferLookup {
   double allocate(double bytes);
   void release(double id);
   void submit(const double* words, size_t count);
+
+  // Checks a program and holds it ready; returns its number, which is never reused.
+  double load(const double* words, size_t count, const double* layout, size_t layoutCount);
+  // Lets go of a program. Replays that were started keep it until they end.
+  void unload(double program);
+  // Queues one step. What goes wrong in it is found like what goes wrong in submitted commands.
+  void run(double program, std::vector<double> values);
+  // Checks that a program can run so and that its buffers are alive.
+  std::shared_ptr<Replay> prepare(double program, ReplayPlan plan) const;
+  // Queues it. `done` is called on the queue's thread after its end, unless the device goes first.
+  void start(std::shared_ptr<Replay> replay, Queue::Completion done) { queue_.replay(std::move(replay), std::move(done)); }
+
   void write(double id, double byteOffset, const void* source, size_t bytes);
   // `target` must stay alive until `done` was called, on the queue's thread.
   void read(double id, double byteOffset, void* target, size_t bytes, Queue::Completion done);
@@ -58,9 +72,12 @@ class Device final : private BufferLookup {
   void trim();
   BufferView find(double id) const override;
   const Slot* slotOf(double id) const;
+  std::shared_ptr<Replay> newReplay(const char* call, double program, ReplayPlan plan) const;
   // The memory at an offset of a live buffer, `bytes` of which must exist.
   char* region(const char* what, double id, double byteOffset, size_t bytes) const;
 
+  std::unordered_map<double, std::shared_ptr<Program>> programs_;
+  double lastProgram_ = 0;
   std::vector<Slot> slots_;
   std::vector<uint32_t> freeSlots_;
   size_t liveBuffers_ = 0;

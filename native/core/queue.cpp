@@ -1,9 +1,7 @@
-// The queue's thread, and how kernels reach the pool and scratch memory.
+// The queue's thread and what it does with each item.
 #include "queue.h"
 
 #include <cstring>
-#include <exception>
-#include <new>
 
 namespace langevin {
 
@@ -17,19 +15,6 @@ constexpr size_t kMaxQueuedWeight = size_t{256} << 20;
 constexpr size_t kCommandWeight = 16 << 10;
 
 }  // namespace
-
-float* Context::scratch(int64_t floats) {
-  return static_cast<float*>(scratch_.take(static_cast<size_t>(floats) * sizeof(float)));
-}
-
-void Context::run(int64_t items, void (*fn)(const void*, int64_t), const void* closure) {
-  pool_.run(items, fn, closure);
-}
-
-void Context::fail(const char* message) {
-  if (failed_.exchange(true)) return;
-  std::strncpy(message_, message, sizeof message_ - 1);
-}
 
 void Queue::stop() {
   {
@@ -45,6 +30,14 @@ void Queue::submit(std::unique_ptr<Batch> batch) {
   Item item;
   item.weight = kCommandWeight * batch->steps.size();
   item.batch = std::move(batch);
+  push(std::move(item));
+}
+
+void Queue::replay(std::shared_ptr<Replay> replay, Completion done) {
+  Item item;
+  item.weight = kCommandWeight + replay->size();
+  item.replay = std::move(replay);
+  item.done = std::move(done);
   push(std::move(item));
 }
 
@@ -107,9 +100,10 @@ Failure Queue::takeFailure() {
   return failure;
 }
 
-void Queue::keepFailure(const std::string& op, const std::string& problem) {
+void Queue::keep(const Failure& failure) {
+  if (failure.op.empty()) return;
   std::lock_guard<std::mutex> lock(mutex_);
-  if (failure_.op.empty()) failure_ = {op, problem};
+  if (failure_.op.empty()) failure_ = failure;
 }
 
 bool Queue::nextItems(std::vector<Item>& items) {
@@ -141,29 +135,23 @@ void Queue::loop() {
 }
 
 void Queue::run(Item& item) {
-  if (item.batch != nullptr) {
-    for (Batch::Step& step : item.batch->steps) {
-      if (stop_.load(std::memory_order_relaxed)) return;
-      runStep(step);
-    }
-  } else if (item.bytes > 0) {
-    std::memcpy(item.target, item.source, item.bytes);
-  }
+  if (item.replay != nullptr) return runReplay(*item.replay, item.done);
+  if (item.batch != nullptr) runBatch(*item.batch);
+  else if (item.bytes > 0) std::memcpy(item.target, item.source, item.bytes);
   if (item.done) item.done(takeFailure());
 }
 
-void Queue::runStep(Batch::Step& step) {
-  const std::string& op = step.kernel->name;
-  Context context(pool_, scratch_);
-  try {
-    step.kernel->run(step.command, context);
-    if (context.failed()) keepFailure(op, context.message());
-  } catch (const std::bad_alloc&) {
-    keepFailure(op, "out of memory");
-  } catch (const std::exception& error) {
-    keepFailure(op, error.what());
+void Queue::runBatch(const Batch& batch) {
+  for (const Batch::Step& step : batch.steps) {
+    if (stop_.load(std::memory_order_relaxed)) return;
+    keep(runner_.run(step));
   }
-  scratch_.reset();
+}
+
+void Queue::runReplay(Replay& replay, const Completion& done) {
+  replay.run(runner_, stop_);
+  if (!done) keep(replay.end().failure);
+  else if (!stop_.load()) done({});
 }
 
 }  // namespace langevin

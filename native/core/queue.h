@@ -1,4 +1,4 @@
-// The in-order queue of a device: one thread runs command lists, copies and fences in the order in which they came.
+// The in-order queue of a device: one thread runs command lists, replays, copies and fences in the order in which they came.
 #pragma once
 
 #include <atomic>
@@ -11,17 +11,11 @@
 #include <thread>
 #include <vector>
 
-#include "../cpu/thread_pool.h"
 #include "decode.h"
-#include "scratch.h"
+#include "replay.h"
+#include "runner.h"
 
 namespace langevin {
-
-// What went wrong in queued work; an empty `op` means nothing did.
-struct Failure {
-  std::string op;
-  std::string problem;
-};
 
 // All public functions are called from one thread, that of the owner's environment.
 class Queue {
@@ -29,18 +23,20 @@ class Queue {
   // Called on the queue's thread, once the work before it is done.
   using Completion = std::function<void(Failure)>;
 
-  explicit Queue(int threads) : pool_(threads) {}
+  explicit Queue(int threads) : runner_(threads) {}
   ~Queue() { stop(); }
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  int threads() const { return pool_.threads(); }
+  int threads() const { return runner_.threads(); }
 
   // Waits for the command that is running and drops the rest, without calling its completions. Nothing runs afterwards.
   void stop();
 
   // Returns before the work is done. Blocks only while so much is queued that the caller must be running away from it.
   void submit(std::unique_ptr<Batch> batch);
+  // A failure stays with the replay where somebody is told of its end, and else with the queue. `done` gets none.
+  void replay(std::shared_ptr<Replay> replay, Completion done);
   // Copies `source` at once.
   void write(void* target, const void* source, size_t bytes);
   // `target` must stay alive until `done` was called.
@@ -57,6 +53,7 @@ class Queue {
  private:
   struct Item {
     std::unique_ptr<Batch> batch;
+    std::shared_ptr<Replay> replay;
     std::unique_ptr<char[]> staging;
     void* target = nullptr;
     const void* source = nullptr;
@@ -69,11 +66,11 @@ class Queue {
   void loop();
   bool nextItems(std::vector<Item>& items);
   void run(Item& item);
-  void runStep(Batch::Step& step);
-  void keepFailure(const std::string& op, const std::string& problem);
+  void runBatch(const Batch& batch);
+  void runReplay(Replay& replay, const Completion& done);
+  void keep(const Failure& failure);
 
-  ThreadPool pool_;
-  ScratchMemory scratch_;
+  CommandRunner runner_;
   std::thread thread_;  // starts with the first item
 
   std::mutex mutex_;

@@ -89,7 +89,8 @@ std::vector<Attribute> parseSignature(const char* kernel, const std::string& sig
 }  // namespace
 
 const Registry& Registry::get() {
-  static const Registry registry;
+  // Never destroyed: when the process exits, queues may still be running kernels.
+  static const Registry& registry = *new Registry;
   return registry;
 }
 

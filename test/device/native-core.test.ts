@@ -10,7 +10,9 @@ import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
 const core = [
   "native/test/core.cpp",
-  ...["allocator", "decode", "device", "queue", "registry", "scratch"].map((name) => `native/core/${name}.cpp`),
+  ...["allocator", "decode", "device", "program", "queue", "registry", "replay", "runner", "scratch"].map(
+    (name) => `native/core/${name}.cpp`,
+  ),
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
 ];

@@ -3,7 +3,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
 
-import type { Command, Operand } from "../../ts/device/executor.ts";
+import type { AttributePlace, Command, Operand } from "../../ts/device/executor.ts";
+import { dense } from "../../ts/device/executor.ts";
 import { CommandEncoder, dtypeCodes, matchKernels } from "../../ts/device/native/encode.ts";
 import { DeviceError } from "../../ts/errors/index.ts";
 import type { AnyOp, AttributeKind, DType } from "../../ts/ops/index.ts";
@@ -115,6 +116,60 @@ describe("CommandEncoder", () => {
         expect(reader.atEnd).to.be.true;
       }),
     );
+  });
+
+  it("writes a program's commands as one list, and its layout", () => {
+    const encoder = new CommandEncoder(matchKernels(records, kernelsOf(records)));
+    const scalar = dense(4, 3, [], "int32");
+    const attributes = { n: 1, x: 2, on: true, sizes: [5, 6], seed: 7n, mode: "far" };
+    const first: Command = { op: everything, attributes, inputs: [scalar, undefined], output: scalar };
+    const second: Command = { op: plain, attributes: {}, inputs: [scalar], output: undefined };
+    const layout = encoder.encodeProgram({
+      lists: [[second], [], [first, second]],
+      steps: [{ list: 2 }, { times: 3, body: [{ list: 0 }, { times: 4, body: [] }] }, { list: 1 }],
+      slots: [
+        { list: 0, places: [{ list: 2, command: 0, attribute: "x" }] },
+        { list: 1, places: [] },
+      ],
+      reports: [scalar],
+      checkFinite: true,
+    });
+    const reader = new Reader(encoder.words.slice(0, encoder.count));
+    for (const expected of [second, first, second]) expect(reader.command()).to.deep.equal(expected);
+    expect(reader.atEnd).to.be.true;
+    const lists = [3, 1, 0, 2];
+    const slots = [2, 0, 1, 2, 0, 1, 1, 0];
+    const reports = [1, 4, dtypeCodes.int32, 3, 1, 0];
+    const steps = [0, 2, 1, 3, 0, 0, 1, 4, 2, 2, 0, 1];
+    expect([...layout]).to.deep.equal([1, ...lists, ...slots, ...reports, ...steps]);
+  });
+
+  it("refuses slots on what is no number of one word", () => {
+    const encoder = new CommandEncoder(matchKernels(records, kernelsOf(records)));
+    const attributes = { n: 1, x: 2, on: true, sizes: [5, 6], seed: 7n, mode: "far" };
+    const lists: Command[][] = [[{ op: everything, attributes, inputs: [], output: undefined }]];
+    const load = (place: AttributePlace) =>
+      encoder.encodeProgram({
+        lists,
+        steps: [],
+        slots: [{ list: 0, places: [place] }],
+        reports: [],
+        checkFinite: false,
+      });
+    for (const attribute of ["on", "sizes", "seed", "mode", "toString"])
+      expect(failure(() => load({ list: 0, command: 0, attribute })))
+        .to.be.instanceOf(DeviceError)
+        .with.property("message")
+        .equal(`everything: a slot cannot change ${attribute}: it is no int or float attribute.`);
+    for (const [list, command] of [
+      [0, 1],
+      [1, 0],
+      [-1, 0],
+      [0, 0.5],
+    ])
+      expect(failure(() => load({ list, command, attribute: "n" })).message).to.equal(
+        `load: there is no command ${command} in list ${list}.`,
+      );
   });
 
   it("refuses ranks and literals that native code does not know, and ops without a kernel", () => {

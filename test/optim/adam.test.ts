@@ -15,6 +15,7 @@ import {
   zeros,
 } from "langevin";
 import type { AdamOptions, Tensor } from "langevin";
+import type { Settings } from "../../ts/optim/optimizer.ts";
 import { failure } from "../failure.ts";
 import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
 
@@ -28,7 +29,7 @@ class Reference {
   constructor(value: number) {
     this.value = value;
   }
-  step(gradient: number, options: Required<AdamOptions>, decoupled = false): void {
+  step(gradient: number, options: Settings<AdamOptions>, decoupled = false): void {
     const { lr, betas, epsilon, weightDecay, amsgrad } = options;
     let g = gradient;
     if (decoupled) this.value *= 1 - lr * weightDecay;
@@ -75,7 +76,7 @@ onEveryDevice("Adam", () => {
       for (const gradient of [0.5, -2, 0.1, 30, 1e-6]) {
         give(p, gradient);
         adam.step();
-        reference.step(gradient, { ...defaults, ...options });
+        reference.step(gradient, { ...defaults, ...options } as Settings<AdamOptions>);
         for (const value of numbers(p)) expect(value).to.be.closeTo(reference.value, 2e-6);
       }
     });
@@ -85,7 +86,7 @@ onEveryDevice("Adam", () => {
     ["with another decay", { lr: 0.01, weightDecay: 0.5 }],
     ["without decay", { weightDecay: 0 }],
     ["with AMSGrad", { lr: 0.01, betas: [0.5, 0.5], amsgrad: true }],
-  ] as [string, AdamOptions][])
+  ] as [string, AdamOptions & { lr?: number }][])
     it(`AdamW ${name} takes PyTorch's steps`, () => {
       const p = parameter(1, 1);
       const reference = new Reference(1);

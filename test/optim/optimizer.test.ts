@@ -184,7 +184,7 @@ onEveryDevice("optimizers", () => {
 
   describe("SGD", () => {
     /** PyTorch's rule for one number. */
-    const reference = (options: SGDOptions) => {
+    const reference = (options: SGDOptions & { lr?: number }) => {
       const { lr = 1e-3, momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = options;
       let velocity: number | undefined;
       return (p: number, gradient: number): number => {
@@ -232,7 +232,7 @@ onEveryDevice("optimizers", () => {
   });
 
   describe("RMSprop", () => {
-    const reference = (options: RMSpropOptions) => {
+    const reference = (options: RMSpropOptions & { lr?: number }) => {
       const { lr = 0.01, alpha = 0.99, epsilon = 1e-8, weightDecay = 0, momentum = 0, centered = false } = options;
       let [square, mean, velocity] = [0, 0, 0];
       return (p: number, gradient: number): number => {

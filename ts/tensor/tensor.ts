@@ -160,7 +160,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
 
   override dispose(): void {
     super.dispose();
-    this.clearGrad();
+    this.replaceGradient(undefined);
   }
 
   /** @internal */

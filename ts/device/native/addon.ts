@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { DeviceError } from "../../errors/index.ts";
-import type { BufferId, ElementArray, MemoryStats } from "../executor.ts";
+import type { BufferId, ElementArray, MemoryStats, ProgramId, ReplayEnd } from "../executor.ts";
 
 declare const handle: unique symbol;
 /** A device of the addon; only its functions can look inside. */
@@ -45,6 +45,21 @@ export interface Addon {
   release(device: NativeDevice, id: BufferId): void;
   /** Takes the first `count` words, which are copied. */
   submit(device: NativeDevice, words: Float64Array, count: number): void;
+  /** Takes a program in two arrays, as `CommandEncoder.encodeProgram` leaves them. */
+  load(device: NativeDevice, words: Float64Array, count: number, layout: Float64Array): ProgramId;
+  unload(device: NativeDevice, program: ProgramId): void;
+  run(device: NativeDevice, program: ProgramId, values: Float64Array): void;
+  /** `reports` must not be transferred to another thread before the promise is settled. */
+  replay(
+    device: NativeDevice,
+    program: ProgramId,
+    steps: number,
+    values: Float64Array,
+    reports: Float64Array | undefined,
+    onProgress: ((steps: number) => void) | undefined,
+  ): { readonly id: number; readonly ended: Promise<ReplayEnd> };
+  /** Ends the replay with this number; without effect when it has ended. */
+  stop(replay: number): void;
   write(device: NativeDevice, id: BufferId, byteOffset: number, source: ElementArray): void;
   read(device: NativeDevice, id: BufferId, byteOffset: number, target: ElementArray): Promise<void>;
   readSync(device: NativeDevice, id: BufferId, byteOffset: number, target: ElementArray): void;

@@ -3,7 +3,17 @@
 import { ArgumentError, DeviceError, LangevinError } from "../../errors/index.ts";
 import type { AnyOp, DType } from "../../ops/index.ts";
 import { opList } from "../../ops/index.ts";
-import type { BufferId, Command, ElementArray, Executor, MemoryStats } from "../executor.ts";
+import type {
+  BufferId,
+  Command,
+  ElementArray,
+  Executor,
+  MemoryStats,
+  Program,
+  ProgramId,
+  Replay,
+  ReplayOptions,
+} from "../executor.ts";
 import type { Addon, NativeDevice } from "./addon.ts";
 import { loadAddon } from "./addon.ts";
 import { CommandEncoder, matchKernels } from "./encode.ts";
@@ -126,6 +136,33 @@ export class CpuExecutor implements Executor {
 
   memory(): MemoryStats {
     return this.#addon.memory(this.#device);
+  }
+
+  load(program: Program): ProgramId {
+    const layout = this.#encoder.encodeProgram(program);
+    return asDeviceError(() => this.#addon.load(this.#device, this.#encoder.words, this.#encoder.count, layout));
+  }
+
+  unload(program: ProgramId): void {
+    asDeviceError(() => this.#addon.unload(this.#device, program));
+  }
+
+  /** Throws DeviceError for values that do not fit the program, and where one of its buffers was released. */
+  run(program: ProgramId, values: Float64Array): void {
+    asDeviceError(() => this.#addon.run(this.#device, program, values));
+  }
+
+  /**
+   * Throws like `run`. The process stays alive until the end. Values stay in their places: what a list without slots of
+   * its own finds there may come from an earlier replay. What `onProgress` throws is an uncaught exception; the replay
+   * goes on. `reports` must not be transferred to another thread before the end.
+   */
+  replay(program: ProgramId, options: ReplayOptions): Replay {
+    const { steps, values, reports, onProgress } = options;
+    const { id, ended } = asDeviceError(() =>
+      this.#addon.replay(this.#device, program, steps, values, reports, onProgress),
+    );
+    return { ended, stop: () => this.#addon.stop(id) };
   }
 }
 

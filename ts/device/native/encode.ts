@@ -1,16 +1,25 @@
-// Commands as words for native code: every word is a float64, and every integer in it is exact.
+// Commands and programs as words for native code: every word is a float64, and every integer in it is exact.
 //
 //   command list := command*
 //   command      := op code, length in words, has output (0|1), number of inputs, operands (output first), attributes
 //   operand      := 0 where absent, else: buffer, dtype, offset, pitch, rank, sizes
 //   attribute    := by kind, in the signature's order: int, float, bool and an enumeration's index take one word;
 //                   ints the length and then the elements; seed the low and the high 32 bits
+//
+// A program is a command list, that of all its lists one after the other, and a second array:
+//
+//   layout      := check finite (0|1), lists, slots, reports, instruction*
+//   lists       := how many, the number of commands of each
+//   slots       := how many, slot*
+//   slot        := list, number of places, (list, command in the list, attribute in the signature)*
+//   reports     := how many, operand*
+//   instruction := 0, list | 1, times: what follows up to its 2 is a loop | 2
 
 import { DeviceError, LangevinError } from "../../errors/index.ts";
 import type { AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
 import { maxRank } from "../../ops/checks.ts";
 import { signatureText } from "../../ops/index.ts";
-import type { Command, Operand } from "../executor.ts";
+import type { AttributePlace, Command, Operand, Program, ProgramStep } from "../executor.ts";
 
 /** Numbers of the element types in operands. */
 export const dtypeCodes: Readonly<Record<DType, number>> = { float32: 0, int32: 1, float64: 2 };
@@ -73,6 +82,27 @@ export class CommandEncoder {
   encode(commands: readonly Command[]): void {
     this.count = 0;
     for (const command of commands) this.#command(command);
+  }
+
+  /** Encodes all commands of a program, and returns its layout. */
+  encodeProgram(program: Program): Float64Array {
+    const { lists, slots, reports, steps, checkFinite } = program;
+    this.count = 0;
+    for (const list of lists) for (const command of list) this.#command(command);
+    return Float64Array.from([
+      Number(checkFinite),
+      lists.length,
+      ...lists.map((list) => list.length),
+      slots.length,
+      ...slots.flatMap(({ list, places }) => [
+        list,
+        places.length,
+        ...places.flatMap((place) => placeWords(place, lists)),
+      ]),
+      reports.length,
+      ...reports.flatMap(operandWords),
+      ...instructionWords(steps),
+    ]);
   }
 
   #command(command: Command): void {
@@ -141,4 +171,29 @@ export class CommandEncoder {
     larger.set(this.words);
     this.words = larger;
   }
+}
+
+function operandWords({ buffer, dtype, offset, pitch, shape }: Operand): number[] {
+  return [buffer, dtypeCodes[dtype], offset, pitch, shape.length, ...shape];
+}
+
+/** List, command and attribute of a place. */
+function placeWords({ list, command, attribute }: AttributePlace, lists: Program["lists"]): number[] {
+  const op = lists[list]?.[command]?.op;
+  if (op === undefined)
+    throw new DeviceError({ op: "load", problem: `there is no command ${command} in list ${list}.` });
+  const attributes = Object.entries<AttributeKind>(op.attributes);
+  const index = attributes.findIndex(([name, kind]) => name === attribute && (kind === "int" || kind === "float"));
+  if (index < 0)
+    throw new DeviceError({
+      op: op.name,
+      problem: `a slot cannot change ${attribute}: it is no int or float attribute.`,
+    });
+  return [list, command, index];
+}
+
+function instructionWords(steps: readonly ProgramStep[]): number[] {
+  return steps.flatMap((step) =>
+    "list" in step ? [0, step.list] : [1, step.times, ...instructionWords(step.body), 2],
+  );
 }

@@ -1,0 +1,66 @@
+// Random programs of all operations with their gradients, captured with poisoned memory: every value has eager's bits.
+
+import { expect } from "chai";
+import type { Tensor } from "langevin";
+import { capture, manualSeed, scope } from "langevin";
+import { cpuIsBuilt } from "../tensor/devices.ts";
+import type { Program } from "../tensor/random-programs.ts";
+import { drawProgram, leavesOf, lossOf, print, run, shrink, withDefaults } from "../tensor/random-programs.ts";
+import { bitsOf } from "./bits.ts";
+
+const count = Number(process.env.LANGEVIN_PLANS ?? 400);
+
+/** All values of a program, its loss, and the gradients of its leaves. */
+function compute(program: Program, inputs: readonly Tensor[]): Record<string, Tensor> {
+  const leaves = inputs.map((input) => input.detach().requireGrad());
+  const values = run(program, leaves);
+  const loss = lossOf(program, values);
+  loss.backward();
+  const gradients = leaves.flatMap((leaf, i) => (leaf.grad ? [[`gradient ${i}`, leaf.grad.clone()] as const] : []));
+  return { ...Object.fromEntries([...values].slice(leaves.length)), loss, ...Object.fromEntries(gradients) };
+}
+
+/** What a plan gets wrong, called twice; undefined if nothing. */
+function fault(program: Program): string | undefined {
+  const inputs = leavesOf(program).map((leaf) => leaf.detach());
+  manualSeed(program.seed);
+  const expected = [0, 1].map(() => scope(() => bitsOf(compute(program, inputs))));
+  manualSeed(program.seed);
+  const captured = capture((...given: Tensor[]) => compute(program, given), { poison: true });
+  try {
+    for (const [call, values] of expected.entries()) {
+      const got = scope(() => bitsOf(captured(...inputs)));
+      for (const [name, bits] of Object.entries(values))
+        if (got[name] !== bits)
+          return `call ${call}: ${name} differs: ${bits.slice(0, 60)} and ${got[name].slice(0, 60)}`;
+    }
+    return undefined;
+  } catch (error) {
+    return String(error);
+  } finally {
+    captured.dispose();
+    for (const input of inputs) input.dispose();
+  }
+}
+
+describe(`${count} random programs as plans`, function () {
+  this.timeout(120_000 + 1000 * count);
+  let programs: Program[];
+  before(() => {
+    programs = Array.from({ length: count }, (_, i) => drawProgram(i + 1, 2 + (i % 16)));
+  });
+
+  const settings = [
+    ["ts", "float32"],
+    ["ts", "float64"],
+    ["cpu", "float32"],
+  ] as const;
+  for (const [device, dtype] of settings)
+    (device === "cpu" && !cpuIsBuilt ? it.skip : it)(`give eager's bits in ${dtype} on ${device}`, () => {
+      const faultThere = (program: Program): string | undefined => withDefaults(device, dtype, () => fault(program));
+      const failing = programs.find((program) => faultThere(program) !== undefined);
+      if (!failing) return;
+      const smallest = shrink(failing, (program) => faultThere(program) !== undefined);
+      expect.fail(`${faultThere(smallest)}\n${print(smallest)}`);
+    });
+});
