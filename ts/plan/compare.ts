@@ -63,7 +63,7 @@ class Comparison {
   #node(a: RecordedNode | undefined, b: RecordedNode | undefined): Difference | undefined {
     if (a && b && isLoop(a) && isLoop(b)) return this.#loop(a, b);
     if ((a && isLoop(a)) || (b && isLoop(b))) return { op: "repeat", layer: "", what: "one has a loop more" };
-    const [listA, listB] = [a, b].map((node) => node as Exclude<RecordedNode, RecordedLoop> | undefined);
+    const [listA, listB] = [a, b].map((node) => node);
     const actionsA = listA?.actions ?? [];
     const actionsB = listB?.actions ?? [];
     actionsA.forEach(({ numbers }, i) => {

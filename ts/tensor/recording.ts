@@ -17,8 +17,12 @@ export function currentRecording(): Recording | undefined {
 
 /** Runs `fn` for real in the midst of a recording: for what the library makes once and keeps. */
 export function outsideRecording<T>(fn: () => T): T {
+  return within(undefined, fn);
+}
+
+function within<T>(recording: Recording | undefined, fn: () => T): T {
   const before = current;
-  current = undefined;
+  current = recording;
   try {
     return fn();
   } finally {
@@ -72,12 +76,7 @@ export class Recording {
         problem: "a captured function was recorded within another one.",
         advice: "Call the plain function there.",
       });
-    current = this as Recording;
-    try {
-      return fn();
-    } finally {
-      current = undefined;
-    }
+    return within(this, fn);
   }
 
   // ---- what storage and engine do instead of asking an executor ------------------------------------------------------
