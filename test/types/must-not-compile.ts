@@ -118,7 +118,7 @@ new RMSprop(parameters, { nesterov: true });
 // @ts-expect-error a group has parameters
 new SGD([{ lr: 0.1 }]);
 
-// @ts-expect-error "Type 'string' is not assignable to type 'number'"
+// @ts-expect-error "Type 'string' is not assignable to type 'LearningRate | undefined'"
 new SGD([{ parameters, lr: "0.1" }]);
 
 // @ts-expect-error plain tensors are not trained
