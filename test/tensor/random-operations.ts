@@ -374,6 +374,10 @@ export const operations: Readonly<Record<string, Operation>> = {
     const shape = x.shape.map((n) => (n === 1 ? p.integer(1, 3) : n));
     return p.make(`${x}.broadcastTo(${list(p.chance(0.5) ? [p.integer(1, 3), ...shape] : shape)})`);
   },
+  row: (p) => {
+    const x = p.find(({ rank, size }) => rank > 0 && size > 0)!;
+    return p.make(`${x}.row(${p.integer(0, x.shape[0] - 1)})`);
+  },
   slice: (p) => {
     const x = p.find(({ rank }) => rank > 0)!;
     return p.make(`${x}.slice(${x.shape.slice(0, p.integer(1, x.rank)).map((n) => drawSlice(p, n)).join(", ")})`); // prettier-ignore

@@ -55,7 +55,7 @@ import {
   sqrt,
   square,
 } from "./functions.ts";
-import { gather, placeRow, row, scatterAdd } from "./indexing.ts";
+import { gather, rowGradient, row, scatterAdd } from "./indexing.ts";
 import { mseLoss, mseLossGradient } from "./loss.ts";
 import { matmul } from "./matmul.ts";
 import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
@@ -186,7 +186,7 @@ export const ops = {
   resize2d,
   resize2dGradient,
   row,
-  placeRow,
+  rowGradient,
   gather,
   scatterAdd,
   groupNorm,

@@ -40,7 +40,7 @@ export const row: Op<{ readonly index: "int" }> = defineOp({
     return { shape: x!.shape.slice(1), dtype: x!.dtype };
   },
   viewOffset: ([x], { index }) => index * sizeOf(x!.shape.slice(1)),
-  gradient: (b, c) => [b.apply(placeRow, [c.gradient], { rows: c.inputTypes[0]!.shape[0], index: c.attributes.index })],
+  gradient: (b, c) => [b.apply(rowGradient, [c.gradient], { rows: c.inputTypes[0]!.shape[0], index: c.attributes.index })],
   samples: [
     { name: "images", inputs: [{ shape: [5, 2, 3, 7] }], attributes: { index: 3 } },
     { name: "scalars", inputs: [{ shape: [9] }], attributes: { index: 8 } },
@@ -49,17 +49,17 @@ export const row: Op<{ readonly index: "int" }> = defineOp({
 });
 
 /** Zeros [rows, ...] with x at `index` of axis 0: the gradient of row, as row is its own. */
-export const placeRow: Op<{ readonly rows: "int"; readonly index: "int" }> = defineOp({
-  name: "placeRow",
+export const rowGradient: Op<{ readonly rows: "int"; readonly index: "int" }> = defineOp({
+  name: "rowGradient",
   inputs: ["x"],
   exact: true,
   attributes: { rows: "int", index: "int" },
   perStep: ["index"],
   infer([x], { rows, index }) {
-    expectIntegers("placeRow", "rows", [rows], 1, 1);
-    expectRow("placeRow", index, rows);
+    expectIntegers("rowGradient", "rows", [rows], 1, 1);
+    expectRow("rowGradient", index, rows);
     const shape = [rows, ...x!.shape];
-    expectSizes("placeRow", shape);
+    expectSizes("rowGradient", shape);
     return { shape, dtype: x!.dtype };
   },
   gradient: (b, c) => [b.apply(row, [c.gradient], { index: c.attributes.index })],

@@ -64,7 +64,7 @@ void row(Command& command, Context& context) {
   if (at != nullptr) move(context, y.rank, y.shape, y.as<Word>(), to, at, from);
 }
 
-void placeRow(Command& command, Context& context) {
+void rowGradient(Command& command, Context& context) {
   if (!expectSameWords(command, context)) return;
   const Operand &x = command.inputs[0], &y = command.output;
   command.attributes.i();  // rows: known from the output
@@ -199,7 +199,7 @@ LANGEVIN_KERNEL("copy", "", copy)
 LANGEVIN_KERNEL("permute", "axes:ints", permute)
 LANGEVIN_KERNEL("slice", "starts:ints,stops:ints,steps:ints", slice)
 LANGEVIN_KERNEL("row", "index:int", row)
-LANGEVIN_KERNEL("placeRow", "rows:int,index:int", placeRow)
+LANGEVIN_KERNEL("rowGradient", "rows:int,index:int", rowGradient)
 LANGEVIN_KERNEL("place", "shape:ints,starts:ints,steps:ints,value:float", place)
 LANGEVIN_KERNEL("flip", "axes:ints", flip)
 LANGEVIN_KERNEL("triangle", "part:lower|upper,diagonal:int", triangle)

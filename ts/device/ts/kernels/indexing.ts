@@ -47,8 +47,8 @@ export const row: Kernel<{ readonly index: number }> = (y, [x], { index }) => {
     for (let c = 0; c < y.cols; c++) y.data[y.offset + r * y.pitch + c] = x!.data[from.offset + r * from.pitch + c];
 };
 
-export const placeRow: Kernel<{ readonly index: number }> = (y, [x], { index }) => {
-  expectRow("placeRow", index, y.shape[0]);
+export const rowGradient: Kernel<{ readonly index: number }> = (y, [x], { index }) => {
+  expectRow("rowGradient", index, y.shape[0]);
   for (let r = 0; r < y.rows; r++) y.data.fill(0, y.offset + r * y.pitch, y.offset + r * y.pitch + y.cols);
   const to = rowOf(y, index, x!.rows);
   for (let r = 0; r < x!.rows; r++)
