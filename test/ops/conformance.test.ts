@@ -7,7 +7,7 @@ import { kernels } from "../../ts/device/ts/kernels/index.ts";
 import { opList } from "../../ts/ops/index.ts";
 import { drawCase } from "./draw.ts";
 import { describeSubject, oracle, subjects } from "./executors.ts";
-import { layouts, runCase } from "./run-op.ts";
+import { layouts, onePitched, runCase } from "./run-op.ts";
 import { expectClose, firstDifference } from "./tolerance.ts";
 
 describe("op records", () => {
@@ -35,16 +35,22 @@ describe("coverage", () => {
 });
 
 describe("conformance", () => {
-  describe(`${oracle.name}: memory layouts give the same bits`, () => {
-    for (const op of opList)
-      for (const sample of op.samples)
-        it(`${op.name}: ${sample.name}`, () => {
-          const c = drawCase(op, sample, "float64");
-          const [dense, ...others] = layouts.map((layout) => runCase(oracle.open(), c, layout));
-          for (const other of others)
-            other.forEach((value, i) => expect(firstDifference(value.elements, dense[i].elements)).to.equal(undefined));
-          for (const { elements } of dense) expect(elements.some(Number.isNaN)).to.equal(false);
-        });
+  describe("memory layouts give the same bits", () => {
+    for (const subject of [oracle, ...subjects])
+      describeSubject(subject, () => {
+        for (const op of opList)
+          for (const sample of op.samples)
+            it(`${op.name}: ${sample.name}`, () => {
+              const c = drawCase(op, sample, subject.float);
+              const all = [...layouts, ...onePitched(c.inputs.length + 1)];
+              const [dense, ...others] = all.map((layout) => runCase(subject.open(), c, layout));
+              for (const other of others)
+                other.forEach(({ elements }, i) =>
+                  expect(firstDifference(elements, dense[i].elements)).to.equal(undefined),
+                );
+              for (const { elements } of dense) expect(elements.some(Number.isNaN)).to.equal(false);
+            });
+      });
   });
 
   for (const subject of subjects)

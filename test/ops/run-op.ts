@@ -5,6 +5,7 @@ import type { DType, TensorType } from "../../ts/ops/index.ts";
 import { bytesOf, sizeOf } from "../../ts/ops/index.ts";
 import type { Case, Value } from "./draw.ts";
 import { newElements } from "./draw.ts";
+import { firstDifference } from "./tolerance.ts";
 
 /** How operands lie in their buffers: elements before the first row, and between the end of a row and the next one. */
 export interface Layout {
@@ -19,6 +20,13 @@ export const layouts: readonly Layout[] = [
   { name: "at an offset", lead: 13, gap: 0 },
   { name: "pitched", lead: 3, gap: 5 },
 ];
+
+/** The layouts of `count` operands of which one is pitched while the others are dense, for each of them. */
+export function onePitched(count: number): readonly (readonly Layout[])[] {
+  return Array.from({ length: count }, (_, pitched) =>
+    Array.from({ length: count }, (_, i) => (i === pitched ? layouts[2] : denseLayout)),
+  );
+}
 
 /** Around operands and between their rows: a float that shows when it is read, and an index outside every table. */
 const sentinels: Record<DType, number> = { float32: -7.5e8, float64: -7.5e8, int32: -0x5eed };
@@ -72,16 +80,21 @@ function collect(executor: Executor, { operand, memory }: Placed): ElementArray 
 
 /**
  * Runs the case and returns what it wrote: the output, or the inputs that it overwrites. Throws if anything else in
- * memory changed.
+ * memory changed. The layout is that of all operands, or there is one for each, the output's last.
  */
-export function runCase(executor: Executor, { op, inputs, attributes }: Case, layout = denseLayout): Value[] {
+export function runCase(
+  executor: Executor,
+  { op, inputs, attributes }: Case,
+  layout: Layout | readonly Layout[] = denseLayout,
+): Value[] {
+  const layoutOf = (operand: number): Layout => ("name" in layout ? layout : layout[operand]);
   const type = op.infer(
     inputs.map((value) => value?.type),
     attributes,
   );
   if (op.view) return [{ type, elements: inputs[0]!.elements }];
-  const placed = inputs.map((value) => value && place(executor, value.type, value.elements, layout));
-  const output = op.writes ? undefined : place(executor, type, undefined, layout);
+  const placed = inputs.map((value, i) => value && place(executor, value.type, value.elements, layoutOf(i)));
+  const output = op.writes ? undefined : place(executor, type, undefined, layoutOf(inputs.length));
   try {
     executor.submit([{ op, attributes, inputs: placed.map((p) => p?.operand), output: output?.operand }]);
     placed.forEach((input, i) => {
@@ -100,6 +113,35 @@ export function runCase(executor: Executor, { op, inputs, attributes }: Case, la
     });
   } finally {
     for (const p of [...placed, output]) if (p) executor.release(p.operand.buffer);
+  }
+}
+
+/**
+ * Runs an op whose output lies on the memory of input `index`, which is overwritten. Inputs that are the same value lie on
+ * one memory. Throws if anything else in memory changed.
+ */
+export function runInPlace(
+  executor: Executor,
+  { op, inputs, attributes }: Case,
+  index: number,
+  layout = denseLayout,
+): Value {
+  const places = new Map<Value, Placed>();
+  for (const value of inputs)
+    if (value && !places.has(value)) places.set(value, place(executor, value.type, value.elements, layout));
+  const placed = inputs.map((value) => value && places.get(value)!);
+  const target = placed[index]!;
+  try {
+    const output = target.operand;
+    executor.submit([{ op, attributes, inputs: placed.map((p) => p?.operand), output }]);
+    for (const [value, p] of places) {
+      if (p === target) continue;
+      const problem = firstDifference(collect(executor, p), value.elements);
+      if (problem) throw new Error(`an input beside input ${index} was overwritten: ${problem}`);
+    }
+    return { type: { shape: output.shape, dtype: output.dtype }, elements: collect(executor, target) };
+  } finally {
+    for (const p of places.values()) executor.release(p.operand.buffer);
   }
 }
 
