@@ -15,7 +15,7 @@ export {
   ShapeError,
 } from "./errors/index.ts";
 export type { ErrorDetails, ErrorOperand } from "./errors/index.ts";
-export type { DType, Shape } from "./ops/index.ts";
+export type { DType, PerStep, Shape } from "./ops/index.ts";
 
 export {
   arange,
@@ -51,13 +51,15 @@ export type { Resize2dOptions, ResizeTarget } from "./tensor/functional/resize.t
 export { lerp, where } from "./tensor/functional/selection.ts";
 export type { Padding, Pair } from "./tensor/functional/window.ts";
 export { capture } from "./tensor/capture.ts";
-export type { CaptureOptions, Captured, PlanSummary, ReplaySettings, StepReport } from "./tensor/capture.ts";
+export type { CaptureOptions, Captured, PlanSummary, ReplaySettings } from "./tensor/capture.ts";
+export type { StepReport } from "./tensor/captured-plan.ts";
 export { noGrad } from "./tensor/grad-mode.ts";
 export { Parameter } from "./tensor/parameter.ts";
 export { draws, manualSeed, rand, randint, randn } from "./tensor/random.ts";
 export type { NoiseOptions, Seed } from "./tensor/random.ts";
 export type { StepNumber } from "./tensor/recording.ts";
 export { iterate, repeat } from "./tensor/repeat.ts";
+export type { TensorTree } from "./tensor/tree.ts";
 export { scope } from "./tensor/scope.ts";
 export { setStrictMode } from "./tensor/strict-mode.ts";
 export { Tensor, setDefaultDType, tensor } from "./tensor/tensor.ts";
@@ -114,11 +116,13 @@ export type { AdamOptions } from "./optim/adam.ts";
 export { clipGradNorm, clipGradValue } from "./optim/clip.ts";
 export { Optimizer } from "./optim/optimizer.ts";
 export type {
+  LearningRate,
   OptimizerGroup,
   OptimizerOptions,
   OptimizerState,
   ParameterGroup,
   StepOperands,
+  StepSettings,
   UpdateRule,
 } from "./optim/optimizer.ts";
 export { RMSprop } from "./optim/rmsprop.ts";

@@ -15,7 +15,7 @@ import {
   zeros,
 } from "langevin";
 import type { AdamOptions, Tensor } from "langevin";
-import type { Settings } from "../../ts/optim/optimizer.ts";
+import type { StepSettings } from "../../ts/optim/optimizer.ts";
 import { failure } from "../failure.ts";
 import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
 
@@ -29,7 +29,7 @@ class Reference {
   constructor(value: number) {
     this.value = value;
   }
-  step(gradient: number, options: Settings<AdamOptions>, decoupled = false): void {
+  step(gradient: number, options: StepSettings<AdamOptions>, decoupled = false): void {
     const { lr, betas, epsilon, weightDecay, amsgrad } = options;
     let g = gradient;
     if (decoupled) this.value *= 1 - lr * weightDecay;
@@ -76,7 +76,7 @@ onEveryDevice("Adam", () => {
       for (const gradient of [0.5, -2, 0.1, 30, 1e-6]) {
         give(p, gradient);
         adam.step();
-        reference.step(gradient, { ...defaults, ...options } as Settings<AdamOptions>);
+        reference.step(gradient, { ...defaults, ...options } as StepSettings<AdamOptions>);
         for (const value of numbers(p)) expect(value).to.be.closeTo(reference.value, 2e-6);
       }
     });

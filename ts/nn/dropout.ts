@@ -24,6 +24,7 @@ export class Dropout extends Module {
   get step(): number {
     return this.forwards.value;
   }
+  /** Sets it, outside of captured functions. */
   set step(step: number) {
     this.forwards.set(step);
   }

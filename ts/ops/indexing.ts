@@ -40,7 +40,9 @@ export const row: Op<{ readonly index: "int" }> = defineOp({
     return { shape: x!.shape.slice(1), dtype: x!.dtype };
   },
   viewOffset: ([x], { index }) => index * sizeOf(x!.shape.slice(1)),
-  gradient: (b, c) => [b.apply(rowGradient, [c.gradient], { rows: c.inputTypes[0]!.shape[0], index: c.attributes.index })],
+  gradient: (b, c) => [
+    b.apply(rowGradient, [c.gradient], { rows: c.inputTypes[0]!.shape[0], index: c.attributes.index }),
+  ],
   samples: [
     { name: "images", inputs: [{ shape: [5, 2, 3, 7] }], attributes: { index: 3 } },
     { name: "scalars", inputs: [{ shape: [9] }], attributes: { index: 8 } },

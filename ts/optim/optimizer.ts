@@ -49,7 +49,7 @@ export interface OptimizerState<Options> {
     /** Steps that each parameter has taken. */
     readonly steps: readonly number[];
     /** The groups' options, with the learning rate of the next step and the numbers of their parameters. */
-    readonly groups: readonly (Settings<Options> & {
+    readonly groups: readonly (StepSettings<Options> & {
       /** Their numbers. */
       readonly parameters: readonly number[];
     })[];
@@ -67,7 +67,10 @@ export interface StepOperands {
 }
 
 /** The options of a group in one step: all have a value, and the learning rate is a number. */
-export type Settings<Options> = Readonly<Omit<Required<Options>, "lr">> & { readonly lr: number };
+export type StepSettings<Options> = Readonly<Omit<Required<Options>, "lr">> & {
+  /** Learning rate of that step. */
+  readonly lr: number;
+};
 
 /** What makes one optimizer differ from another. */
 export interface UpdateRule<Options> {
@@ -76,13 +79,13 @@ export interface UpdateRule<Options> {
   /** Values of the options that are not given. */
   readonly defaults: Required<Options>;
   /** Refuses options out of their range. */
-  check(options: Settings<Options>): void;
+  check(options: StepSettings<Options>): void;
   /** PyTorch's names of what is kept for each element; it is zero before the first step. */
-  state(options: Settings<Options>): readonly string[];
+  state(options: StepSettings<Options>): readonly string[];
   /** What differs from step to step, in float64, for parameters that take their step number `count`, from 1. */
-  rates(options: Settings<Options>, count: number): readonly number[];
+  rates(options: StepSettings<Options>, count: number): readonly number[];
   /** Updates parameters; `rates` are those of the step, of all its steps in a plan. */
-  update(operands: StepOperands, options: Settings<Options>, rates: readonly StepNumber[]): void;
+  update(operands: StepOperands, options: StepSettings<Options>, rates: readonly StepNumber[]): void;
 }
 
 /** A parameter with its group and the number of steps that it has taken. */
@@ -432,7 +435,7 @@ function completed<Options>(
 }
 
 /** The options of a group in the next step. */
-function settingsOf<Options>(group: { readonly parameters: readonly unknown[] }): Settings<Options> {
+function settingsOf<Options>(group: { readonly parameters: readonly unknown[] }): StepSettings<Options> {
   const { parameters: _, ...options } = group;
-  return options as unknown as Settings<Options>;
+  return options as unknown as StepSettings<Options>;
 }

@@ -1,7 +1,7 @@
 // Whether two recordings are the same program: what differs would be fixed in the plan though it changes.
 
 import type { BufferId, Operand } from "../device/executor.ts";
-import { showShape, showValue } from "../errors/index.ts";
+import { CaptureError, showShape, showValue } from "../errors/index.ts";
 import type { PerStep } from "../ops/index.ts";
 import type { RecordedBuffer, RecordedCommand, RecordedLoop, RecordedNode } from "./recorded.ts";
 import { isLoop } from "./recorded.ts";
@@ -29,6 +29,18 @@ export interface Difference {
 export function difference(a: Stretch, b: Stretch): Difference | undefined {
   const comparison = new Comparison(a, b);
   return comparison.nodes(a.nodes, b.nodes) ?? comparison.outputs(a.outputs ?? [], b.outputs ?? []);
+}
+
+/** The error for something that would be fixed in a plan though it changes. */
+export function bakedIn(what: string, { op, layer, what: how }: Difference): CaptureError {
+  const error = new CaptureError({
+    op,
+    problem: `${what} was recorded twice and differs: ${how}. It would be baked into the plan.`,
+    advice:
+      "What changes from step to step must be a tensor, a learning rate that is a function, or seeded noise; or run the steps eagerly (eager: true).",
+  });
+  if (layer) error.enterModule(layer);
+  return error;
 }
 
 class Comparison {

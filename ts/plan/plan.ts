@@ -182,9 +182,10 @@ export class Plan {
   }
 
   #writeTables(): void {
-    for (const [id, { table }] of this.recorded.buffers)
-      for (const [row, elements] of (table?.take() ?? []).entries())
-        this.executor.write(this.#loaded!.buffers.get(id)!, row * elements.byteLength, elements);
+    for (const [id, { table }] of this.recorded.buffers) {
+      const rows = table?.take();
+      if (rows) this.executor.write(this.#loaded!.buffers.get(id)!, 0, rows);
+    }
   }
 
   /** An operand of the placed program on the device. */

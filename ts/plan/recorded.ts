@@ -63,6 +63,8 @@ export interface RecordedProgram {
   readonly outputs: readonly Operand[];
 }
 
+const arrays = { float32: Float32Array, int32: Int32Array, float64: Float64Array } as const;
+
 /** Rows that the host computes, one for each run of the list that reads it: a table on the device, filled before a replay. */
 export class HostTable {
   readonly dtype: DType;
@@ -80,11 +82,16 @@ export class HostTable {
     return this.#rows.push(row) - 1;
   }
 
-  /** Hands out the rows that were added, and forgets them. */
-  take(): ElementArray[] {
+  /** Hands out the rows that were added, one after the other, and forgets them; undefined if there are none. */
+  take(): ElementArray | undefined {
     const rows = this.#rows;
     this.#rows = [];
-    return rows;
+    if (rows.length === 0) return undefined;
+    const all = new arrays[this.dtype](rows.length * this.width);
+    rows.forEach((row, i) => {
+      all.set(row, i * this.width);
+    });
+    return all;
   }
 }
 

@@ -1,20 +1,15 @@
 // capture: records a function once and replays it as a plan, one native call for a step or for thousands of them.
 
-import type { Operand, ReplayEnd, ReplayFailure } from "../device/executor.ts";
-import type { LangevinError } from "../errors/index.ts";
-import { ArgumentError, CaptureError, DeviceError, NumericsError, showShape } from "../errors/index.ts";
-import { ops } from "../ops/index.ts";
-import type { Difference } from "../plan/compare.ts";
-import { difference } from "../plan/compare.ts";
-import { runsOf } from "../plan/host.ts";
+import { ArgumentError, CaptureError, showShape } from "../errors/index.ts";
+import { bakedIn, difference } from "../plan/compare.ts";
 import { Plan } from "../plan/plan.ts";
 import { printPlan } from "../plan/print.ts";
-import type { RecordedProgram } from "../plan/recorded.ts";
+import type { StepReport } from "./captured-plan.ts";
+import { CapturedPlan, recordOnce } from "./captured-plan.ts";
 import { gradEnabled } from "./grad-mode.ts";
-import type { StepEffects } from "./recording.ts";
-import { Recording, currentRecording } from "./recording.ts";
-import { adopt, expectFunction, refusePromise, scope } from "./scope.ts";
-import { Tensor, applyInPlace, defaultDType, uninitialised } from "./tensor.ts";
+import { currentRecording } from "./recording.ts";
+import { expectFunction } from "./scope.ts";
+import { Tensor, defaultDType, uninitialised } from "./tensor.ts";
 import type { TensorTree } from "./tree.ts";
 import { expectTree, mapTensors, tensorsIn } from "./tree.ts";
 
@@ -32,14 +27,6 @@ export interface CaptureOptions {
 export interface ReplaySettings {
   /** Stops within one step; the iteration then throws the signal's reason. */
   readonly signal?: AbortSignal;
-}
-
-/** A step that was replayed. */
-export interface StepReport {
-  /** Counts from 1. */
-  readonly step: number;
-  /** The numbers that the function returned in this step: its results of one element, in their order. */
-  readonly values: readonly number[];
 }
 
 /** What is known of a plan before it runs. */
@@ -104,130 +91,12 @@ const finalizer = new FinalizationRegistry<{ dispose(): void }>((store) => {
   store.dispose();
 });
 
-/** What one recording of the function gives. */
-interface RecordedStep {
-  readonly program: RecordedProgram;
-  readonly effects: StepEffects;
-  readonly result: TensorTree | void;
-  /** Tensors whose values outlive the step, in the order of the program's outputs: results first, then gradients of leaves. */
-  readonly leaves: readonly Tensor[];
-  /** Operands of the results of one element. */
-  readonly reports: readonly Operand[];
-}
-
-/** A plan with the tensors around it. */
-class CapturedPlan {
-  readonly plan: Plan;
-  readonly effects: StepEffects;
-  /** What inputs are copied to. */
-  readonly inputs: readonly Tensor[];
-  private readonly result: TensorTree | void;
-  private readonly leaves: readonly Tensor[];
-
-  constructor(plan: Plan, { effects, result, leaves }: RecordedStep, inputs: readonly Tensor[]) {
-    this.plan = plan;
-    this.effects = effects;
-    this.result = result;
-    this.leaves = leaves;
-    this.inputs = inputs;
-  }
-
-  /** Runs one step, and gives its results as tensors of their own. */
-  run(inputs: readonly Tensor[]): TensorTree | void {
-    inputs.forEach((input, i) => {
-      applyInPlace(ops.assign, [this.inputs[i], input], {});
-    });
-    this.effects
-      .counting(() => {
-        this.plan.run();
-      })
-      .settle();
-    this.settle();
-    const results = new Map(tensorsIn(this.result).map((leaf, i) => [leaf, this.copy(i)]));
-    for (const copy of results.values()) adopt(copy);
-    return mapTensors(this.result, (leaf) => results.get(leaf)!);
-  }
-
-  /** Runs many steps in one call, and reports them as they are done. */
-  async *replay(steps: number, signal: AbortSignal | undefined): AsyncGenerator<StepReport, void, undefined> {
-    signal?.throwIfAborted(); // the function that was recorded may have aborted
-    const { plan, effects } = this;
-    const width = plan.options.reports.length;
-    const reports = new Float64Array(steps * width);
-    let done = 0;
-    let end: ReplayEnd | undefined;
-    let wake: (() => void) | undefined;
-    const progress = (complete: number): void => {
-      done = complete;
-      wake?.();
-    };
-    const counted = effects.counting(() => plan.replay(steps, { reports, onProgress: progress }));
-    const replay = counted.result;
-    const stop = (): void => {
-      replay.stop();
-    };
-    void replay.ended.then((ended) => {
-      end = ended;
-      progress(ended.steps);
-    });
-    signal?.addEventListener("abort", stop);
-    let settled = false;
-    const settle = async (): Promise<void> => {
-      if (settled) return;
-      settled = true;
-      signal?.removeEventListener("abort", stop);
-      const { lists } = await replay.ended;
-      counted.settle(lists < steps * runsOf(plan.placed.nodes) ? () => plan.recount(steps, lists) : undefined);
-      if (lists > 0) this.settle();
-    };
-    try {
-      for (let told = 0; ;) {
-        for (; told < done; told++) {
-          // Whoever looks at the last step finds nothing under way.
-          if (told + 1 === steps) await settle();
-          yield { step: told + 1, values: [...reports.subarray(told * width, (told + 1) * width)] };
-        }
-        if (end && told === end.steps) break;
-        await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
-      replay.stop();
-      await settle();
-    }
-    if (end.failure) throw failureOf(plan, end.failure);
-    if (end.steps < steps) signal?.throwIfAborted();
-  }
-
-  dispose(): void {
-    this.plan.unload();
-    for (const input of this.inputs) input.dispose();
-  }
-
-  /** Leaves the library's state as steps left it. */
-  private settle(): void {
-    for (const { cell, after } of this.effects.cells) {
-      const before = cell.peek();
-      const made = after instanceof Tensor ? this.leaves.lastIndexOf(after) : -1;
-      const now = made >= 0 ? this.copy(made) : after;
-      cell.restore(now);
-      if (before !== now && before instanceof Tensor) before.dispose();
-      if (before !== now && now instanceof Tensor) now.onOrphaned();
-    }
-  }
-
-  /** What a step left in leaf `index`, as a tensor of its own, owned by nobody. */
-  private copy(index: number): Tensor {
-    const { executor } = this.plan;
-    const { shape, dtype } = this.leaves[index];
-    const copy = uninitialised(shape, dtype, executor);
-    const operands = [copy.operand("capture"), this.plan.result(index)];
-    executor.submit([{ op: ops.assign, attributes: {}, inputs: operands, output: undefined }]);
-    return copy;
-  }
-}
+/** Plans that a captured function keeps: more than it needs, unless each call finds another state of the library. */
+const mostPlans = 16;
 
 /** The plans of a captured function, by what they were recorded for. */
 class PlanStore<R extends TensorTree | void> {
+  /** The one that was used last comes last. */
   private readonly plans: { readonly key: string; readonly captured: CapturedPlan }[] = [];
   private readonly fn: (...inputs: readonly TensorTree[]) => R;
   private readonly options: CaptureOptions & { readonly stepsPerCall: number };
@@ -295,11 +164,11 @@ class PlanStore<R extends TensorTree | void> {
     expectTree("capture", inputs);
     for (const input of tensorsIn(inputs)) expectInput(input);
     const key = keyOf(inputs);
-    const known = this.plans.find((entry) => entry.key === key && entry.captured.effects.holds());
-    if (known) return known.captured;
-    const captured = this.record(inputs);
-    this.plans.push({ key, captured });
-    return captured;
+    const at = this.plans.findIndex((entry) => entry.key === key && entry.captured.effects.holds());
+    const entry = at >= 0 ? this.plans.splice(at, 1)[0] : { key, captured: this.record(inputs) };
+    this.plans.push(entry);
+    if (this.plans.length > mostPlans) this.plans.shift()!.captured.dispose();
+    return entry.captured;
   }
 
   private record(inputs: readonly TensorTree[]): CapturedPlan {
@@ -328,63 +197,6 @@ class PlanStore<R extends TensorTree | void> {
       throw error;
     }
   }
-}
-
-/** Records the function once; the library's state is afterwards as it was before. */
-function recordOnce(
-  fn: (...inputs: readonly TensorTree[]) => TensorTree | void,
-  inputs: readonly TensorTree[],
-): RecordedStep {
-  const recording = new Recording();
-  let effects: StepEffects | undefined;
-  try {
-    const recorded = recording.run(() => {
-      const result = scope(() => {
-        const given = fn(...inputs);
-        refusePromise("capture", given);
-        expectTree("capture", given);
-        return given;
-      });
-      const results = tensorsIn(result);
-      const held = recording.heldValues().filter((value) => value instanceof Tensor && value.madeIn === recording);
-      const leaves = [...results, ...(held as Tensor[])];
-      const outputs = leaves.map((leaf) => leaf.operand("capture"));
-      return {
-        result,
-        leaves,
-        outputs,
-        reports: outputs.filter((_, i) => i < results.length && results[i].size === 1),
-      };
-    });
-    effects = recording.undo();
-    const { nodes, buffers } = recording;
-    return { ...recorded, effects, program: { nodes, buffers, outputs: recorded.outputs } };
-  } finally {
-    if (!effects) recording.undo();
-  }
-}
-
-/** The error for something that would be fixed in a plan though it changes. */
-export function bakedIn(what: string, { op, layer, what: how }: Difference): CaptureError {
-  const error = new CaptureError({
-    op,
-    problem: `${what} was recorded twice and differs: ${how}. It would be baked into the plan.`,
-    advice:
-      "What changes from step to step must be a tensor, a learning rate that is a function, or seeded noise; or run the steps eagerly (eager: true).",
-  });
-  if (layer) error.enterModule(layer);
-  return error;
-}
-
-/** The error for what went wrong on the device. */
-function failureOf(plan: Plan, failure: ReplayFailure): LangevinError {
-  const { op, list, command } = failure;
-  const problem = failure.problem.replace(/\.?$/, ".");
-  const isNumeric = plan.options.checkFinite && problem.startsWith("element [");
-  const error = isNumeric ? new NumericsError({ op, problem }) : new DeviceError({ op, problem });
-  const layer = plan.commandAt(list, command)?.layer;
-  if (layer) error.enterModule(layer);
-  return error;
 }
 
 /** Refuses as input what a plan cannot be given. */

@@ -3,9 +3,8 @@
 import { ArgumentError, CaptureError, GradientError, ShapeError, showShape } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
 import type { Difference, Stretch } from "../plan/compare.ts";
-import { difference } from "../plan/compare.ts";
+import { bakedIn, difference } from "../plan/compare.ts";
 import type { RecordedNode } from "../plan/recorded.ts";
-import { bakedIn } from "./capture.ts";
 import type { Recording, StepNumber } from "./recording.ts";
 import { currentRecording } from "./recording.ts";
 import { adopt, expectFunction, refusePromise, scope } from "./scope.ts";
