@@ -44,12 +44,7 @@ class Rewrite {
       const [target, source] = copy.command.inputs as Operand[];
       const maker = this.#makerOf(source, copy);
       if (!maker || !isDense(target) || this.#outputs.has(source.buffer) || this.#homes.has(target.buffer)) continue;
-      const uses = this.#uses.get(source.buffer)!;
-      if (
-        uses.at(-1) !== copy ||
-        uses.some((use) => use !== maker && use !== copy && writesTo(use.command, source.buffer))
-      )
-        continue;
+      if (this.#uses.get(source.buffer)!.at(-1) !== copy || this.#isWritten(source.buffer, maker)) continue;
       const between = this.#placed.slice(maker.position + 1, copy.position);
       if (between.some(({ command }) => operandsOf(command).some((operand) => overlap(operand, target)))) continue;
       const { op, inputs, output } = maker.command;
@@ -89,10 +84,19 @@ class Rewrite {
   }
 
   #fitsColumns(part: Operand, join: PlacedCommand, cols: number): boolean {
-    if (!this.#makerOf(part, join) || this.#homes.isHost(part.buffer)) return false;
+    const maker = this.#makerOf(part, join);
+    if (!maker || this.#homes.isHost(part.buffer)) return false;
+    // What is written later to one of them must not show in the other.
+    const whole = join.command.output!.buffer;
+    if (this.#isWritten(part.buffer, maker) || this.#isWritten(whole, join)) return false;
     const operands = this.#uses.get(part.buffer)!.flatMap(({ command }) => operandsOf(command));
     const own = [...operands, ...this.#program.outputs].filter(({ buffer }) => buffer === part.buffer);
     return own.every((operand) => fitsRows(operand, cols));
+  }
+
+  /** Whether another command than its maker writes to a buffer. */
+  #isWritten(buffer: BufferId, maker: PlacedCommand): boolean {
+    return this.#uses.get(buffer)!.some((use) => use !== maker && writesTo(use.command, buffer));
   }
 
   /** Element by element, a result replaces an operand that nobody needs afterwards. Operands are resolved already. */
