@@ -2,7 +2,18 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
-import { ArgumentError, DTypeError, ShapeError, manualSeed, ones, randint, randn, tensor, train } from "langevin";
+import {
+  ArgumentError,
+  DTypeError,
+  NumericsError,
+  ShapeError,
+  manualSeed,
+  ones,
+  randint,
+  randn,
+  tensor,
+  train,
+} from "langevin";
 import type { StepInputs, Tensor, TrainOptions, TrainProgress } from "langevin";
 import { failure, rejection } from "../failure.ts";
 import { cpuIsBuilt, liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
@@ -148,6 +159,24 @@ onEveryDevice("train, eagerly", (device) => {
 onEveryDevice("train", () => {
   beforeEach(() => {
     manualSeed(0);
+  });
+
+  it("stops, with checkFinite, at the first operation whose result is not finite", async () => {
+    const { model, step } = smallRun();
+    model.conv2.weight.assign(model.conv2.weight.mul(Infinity));
+    const losses: number[] = [];
+    const run = async (): Promise<void> => {
+      for await (const { loss } of train(small({ step, checkFinite: true }))) losses.push(loss);
+    };
+    const error = await rejection(run());
+    expect(error).to.be.instanceOf(NumericsError);
+    expect(error.message).to.match(
+      /^smallNet\.conv2: conv2d: element \[0, 0, 0, 0\] of the result \(shape \[5, 4, 4, 1\]\)/,
+    );
+    expect(losses).to.deep.equal([]);
+    expect((await rejection(collect(train(small({ step, checkFinite: true, eager: true }))))).message).to.match(
+      /^train: checkFinite is a check of plans/,
+    );
   });
 
   it("leaves frozen parameters as they are", async () => {

@@ -5,14 +5,13 @@ import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
 import type { Captured } from "../tensor/capture.ts";
-import { capture } from "../tensor/capture.ts";
+import { capture, runsEagerly } from "../tensor/capture.ts";
 import { concat } from "../tensor/creation.ts";
 import { noGrad } from "../tensor/grad-mode.ts";
 import type { Seed } from "../tensor/random.ts";
 import { draws, randn, seedKey } from "../tensor/random.ts";
 import { Counter, perStep } from "../tensor/recording.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
-import { strictMode } from "../tensor/strict-mode.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace, executorOf } from "../tensor/tensor.ts";
 import { Pacer } from "../train/pacing.ts";
@@ -51,6 +50,8 @@ export interface SampleOptions {
   readonly device?: DeviceName;
   /** Call the model for each step instead of replaying a plan: slower, but it may do anything. Default: in strict mode. */
   readonly eager?: boolean;
+  /** Stop at the first operation whose result is not finite, with an error that names it and its layer. Not with `eager`. */
+  readonly checkFinite?: boolean;
   /** Stops the run between two steps; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Sample although x_T should still hold signal (alphaBar_T > 0.05). */
@@ -115,7 +116,10 @@ class BatchSampler {
     this.seed = seedKey("sample", options.seed ?? 0);
     this.executor = executorOf(options);
     this.x = scope(() => this.initialNoise().keep());
-    if (!(options.eager ?? strictMode())) this.plan = capture(() => noGrad(() => this.reverseStep()));
+    if (!runsEagerly("sample", options)) {
+      const { checkFinite } = options;
+      this.plan = capture(() => noGrad(() => this.reverseStep()), { checkFinite });
+    }
   }
 
   /** The images from `image` on; they belong to the caller. */

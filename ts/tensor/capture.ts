@@ -9,6 +9,7 @@ import { CapturedPlan, recordOnce } from "./captured-plan.ts";
 import { gradEnabled } from "./grad-mode.ts";
 import { currentRecording } from "./recording.ts";
 import { expectFunction } from "./scope.ts";
+import { strictMode } from "./strict-mode.ts";
 import { Tensor, defaultDType, uninitialised } from "./tensor.ts";
 import type { TensorTree } from "./tree.ts";
 import { expectTree, mapTensors, tensorsIn } from "./tree.ts";
@@ -84,6 +85,20 @@ export function capture<A extends readonly TensorTree[], R extends TensorTree | 
   });
   finalizer.register(captured, store);
   return captured;
+}
+
+/** @internal Whether steps are to run eagerly: as asked, else in strict mode, which looks at each result. */
+export function runsEagerly(
+  op: string,
+  { eager = strictMode(), checkFinite = false }: { readonly eager?: boolean; readonly checkFinite?: boolean },
+): boolean {
+  if (eager && checkFinite)
+    throw new ArgumentError({
+      op,
+      problem: "checkFinite is a check of plans, and steps are to run eagerly.",
+      advice: "Leave out eager and strict mode, or call setStrictMode(true), which looks for NaN.",
+    });
+  return eager;
 }
 
 /** The safety net for captured functions that nobody disposes. */

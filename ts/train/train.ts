@@ -5,12 +5,11 @@ import type { DeviceName, Executor } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import type { Seed } from "../tensor/random.ts";
-import { capture } from "../tensor/capture.ts";
+import { capture, runsEagerly } from "../tensor/capture.ts";
 import { draws, randint, randn, seedKey } from "../tensor/random.ts";
 import type { StepNumber } from "../tensor/recording.ts";
 import { Counter, perStep } from "../tensor/recording.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
-import { strictMode } from "../tensor/strict-mode.ts";
 import { Tensor, executorOf } from "../tensor/tensor.ts";
 import { Pacer } from "./pacing.ts";
 
@@ -50,6 +49,8 @@ export interface TrainOptions {
   readonly device?: DeviceName;
   /** Call the step for each iteration instead of replaying a plan: slower, but it may do anything. Default: in strict mode. */
   readonly eager?: boolean;
+  /** Stop at the first operation whose result is not finite, with an error that names it and its layer. Not with `eager`. */
+  readonly checkFinite?: boolean;
   /**
    * Run no further than the next multiple of this number of steps before its report was looked at: then weights can be
    * saved, pictures drawn, the learning rate set. Without it steps run ahead of the reports, up to 1,000.
@@ -108,13 +109,14 @@ async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, v
   if (pauseEvery !== Infinity && (!Number.isInteger(pauseEvery) || pauseEvery < 1))
     throw new ArgumentError({ op: "train", problem: `pauseEvery is ${pauseEvery}, expected an integer >= 1.` });
   schedule.expectNoiseAtEnd("train", options.allowResidualSignal);
+  const eager = runsEagerly("train", options);
   const run: Run = {
     options,
     seed: seedKey("train", options.seed ?? 0),
     executor: executorOf(options),
     pauseEvery,
   };
-  if (options.eager ?? strictMode()) yield* runOneByOne(run, (batch, i) => stepOn(run, batch, i));
+  if (eager) yield* runOneByOne(run, (batch, i) => stepOn(run, batch, i));
   else if (data.batchOfStep) yield* runPlan(run, data.batchOfStep.bind(data));
   else yield* runPlanOneByOne(run);
 }
@@ -141,9 +143,9 @@ async function* runPlan(
   run: Run,
   batchOfStep: NonNullable<Batches["batchOfStep"]>,
 ): AsyncGenerator<TrainProgress, void, undefined> {
-  const { iterations, signal } = run.options;
+  const { iterations, signal, checkFinite } = run.options;
   const iteration = new Counter();
-  const step = capture(() => {
+  const planned = (): Tensor => {
     const batch = batchOfStep(() => iteration.value, run.seed, run.executor.name);
     const loss = stepOn(
       run,
@@ -152,7 +154,8 @@ async function* runPlan(
     );
     iteration.add();
     return loss;
-  });
+  };
+  const step = capture(planned, { checkFinite });
   try {
     for (let done = 0; done < iterations;) {
       const count = Math.min(run.pauseEvery, iterations - done);
@@ -168,8 +171,7 @@ async function* runPlan(
 /** All steps as calls of one plan, with batches that are made one by one. */
 async function* runPlanOneByOne(run: Run): AsyncGenerator<TrainProgress, void, undefined> {
   const iteration = new Counter();
-  const step = capture((batch: { readonly x0: Tensor; readonly labels: Tensor | undefined }) => {
-    const { x0, labels } = batch;
+  const planned = ({ x0, labels }: { readonly x0: Tensor; readonly labels: Tensor | undefined }): Tensor => {
     const loss = stepOn(
       run,
       labels ? { x0, labels } : { x0 },
@@ -177,7 +179,8 @@ async function* runPlanOneByOne(run: Run): AsyncGenerator<TrainProgress, void, u
     );
     iteration.add();
     return loss;
-  });
+  };
+  const step = capture(planned, { checkFinite: run.options.checkFinite });
   try {
     yield* runOneByOne(run, ({ x0, labels }) => step({ x0: x0.detach(), labels }));
   } finally {
