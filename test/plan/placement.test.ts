@@ -111,13 +111,17 @@ describe("placement: a result goes straight to where it would be copied", () => 
   });
 
   it("where only the rest of the target's memory is read in between", () => {
-    expectStraight((s) => {
-      const target = s.given(4);
-      const source = s.run(ops.exp, [s.given(2)]);
-      const other = s.run(ops.neg, [rows(target, 2, 4)]);
-      s.assign(rows(target, 0, 2), source);
-      return [other];
-    });
+    for (const [from, rest] of [
+      [0, 2],
+      [2, 0],
+    ])
+      expectStraight((s) => {
+        const target = s.given(4);
+        const source = s.run(ops.exp, [s.given(2)]);
+        const other = s.run(ops.neg, [rows(target, rest, rest + 2)]);
+        s.assign(rows(target, from, from + 2), source);
+        return [other];
+      });
   });
 
   it("not where the source is used later, is a result, or is written to again", () => {
@@ -236,6 +240,15 @@ describe("placement: a result goes straight to where it would be copied", () => 
       const parts = [s.run(ops.exp, [s.given(2, 3)]), s.run(ops.neg, [s.given(2, 2)])];
       s.assign(s.given(2, 5), s.concat(1, ...parts));
     });
+    // Its parts are made before the target is read.
+    const names = rewritten((s) => {
+      const target = s.given(2, 5);
+      const parts = [s.run(ops.exp, [s.given(2, 3)]), s.run(ops.neg, [s.given(2, 2)])];
+      const seen = s.run(ops.sin, [target]);
+      s.assign(target, s.concat(1, ...parts));
+      return [seen];
+    });
+    expect(names).to.deep.equal(["exp", "neg", "sin", "concat"]);
   });
 });
 
@@ -509,6 +522,29 @@ describe("placement: a result takes over the memory of an operand", () => {
     });
     const placed = placedProgram(s, sum);
     expect(commandIn(placed, "sin").output!.buffer).not.to.equal(x.buffer);
+  });
+
+  it("not of one from outside its loop, also in the loop's last command", () => {
+    const s = new Sketch();
+    const x = s.run(ops.exp, [s.given(4)]);
+    const sum = s.memory([4]);
+    s.assign(sum, s.given(4));
+    let y = x;
+    s.loop(3, () => {
+      s.write(ops.accumulate, sum, x);
+      y = s.run(ops.sin, [x]);
+    });
+    expect(placedProgram(s, sum, y).outputs[1].buffer).to.equal(y.buffer);
+  });
+
+  it("not into memory that was in use before", () => {
+    const s = new Sketch();
+    const memory = s.memory([4]);
+    const x = s.run(ops.exp, [s.given(4)]);
+    s.run(ops.neg, [s.given(4)], {}, memory);
+    const seen = s.run(ops.flip, [memory], { axes: [0] });
+    s.run(ops.sin, [x], {}, memory);
+    expect(placedProgram(s, seen, memory).outputs[1].buffer).to.equal(memory.buffer);
   });
 
   it("not of one from an inner loop, which ended", () => {
