@@ -154,7 +154,7 @@ export function namesOf({ nodes }: Pick<RecordedProgram, "nodes">): string[] {
 }
 
 /** Runs each command for itself, every buffer in memory of its own, loops unrolled. */
-function runPlainly(sketch: Sketch, program: RecordedProgram): Operand[] {
+export function runPlainly(sketch: Sketch, program: RecordedProgram): Operand[] {
   const { executor } = sketch;
   const buffers = new Map(
     [...program.buffers].map(([id, { bytes, data }]) => {
