@@ -101,6 +101,10 @@ const operands: readonly Mistake[] = [
   ["a range beyond the end", (x) => x.slice([0, 5]), "ArgumentError", "slice: 0:5:1 on axis 0 of [2, 3]. Expected 0 <= start <= stop <= 2 and step >= 1; without a stop a range goes to the end."],
   ["a step of 0", (x) => x.slice([0, 2, 0]), "ArgumentError", "slice: 0:2:0 on axis 0 of [2, 3]. Expected 0 <= start <= stop <= 2 and step >= 1; without a stop a range goes to the end."],
   ["a range as text", (x) => x.slice(untyped("0:1")), "ArgumentError", 'slice: the range of axis 0 is "0:1". Expected [start, stop, step], an index, or null for all.'],
+  ["a step back", (x) => x.slice(null, [null, null, -1]), "ArgumentError", "slice: the range of axis 1 is [null, null, -1]. A step is at least 1: flip(1) reverses an axis."],
+  ["a range of text", (x) => x.slice(untyped(["0", 1])), "ArgumentError", 'slice: the range of axis 0 is ["0", 1]. Expected [start, stop, step], each an integer, or null for its default.'],
+  ["a range from half", (x) => x.slice([0.5, 2]), "ArgumentError", "slice: the range of axis 0 is [0.5, 2]. Expected [start, stop, step], each an integer, or null for its default."],
+  ["a range of nothing", (x) => x.slice(untyped([])), "ArgumentError", "slice: the range of axis 0 is []. Expected [start, stop, step], each an integer, or null for its default."],
   ["an unknown dtype", (x) => x.to(untyped("half")), "ArgumentError", 'to: "half" is neither a dtype nor a device. Choose float32, int32, float64, cpu, ts or cuda.'],
   ["item of six", (x) => x.item(), "ShapeError", "item: the tensor has shape [2, 3], not one element. Use toArray() or data()."],
 ]; // prettier-ignore

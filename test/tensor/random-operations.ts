@@ -183,7 +183,7 @@ const loss =
 function drawSlice(p: Draft, n: number): string {
   const start = p.integer(0, n - 1);
   const stop = p.integer(start + 1, n);
-  switch (p.integer(0, 4)) {
+  switch (p.integer(0, 5)) {
     case 0:
       return String(p.chance(0.3) ? start - n : start);
     case 1:
@@ -192,6 +192,8 @@ function drawSlice(p: Draft, n: number): string {
       return list([start, stop]);
     case 3:
       return list([start - n]);
+    case 4:
+      return list(["null", stop]);
     default:
       return list([start, stop, p.integer(1, 3)]);
   }

@@ -624,7 +624,8 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   /**
    * Part of the tensor: one range for each leading axis, the other axes whole. Negative positions count from the end.
    * `x.slice([0, 2])` are the first two rows (a view), `x.slice(null, [1, 9, 2])` every other column from 1,
-   * `x.slice(3)` row 3 without its axis.
+   * `x.slice(3)` row 3 without its axis. Of a range null stands for the start, the stop or the step that it has by default.
+   * Nothing is clamped: throws ArgumentError where a range does not lie within its axis, or its step is below 1.
    */
   slice(...ranges: SliceRange[]): Tensor {
     if (ranges.length > this.rank)
