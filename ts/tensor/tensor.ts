@@ -202,6 +202,16 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return printTensor((first, count) => this.elements("toString", first, count), shape, dtype, device);
   }
 
+  /** What JSON.stringify calls: throws ArgumentError, since it could neither wait for the elements nor keep NaN and dtype. */
+  toJSON(): never {
+    throw new ArgumentError({
+      op: "toJSON",
+      problem: `a tensor of shape ${showShape(this.shape)} is no JSON.`,
+      advice:
+        "Write x.toArray(), or Array.from(await x.data()) beside x.shape; writeSafetensors and writeNpy make files.",
+    });
+  }
+
   /** What console.log shows. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return this.toString();
@@ -685,8 +695,10 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   repeat(counts: readonly number[]): Tensor {
     const rank = Array.isArray(counts) ? Math.max(counts.length, this.rank) : this.rank;
     expectIntegers("repeat", "counts", counts, rank, 0);
+    const lead = new Array<number>(counts.length - this.rank).fill(1);
+    const repeated = [...lead, ...this.shape].map((n, axis) => n * counts[axis]);
+    expectSizes("repeat", repeated);
     return scope(() => {
-      const lead = new Array<number>(counts.length - this.rank).fill(1);
       let y = this.reshape([...lead, ...this.shape]);
       counts.forEach((count, axis) => {
         if (count === 1) return;
@@ -705,6 +717,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     expectIntegers("repeatInterleave", "count", [count], 1, 0);
     const [before, n, after] = aroundAxis("repeatInterleave", this.shape, axis);
     const shape = withSize("repeatInterleave", this.shape, axis, count * n);
+    expectSizes("repeatInterleave", shape);
     return scope(() =>
       this.reshape([before * n, 1, after])
         .broadcastTo([before * n, count, after])
