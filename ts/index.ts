@@ -70,13 +70,13 @@ export type { Elements, NestedNumbers, TensorData } from "./tensor/elements.ts";
 export { fromImage, grid, toPng } from "./io/image.ts";
 export type { FromImageOptions } from "./io/image.ts";
 export type { TorchLayout } from "./io/layout.ts";
-export { readNpy, writeNpy } from "./io/npy.ts";
+export { parseNpy, readNpy, serializeNpy, writeNpy } from "./io/npy.ts";
 export { readPng, writePng } from "./io/png.ts";
 export type { Channels, GridOptions, Picture } from "./io/png.ts";
 export { toFloat32, toInt32 } from "./io/raw-tensor.ts";
 export type { RawDType, RawTensor } from "./io/raw-tensor.ts";
-export { readSafetensors, writeSafetensors } from "./io/safetensors.ts";
-export type { Safetensors } from "./io/safetensors.ts";
+export { parseSafetensors, readSafetensors, serializeSafetensors, writeSafetensors } from "./io/safetensors.ts";
+export type { NamedTensors, Safetensors } from "./io/safetensors.ts";
 
 export { digits } from "./data/digits.ts";
 export { ImageSet } from "./data/image-set.ts";
