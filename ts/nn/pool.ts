@@ -1,7 +1,7 @@
 // Pooling as layers.
 
 import type { AvgPool2dOptions, MaxPool2dOptions } from "../tensor/functional/pool.ts";
-import { avgPool2d, maxPool2d } from "../tensor/functional/pool.ts";
+import { avgPool2d, maxPool2d, poolWindow } from "../tensor/functional/pool.ts";
 import type { Pair } from "../tensor/functional/window.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
@@ -17,6 +17,7 @@ export class MaxPool2d extends Module {
 
   constructor(kernel: Pair, options: MaxPool2dOptions = {}) {
     super();
+    poolWindow("MaxPool2d", kernel, options);
     this.kernel = kernel;
     this.options = options;
   }
@@ -38,6 +39,7 @@ export class AvgPool2d extends Module {
 
   constructor(kernel: Pair, options: AvgPool2dOptions = {}) {
     super();
+    poolWindow("AvgPool2d", kernel, options);
     this.kernel = kernel;
     this.options = options;
   }

@@ -1,7 +1,7 @@
 // Images at another size as a layer.
 
 import type { Resize2dOptions } from "../tensor/functional/resize.ts";
-import { resize2d } from "../tensor/functional/resize.ts";
+import { expectResampling, resize2d } from "../tensor/functional/resize.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
 
@@ -14,6 +14,7 @@ export class Upsample extends Module {
 
   constructor(options: Resize2dOptions) {
     super();
+    expectResampling("Upsample", options ?? {});
     this.options = options;
   }
 

@@ -103,7 +103,7 @@ function imageMargins(x: Tensor, padding: Padding): Margins {
       problem: `x has shape ${showShape(x.shape)}, expected images [..., H, W, C].`,
       advice: "Give [before, after] for every axis of other tensors.",
     });
-  const [top, bottom, left, right] = sides(padding);
+  const [top, bottom, left, right] = sides("pad", padding);
   return x.shape.map((_, axis) => {
     if (axis === x.rank - 3) return [top, bottom];
     return axis === x.rank - 2 ? [left, right] : [0, 0];
