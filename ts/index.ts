@@ -35,13 +35,17 @@ export { attention, scaledDotProductAttention } from "./tensor/functional/attent
 export type { AttentionOptions, ScaledDotProductAttentionOptions } from "./tensor/functional/attention.ts";
 export { conv2d, convTranspose2d } from "./tensor/functional/conv.ts";
 export type { Conv2dOptions, ConvTranspose2dOptions } from "./tensor/functional/conv.ts";
+export { cosineSimilarity, normalize } from "./tensor/functional/direction.ts";
+export type { DirectionOptions } from "./tensor/functional/direction.ts";
 export { dropout } from "./tensor/functional/dropout.ts";
 export { einsum } from "./tensor/functional/einsum.ts";
 export { embedding, linear } from "./tensor/functional/linear.ts";
 export { bceWithLogits, crossEntropy, huber, l1, mse, pseudoHuber, smoothL1 } from "./tensor/functional/losses.ts";
 export type { LossOptions, Reduction } from "./tensor/functional/losses.ts";
+export { oneHot } from "./tensor/functional/one-hot.ts";
 export { pad } from "./tensor/functional/pad.ts";
 export type { Margins, PadOptions } from "./tensor/functional/pad.ts";
+export { pixelShuffle, pixelUnshuffle } from "./tensor/functional/pixel-shuffle.ts";
 export { groupNorm, layerNorm, rmsNorm } from "./tensor/functional/norm.ts";
 export type { NormalisationOptions } from "./tensor/functional/norm.ts";
 export { avgPool2d, maxPool2d } from "./tensor/functional/pool.ts";
@@ -70,13 +74,13 @@ export type { Elements, NestedNumbers, TensorData } from "./tensor/elements.ts";
 export { fromImage, grid, toPng } from "./io/image.ts";
 export type { FromImageOptions } from "./io/image.ts";
 export type { TorchLayout } from "./io/layout.ts";
-export { readNpy, writeNpy } from "./io/npy.ts";
+export { parseNpy, readNpy, serializeNpy, writeNpy } from "./io/npy.ts";
 export { readPng, writePng } from "./io/png.ts";
 export type { Channels, GridOptions, Picture } from "./io/png.ts";
 export { toFloat32, toInt32 } from "./io/raw-tensor.ts";
 export type { RawDType, RawTensor } from "./io/raw-tensor.ts";
-export { readSafetensors, writeSafetensors } from "./io/safetensors.ts";
-export type { Safetensors } from "./io/safetensors.ts";
+export { parseSafetensors, readSafetensors, serializeSafetensors, writeSafetensors } from "./io/safetensors.ts";
+export type { NamedTensors, Safetensors } from "./io/safetensors.ts";
 
 export { digits } from "./data/digits.ts";
 export { ImageSet } from "./data/image-set.ts";
@@ -92,6 +96,7 @@ export {
   ReLU6,
   SiLU,
   Sigmoid,
+  Softmax,
   Softplus,
   Tanh,
 } from "./nn/activations.ts";
@@ -105,8 +110,8 @@ export { Module } from "./nn/module.ts";
 export { GroupNorm, LayerNorm, RMSNorm } from "./nn/norm.ts";
 export type { NormLayerOptions } from "./nn/norm.ts";
 export type { StateDict } from "./nn/module.ts";
-export { AvgPool2d, MaxPool2d } from "./nn/pool.ts";
-export { Upsample } from "./nn/resample.ts";
+export { AdaptiveAvgPool2d, AvgPool2d, MaxPool2d } from "./nn/pool.ts";
+export { PixelShuffle, PixelUnshuffle, Upsample } from "./nn/resample.ts";
 export { Sequential } from "./nn/sequential.ts";
 export type { Layer } from "./nn/sequential.ts";
 export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";

@@ -7,7 +7,7 @@ import { expect } from "chai";
 import type { ImageData } from "fast-png";
 import { encode } from "fast-png";
 import { ArgumentError, FormatError, LifetimeError, ShapeError } from "langevin";
-import { arange, fromImage, full, grid, tensor, toPng, writePng, zeros } from "langevin";
+import { arange, fromImage, full, grid, readPng, tensor, toPng, writePng, zeros } from "langevin";
 import { decodePng } from "../../ts/io/png.ts";
 import { rejection } from "../failure.ts";
 import { onEveryDevice } from "../tensor/devices.ts";
@@ -26,6 +26,23 @@ onEveryDevice("images", (device) => {
       expect([back.shape, back.dtype, back.device]).to.deep.equal([[5, 7, 3], "float32", device]);
       expect(back.sub(x).abs().sum().item()).to.be.lessThan(1e-4);
     }
+  });
+
+  it("are taken from a picture in memory", async () => {
+    const x = arange(2 * 3 * 3).to("float32").mul(2 / 17).sub(1).reshape([2, 3, 3]); // prettier-ignore
+    const path = join(folder, "picture.png");
+    await writePng(path, await grid(x));
+    const [ofBytes, ofFloats, ofFile] = [
+      await fromImage(await grid(x)),
+      await fromImage(await readPng(path)),
+      await fromImage(path),
+    ];
+    expect(ofBytes.toArray()).to.deep.equal(ofFile.toArray());
+    expect(ofFloats.toArray()).to.deep.equal(ofFile.toArray());
+    const beyond = { data: Float32Array.of(-3, 0.5, 1.5), height: 1, width: 3, channels: 1 };
+    expect((await fromImage(beyond)).toArray()).to.deep.equal([[[-1], [0], [1]]]);
+    expect((await fromImage(beyond, { channels: 3, range: [0, 2] })).shape).to.deep.equal([1, 3, 3]);
+    expect([...beyond.data]).to.deep.equal([-3, 0.5, 1.5]);
   });
 
   it("are laid out and enlarged as grid does it", async () => {
@@ -104,6 +121,8 @@ describe("images that are none", () => {
     await rm(folder, { recursive: true });
   });
 
+  const aPicture = "{ data, height, width, channels } with bytes or floats, as grid and readPng give it";
+  const anImage = `Expected a path, the bytes of a PNG file (a Uint8Array), or ${aPicture}.`;
   const wrong: [string, () => Promise<unknown>, unknown, string][] = [
     ["a flat tensor", () => toPng(zeros([4])), ShapeError, "toPng: images have shape [4], expected [N, H, W, C] or [H, W, C]."],
     ["two channels", () => toPng(zeros([2, 2, 2])), ShapeError, "toPng: a picture has 2 channels, expected 1 (grey), 3 (RGB) or 4 (RGBA)."],
@@ -112,6 +131,14 @@ describe("images that are none", () => {
     ["an empty range", () => toPng(zeros([1, 1, 1]), { range: [1, 1] }), ArgumentError, "toPng: range is [1, 1], expected [low, high], low < high."],
     ["half a pixel", () => toPng(zeros([1, 1, 1]), { enlarge: 0.5 }), ArgumentError, "toPng: enlarge is 0.5, expected an integer of at least 1."],
     ["an infinite range", async () => fromImage(await toPng(zeros([1, 1, 1])), { range: [0, Infinity] }), ArgumentError, "fromImage: range is [0, Infinity], expected [low, high], low < high."],
+    ["a list of numbers", () => fromImage([1, 2] as never), ArgumentError, `fromImage: the image is an array of 2. ${anImage}`],
+    ["nothing", () => fromImage(undefined as never), ArgumentError, `fromImage: the image is undefined. ${anImage}`],
+    ["a tensor", () => fromImage(zeros([1, 1, 1]) as never), ArgumentError, `fromImage: the image is a Tensor. ${anImage}`],
+    ["bytes without a type", () => fromImage(new ArrayBuffer(8) as never), ArgumentError, `fromImage: the image is an ArrayBuffer. ${anImage}`],
+    ["a picture with too few values", () => fromImage({ data: new Uint8Array(2), height: 1, width: 1, channels: 3 }), ShapeError, "fromImage: 2 values do not fill a picture of [1, 1, 3]."],
+    ["a picture of an array", () => fromImage({ data: [0], height: 1, width: 1, channels: 1 } as never), ArgumentError, `fromImage: the image is an object. ${anImage}`],
+    ["a tensor as a picture to write", () => writePng("unwritten.png", zeros([1, 1, 1]) as never), ArgumentError, `writePng: the picture is a Tensor, expected ${aPicture}.`],
+    ["a grid of a picture", () => grid({ data: new Uint8Array(1), height: 1, width: 1, channels: 1 } as never), ArgumentError, "grid: images is an object, expected a tensor."],
     ["five channels", async () => fromImage(await toPng(zeros([1, 1, 1])), { channels: 5 as 4 }), ArgumentError, "fromImage: channels is 5, expected 1 (grey), 3 (RGB) or 4 (RGBA)."],
   ]; // prettier-ignore
   for (const [name, call, kind, message] of wrong)

@@ -116,12 +116,35 @@ describe("NPY", () => {
     }
   });
 
-  it("writes the bytes that numpy writes", () => {
+  it("writes the bytes that numpy writes", async () => {
     for (const { name } of cases.filter(({ name }) => /^(little|bool|empty|scalar|extremes)/.test(name))) {
       const path = join(folderOfCases, `${name}.npy`);
       const bytes = readFileSync(path);
-      expect(Buffer.from(serializeNpy(parseNpy(bytes, path))).equals(bytes), name).to.equal(true);
+      expect(Buffer.from(await serializeNpy(parseNpy(bytes, path))).equals(bytes), name).to.equal(true);
     }
+  });
+
+  it("gives bytes without a file, of tensors too", async () => {
+    const x = tensor([[1, 2], [3, 4.5]]); // prettier-ignore
+    const path = join(folder, "bytes.npy");
+    await writeNpy(path, x);
+    const bytes = await serializeNpy(x);
+    expect(Buffer.from(bytes).equals(readFileSync(path))).to.equal(true);
+    expect(parseNpy(bytes)).to.deep.equal({ dtype: "F32", shape: [2, 2], data: Float32Array.of(1, 2, 3, 4.5) });
+  });
+
+  it("refuses what callers without types may give", async () => {
+    const wrong = { undefined, "an array of 2": [1, 2], 3: 3 };
+    for (const [shown, given] of Object.entries(wrong))
+      expect((await rejection(serializeNpy(given as never))).message).to.equal(
+        `serializeNpy: the array is ${shown}, expected a tensor or { dtype, shape, data }.`,
+      );
+    expect(failure(() => parseNpy("x.npy" as never)).message).to.match(
+      /^parseNpy: was given "x\.npy", expected the bytes/,
+    );
+    expect((await rejection(writeNpy(1 as never, tensor(1)))).message).to.equal(
+      "writeFile: the path is 1, expected a string.",
+    );
   });
 
   it("writes what numpy reads", async function () {
@@ -189,9 +212,10 @@ describe("NPY", () => {
       it(name, async () => {
         const path = join(folder, "hostile.npy");
         await writeFile(path, bytes);
-        for (const error of [failure(() => parseNpy(bytes, path)), await rejection(readNpy(path))]) {
+        const errors = { parseNpy: failure(() => parseNpy(bytes, path)), readNpy: await rejection(readNpy(path)) };
+        for (const [op, error] of Object.entries(errors)) {
           expect(error).to.be.instanceOf(FormatError);
-          expect(error.message).to.include(`readNpy: ${path} is not a readable NPY file: ${problem}`);
+          expect(error.message).to.include(`${op}: ${path} is not a readable NPY file: ${problem}`);
         }
       }); // prettier-ignore
 
@@ -248,9 +272,9 @@ describe("NPY", () => {
     });
   });
 
-  it("keeps views of larger arrays apart", () => {
+  it("keeps views of larger arrays apart", async () => {
     const data = Float32Array.of(9, 1, 2, 9).subarray(1, 3);
-    const read = parseNpy(serializeNpy({ dtype: "F32", shape: [2], data }));
+    const read = parseNpy(await serializeNpy({ dtype: "F32", shape: [2], data }));
     expect(bytesOfRaw(read)).to.deep.equal(bytesOfRaw({ dtype: "F32", shape: [2], data: Float32Array.of(1, 2) }));
   });
 });

@@ -77,6 +77,9 @@ describe("toFloat32", () => {
     expect(failure(() => toFloat32({ dtype: "F32", shape: [3], data: new Float32Array(2) })).message).to.equal(
       "toFloat32: the tensor has 2 elements, which do not fill [3].",
     );
+    expect(failure(() => toFloat32(undefined as never)).message).to.equal(
+      "toFloat32: the tensor is undefined, expected { dtype, shape, data }.",
+    );
   });
 });
 

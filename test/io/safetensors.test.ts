@@ -6,10 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
 import fc from "fast-check";
-import { ArgumentError, FormatError } from "../../ts/errors/index.ts";
-import type { RawTensor } from "../../ts/io/raw-tensor.ts";
-import type { Safetensors } from "../../ts/io/safetensors.ts";
-import { parseSafetensors, readSafetensors, serializeSafetensors, writeSafetensors } from "../../ts/io/safetensors.ts";
+import { ArgumentError, FormatError, Linear, Parameter, arange, ones, tensor, zeros } from "langevin";
+import type { RawTensor, Safetensors } from "langevin";
+import { parseSafetensors, readSafetensors, serializeSafetensors, writeSafetensors } from "langevin";
 import { failure, rejection } from "../failure.ts";
 
 /** One tensor of each dtype, with extremes in it. */
@@ -123,25 +122,25 @@ describe("safetensors", () => {
   before(async () => (folder = await mkdtemp(join(tmpdir(), "langevin-safetensors-"))));
   after(() => rm(folder, { recursive: true }));
 
-  it("gives back every dtype, metadata and odd names", () => {
+  it("gives back every dtype, metadata and odd names", async () => {
     const named: [string, RawTensor][] = ["", 'é\u0000"\\', "__proto__", "7", "constructor"].map((name) => [
       name,
       { dtype: "U8", shape: [1], data: Uint8Array.of(name.length) },
     ]);
     const metadata = { format: "pt", "a key": 'with "quotes"', __meta: "" };
-    const file = parseSafetensors(serializeSafetensors([...everyDType, ...named], metadata));
+    const file = parseSafetensors(await serializeSafetensors([...everyDType, ...named], metadata));
     expectSame(file, [...everyDType, ...named]);
     expect(file.metadata).to.deep.equal(metadata);
   });
 
-  it("gives back an empty file", () => {
-    const file = parseSafetensors(serializeSafetensors([]));
+  it("gives back an empty file", async () => {
+    const file = parseSafetensors(await serializeSafetensors([]));
     expect(file.tensors.size).to.equal(0);
     expect(file.metadata).to.deep.equal({});
   });
 
-  it("aligns each tensor to its elements and pads the header with spaces", () => {
-    const bytes = serializeSafetensors(everyDType, { x: "y" });
+  it("aligns each tensor to its elements and pads the header with spaces", async () => {
+    const bytes = await serializeSafetensors(everyDType, { x: "y" });
     const { length, json } = headerOf(bytes);
     expect(length % 8).to.equal(0);
     expect(Buffer.from(bytes.subarray(8, 8 + length)).toString()).to.match(/^\{.*\} *$/);
@@ -162,8 +161,9 @@ describe("safetensors", () => {
       if (name !== "__metadata__") expect(data_offsets[0] % (widths[dtype] ?? 2), name).to.equal(0);
   });
 
-  it("writes the same bytes whatever the order it is given", () => {
-    expect(serializeSafetensors([...everyDType].reverse())).to.deep.equal(serializeSafetensors(everyDType));
+  it("writes the same bytes whatever the order it is given", async () => {
+    const backwards = [...everyDType].reverse();
+    expect(await serializeSafetensors(backwards)).to.deep.equal(await serializeSafetensors(everyDType));
   });
 
   it("reads tensors that are not aligned", () => {
@@ -185,12 +185,46 @@ describe("safetensors", () => {
     const file = await readSafetensors(path);
     expectSame(file, everyDType);
     expect(file.metadata).to.deep.equal({ title: "all" });
-    expect(new Uint8Array(await readFile(path))).to.deep.equal(serializeSafetensors(everyDType, { title: "all" }));
+    const bytes = await serializeSafetensors(everyDType, { title: "all" });
+    expect(new Uint8Array(await readFile(path))).to.deep.equal(bytes);
   });
 
-  it("writes views of larger arrays", () => {
+  it("takes tensors beside raw ones, in any form that has names", async () => {
+    const [x, index] = [tensor([[1, 2.5], [-0, NaN]]), arange(3)]; // prettier-ignore
+    const exact = tensor([0.1], { dtype: "float64", device: "ts" });
+    const raw = everyDType[0][1];
+    const given = { x, index, exact, raw, trained: new Parameter(ones([2])) };
+    const expected = new Map<string, RawTensor>([
+      ["x", { dtype: "F32", shape: [2, 2], data: Float32Array.of(1, 2.5, -0, NaN) }],
+      ["index", { dtype: "I32", shape: [3], data: Int32Array.of(0, 1, 2) }],
+      ["exact", { dtype: "F64", shape: [1], data: Float64Array.of(0.1) }],
+      ["raw", raw],
+      ["trained", { dtype: "F32", shape: [2], data: Float32Array.of(1, 1) }],
+    ]);
+    const path = join(folder, "tensors.safetensors");
+    await writeSafetensors(path, given);
+    expectSame(await readSafetensors(path), [...expected]);
+    const bytes = new Uint8Array(await readFile(path));
+    for (const form of [
+      given,
+      new Map(Object.entries(given)),
+      Object.entries(given),
+      new Map(Object.entries(given)).entries(),
+    ])
+      expect(await serializeSafetensors(form)).to.deep.equal(bytes);
+  });
+
+  it("writes what the tensors held when it was called", async () => {
+    const weights = [new Parameter(zeros([3])), new Parameter(zeros([3]))];
+    const bytes = serializeSafetensors({ a: weights[0], b: weights[1] });
+    for (const weight of weights) weight.assign(ones([3]));
+    const { tensors } = parseSafetensors(await bytes);
+    for (const { data } of tensors.values()) expect([...data]).to.deep.equal([0, 0, 0]);
+  });
+
+  it("writes views of larger arrays", async () => {
     const data = Float32Array.of(9, 1, 2, 9).subarray(1, 3);
-    const bytes = serializeSafetensors([["x", { dtype: "F32", shape: [2], data }]]);
+    const bytes = await serializeSafetensors([["x", { dtype: "F32", shape: [2], data }]]);
     expect(parseSafetensors(bytes).tensors.get("x")!.data).to.deep.equal(Float32Array.of(1, 2));
   });
 
@@ -305,14 +339,18 @@ describe("safetensors", () => {
       it(name, async () => {
         const path = join(folder, "hostile.safetensors");
         await writeFile(path, bytes);
-        for (const error of [failure(() => parseSafetensors(bytes, path)), await rejection(readSafetensors(path))]) {
-          expect(error).to.be.instanceOf(FormatError);
+        const errors = {
+          parseSafetensors: failure(() => parseSafetensors(bytes, path)),
+          readSafetensors: await rejection(readSafetensors(path)),
+        };
+        for (const [op, error] of Object.entries(errors)) {
+          expect(error).to.be.instanceOf(FormatError).with.property("op", op);
           expect(error.message).to.match(message).and.to.include(path);
         }
       });
 
-    it("any file with changed bytes: refused with a FormatError, or read", () => {
-      const bytes = serializeSafetensors(everyDType, { title: "fuzzed" });
+    it("any file with changed bytes: refused with a FormatError, or read", async () => {
+      const bytes = await serializeSafetensors(everyDType, { title: "fuzzed" });
       const change = fc.record({ at: fc.nat(bytes.length - 1), to: fc.nat(255) });
       fc.assert(
         fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), fc.nat(bytes.length), (changes, cut) => {
@@ -399,14 +437,63 @@ describe("safetensors", () => {
     for (const [name, tensors, metadata, message] of cases)
       it(name, async () => {
         const path = join(folder, "unwritten.safetensors");
-        const errors = [
-          failure(() => serializeSafetensors(tensors, metadata)),
-          await rejection(writeSafetensors(path, tensors, metadata)),
-        ];
-        for (const error of errors)
+        const errors = {
+          serializeSafetensors: await rejection(serializeSafetensors(tensors, metadata)),
+          writeSafetensors: await rejection(writeSafetensors(path, tensors, metadata)),
+        };
+        for (const [op, error] of Object.entries(errors)) {
           expect(error).to.be.instanceOf(ArgumentError).with.property("message").match(message);
+          expect(error).to.have.property("op", op);
+        }
         expect(await readdir(folder)).not.to.include("unwritten.safetensors");
       });
+  });
+
+  describe("refuses what callers without types may give", () => {
+    const aTensor = "expected a tensor or { dtype, shape, data }.";
+    const byName = "expected tensors by name. Write { name: tensor }, or give a Map or a list of [name, tensor].";
+    const x = zeros([2]);
+    const cases: [string, unknown, string][] = [
+      ["nothing", undefined, `was given undefined, ${byName}`],
+      ["text", "x", `was given "x", ${byName}`],
+      ["one tensor", x, `was given a Tensor, ${byName}`],
+      ["tensors without names", [x, x], "entry 0 is a Tensor, expected [name, tensor]."],
+      ["a number for a name", [[1, x]], "entry 0 is an array of 2, expected [name, tensor]."],
+      ["a raw tensor without a name", everyDType[0][1], `tensor "dtype" is "BOOL", ${aTensor}`],
+      ["numbers by name", { x: [1, 2] }, `tensor "x" is an array of 2, ${aTensor}`],
+      ["null by name", new Map([["x", null]]), `tensor "x" is null, ${aTensor}`],
+      ["a model", new Linear(1, 1), `tensor "training" is true, ${aTensor}`],
+    ];
+    for (const [name, given, problem] of cases)
+      it(name, async () => {
+        const error = await rejection(writeSafetensors(join(folder, "unwritten.safetensors"), given as never));
+        expect(error).to.be.instanceOf(ArgumentError);
+        expect(error.message).to.equal(`writeSafetensors: ${problem}`);
+      });
+
+    it("metadata, a path or bytes of another kind", async () => {
+      const path = join(folder, "unwritten.safetensors");
+      expect((await rejection(writeSafetensors(path, {}, null as never))).message).to.equal(
+        "writeSafetensors: metadata is null, expected an object of strings.",
+      );
+      expect((await rejection(writeSafetensors(undefined as never, {}))).message).to.equal(
+        "writeFile: the path is undefined, expected a string.",
+      );
+      const error = failure(() => parseSafetensors(new ArrayBuffer(8) as never));
+      expect(error).to.be.instanceOf(ArgumentError);
+      expect(error.message).to.equal(
+        "parseSafetensors: was given an ArrayBuffer, expected the bytes of a file. " +
+          "They are a Uint8Array, or a Buffer; around an ArrayBuffer write new Uint8Array(buffer).",
+      );
+    });
+
+    it("a tensor that was disposed", async () => {
+      const gone = zeros([2]);
+      gone.dispose();
+      expect((await rejection(writeSafetensors(join(folder, "unwritten.safetensors"), { gone }))).message).to.match(
+        /^writeSafetensors: a tensor of shape \[2\] was used after it was disposed/,
+      );
+    });
   });
 
   it("says so when a file cannot be opened", async () => {
@@ -417,7 +504,7 @@ describe("safetensors", () => {
       .match(/none\.safetensors cannot be read/);
   });
 
-  it("reads files that PyTorch's users wrote", () => {
+  it("reads files that PyTorch's users wrote", async () => {
     const golden = join(import.meta.dirname, "..", "golden");
     for (const name of [
       "ops/conv",
@@ -432,7 +519,7 @@ describe("safetensors", () => {
       const file = parseSafetensors(bytes, path);
       expect(file.tensors.size, name).to.be.greaterThan(0);
       // The header's order and text may differ; what it says and the data may not.
-      const again = parseSafetensors(serializeSafetensors(file.tensors, file.metadata));
+      const again = parseSafetensors(await serializeSafetensors(file.tensors, file.metadata));
       expect(again.metadata).to.deep.equal(file.metadata);
       for (const [tensor, value] of file.tensors)
         expect(Buffer.from(bytesOf(again.tensors.get(tensor)!)).equals(bytesOf(value)), `${name} ${tensor}`).to.be.true;

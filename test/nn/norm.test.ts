@@ -37,10 +37,20 @@ onEveryDevice("layers that normalise", () => {
     valuesOf(root).forEach((v, i) => expect(v).to.be.closeTo([0.2, 1.4][i], 1e-6));
   });
 
+  it("have the last of their sizes as channels", () => {
+    for (const layer of [new LayerNorm(8), new LayerNorm([6, 5, 8]), new RMSNorm([5, 8]), new GroupNorm(2, 8)])
+      expect([layer.inChannels, layer.outChannels]).to.deep.equal([8, 8]);
+  });
+
   it("refuse groups that do not divide the channels, and inputs of another shape", () => {
     expect(() => new GroupNorm(3, 8)).to.throw(ArgumentError, "8 channels do not divide into 3 groups");
     expect(() => new GroupNorm(0, 8)).to.throw(ArgumentError, "groups is 0");
     expect(() => new LayerNorm([])).to.throw(ArgumentError, "no axis");
+    expect(() => new LayerNorm([4, 0])).to.throw(ArgumentError, "LayerNorm: a size is 0, expected an integer >= 1.");
+    expect(() => new RMSNorm("4" as never)).to.throw(
+      ArgumentError,
+      'RMSNorm: shape is "4", expected a size or a list of sizes.',
+    );
     expect(() => new LayerNorm(4).forward(randn([2, 5], { seed: 1 }))).to.throw(ShapeError, "[2, 5]");
     expect(() => new GroupNorm(2, 4).forward(randn([2, 3, 6], { seed: 1 }))).to.throw(ShapeError, "weight");
   });

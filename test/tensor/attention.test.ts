@@ -96,4 +96,25 @@ onEveryDevice("attention", () => {
         "The axes before the last two must be those of q.",
     );
   });
+
+  it("speaks of the shapes as they were given, where heads are an axis", () => {
+    const [q, k] = [zeros([2, 3, 5, 4]), zeros([2, 3, 7, 4])];
+    const refused = (f: () => unknown) => failure(f).message;
+    const axes = "Its last axes are queries and keys, those before them the leading ones of q.";
+    for (const shape of [[5, 6], [3, 1, 5, 7], [1, 2, 3, 5, 7], [2, 1, 1, 6], [4]])
+      expect(refused(() => scaledDotProductAttention(q, k, k, { mask: zeros(shape) }))).to.equal(
+        `scaledDotProductAttention: mask has shape [${shape.join(", ")}], which does not broadcast to [2, 3, 5, 7]. ${axes}`,
+      ); // prettier-ignore
+    for (const shape of [[], [7], [5, 1], [3, 5, 7], [2, 1, 1, 7]])
+      expect(scaledDotProductAttention(q, k, k, { mask: zeros(shape) }).shape).to.deep.equal([2, 3, 5, 4]);
+    expect(refused(() => scaledDotProductAttention(q, zeros([2, 3, 7, 6]), k))).to.equal(
+      "scaledDotProductAttention: k has shape [2, 3, 7, 6], expected [2, 3, 7, 4] (channels of q).",
+    );
+    expect(refused(() => scaledDotProductAttention(q, k, q))).to.equal(
+      "scaledDotProductAttention: v has shape [2, 3, 5, 4], expected [2, 3, 7, 4] (length of k).",
+    );
+    expect(refused(() => scaledDotProductAttention(q, k.to("int32"), k))).to.match(
+      /^scaledDotProductAttention: q is float32 and k is int32\./,
+    );
+  });
 });

@@ -159,7 +159,14 @@ onEveryDevice("creation", (device) => {
     expect([x.dtype, x.toArray()]).to.deep.equal(["int32", [0, 1, 2, 3]]);
     expect(arange(3, { dtype: "float32" }).dtype).to.equal("float32");
     expect(arange(0).shape).to.deep.equal([0]);
-    for (const count of [-1, 1.5, NaN]) expect(failure(() => arange(count))).to.be.instanceOf(ArgumentError);
+    for (const stop of [-1, -0.5, NaN, Infinity]) expect(failure(() => arange(stop))).to.be.instanceOf(ArgumentError);
+  });
+
+  it("counts below what is no integer", () => {
+    const x = arange(0.5);
+    expect([x.dtype, x.toArray()]).to.deep.equal(["float32", [0]]);
+    expect(arange(2.5).toArray()).to.deep.equal([0, 1, 2]);
+    expect(arange(2.5, { dtype: "int32" }).toArray()).to.deep.equal([0, 1, 2]);
   });
 
   it("makes tensors without elements", () => {

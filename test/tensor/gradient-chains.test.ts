@@ -12,7 +12,7 @@ import { operations } from "./random-operations.ts";
 import type { Program } from "./random-programs.ts";
 import { drawProgram, leavesOf, print, run, shrink } from "./random-programs.ts";
 
-const count = Number(process.env.LANGEVIN_CHAINS ?? 300);
+const count = Number(process.env.LANGEVIN_CHAINS ?? 1000);
 
 /** Fails with the smallest program that still has a fault, as text. */
 function expectNone(programs: readonly Program[], faultOf: (program: Program) => string | undefined): void {

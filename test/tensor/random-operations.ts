@@ -85,7 +85,7 @@ const alongAxis =
     const x = p.find((value) => value.rank > 0 && fits(value));
     if (!x) return undefined;
     const text = `${x}.${call(axisOf(p, x), p, x)}`;
-    return p.make(/split|chunk/.test(text) ? pieceOf(text) : text);
+    return p.make(/split|chunk|unbind/.test(text) ? pieceOf(text) : text);
   };
 
 /** One of several results; the others are freed. */
@@ -183,7 +183,7 @@ const loss =
 function drawSlice(p: Draft, n: number): string {
   const start = p.integer(0, n - 1);
   const stop = p.integer(start + 1, n);
-  switch (p.integer(0, 4)) {
+  switch (p.integer(0, 5)) {
     case 0:
       return String(p.chance(0.3) ? start - n : start);
     case 1:
@@ -192,6 +192,8 @@ function drawSlice(p: Draft, n: number): string {
       return list([start, stop]);
     case 3:
       return list([start - n]);
+    case 4:
+      return list(["null", stop]);
     default:
       return list([start, stop, p.integer(1, 3)]);
   }
@@ -257,6 +259,7 @@ export const operations: Readonly<Record<string, Operation>> = {
   sin: smooth("sin()"),
   cos: smooth("cos()"),
   erf: smooth("erf()"),
+  tan: (p) => p.make(`${p.make(`${p.any()}.tanh()`)!}.tan()`),
   sigmoid: smooth("sigmoid()"),
   tanh: smooth("tanh()"),
   silu: smooth("silu()"),
@@ -286,6 +289,7 @@ export const operations: Readonly<Record<string, Operation>> = {
   reciprocal: onPositive("reciprocal()"),
   log: onPositive("log()"),
   log1p: onPositive("log1p()"),
+  log2: onPositive("log2()"),
   "broken power": onPositive("pow(-1.5)"),
   power: (p) => {
     const x = positive(p);
@@ -388,6 +392,11 @@ export const operations: Readonly<Record<string, Operation>> = {
     return `split([${first}, ${n - first}], ${axis})[1]`;
   }),
   chunk: alongAxis((axis, p) => `chunk(${p.integer(1, 3)}, ${axis}).at(-1)`),
+  unbind: alongAxis((axis, p) => `unbind(${axis})${p.chance(0.5) ? "[0]" : ".at(-1)"}`),
+  diag: (p) => {
+    const x = p.find(({ rank, shape }) => (rank === 1 && shape[0] < 10) || (rank === 2 && Math.min(...shape) > 1));
+    return x && p.make(`${x}.diag(${p.integer(-1, 1)})`);
+  },
   flip: alongAxis((axis, p) => `flip(${p.pick([axis, `[${axis}]`, ""])})`),
   roll: alongAxis((axis, p) => `roll(${p.integer(-3, 3)}, ${axis})`),
   repeat: (p) => {
@@ -449,6 +458,14 @@ export const operations: Readonly<Record<string, Operation>> = {
     const lead = x.rank > 2 && p.chance(0.5) ? x.shape.slice(0, -2).map((n) => (p.chance(0.3) ? 1 : n)) : [];
     return p.make(`${x}.matmul(${p.shaped(p.chance(0.2) ? [k] : [...lead, k, p.integer(1, 6)])})`);
   },
+  dot: (p) => {
+    const x = p.find(({ rank }) => rank === 1) ?? p.leaf([4]);
+    return p.make(`${x}.dot(${p.shaped(x.shape)})`);
+  },
+  outer: (p) => {
+    const x = p.find(({ rank }) => rank === 1) ?? p.leaf([4]);
+    return p.make(`${x}.outer(${p.shaped([p.integer(1, 5)])})`);
+  },
   linear: (p) => {
     const x = p.find(({ rank }) => rank > 0)!;
     const width = p.integer(1, 6);
@@ -492,6 +509,16 @@ export const operations: Readonly<Record<string, Operation>> = {
     return p.make(`rmsNorm(${x}, ${width}, ${optional(p, [width])}, { epsilon: 0.01 })`);
   },
 
+  normalize: (p) => {
+    const x = positive(p);
+    return x.rank > 0 ? p.make(`normalize(${x}, { axis: ${axisOf(p, x)}, p: ${p.integer(1, 2)} })`) : undefined;
+  },
+  cosineSimilarity: (p) => {
+    const x = positive(p);
+    const y = positive(p, partner(p, x));
+    return x.rank > 0 ? p.make(`cosineSimilarity(${x}, ${y}, { axis: ${p.integer(-x.rank, -1)} })`) : undefined;
+  },
+
   // Images.
   conv2d: (p) => {
     const x = image(p);
@@ -530,6 +557,12 @@ export const operations: Readonly<Record<string, Operation>> = {
     const mode = p.pick(["nearest", "area", "bilinear", "bicubic"]);
     const corners = mode.startsWith("bi") ? `, alignCorners: ${p.chance(0.5)}` : "";
     return p.make(`resize2d(${x}, { ${target}, mode: "${mode}"${corners} })`);
+  },
+  pixelShuffle: (p) => p.make(`pixelShuffle(${image(p, p.pick([4, 8]))}, 2)`),
+  pixelUnshuffle: (p) => {
+    const x =
+      p.find(({ rank, shape }) => rank === 4 && shape[1] % 2 === 0 && shape[2] % 2 === 0) ?? p.leaf([1, 4, 2, 2]);
+    return p.make(`pixelUnshuffle(${x}, 2)`);
   },
   globalAvgPool2d: (p) => p.make(`globalAvgPool2d(${image(p)})`),
 

@@ -97,8 +97,8 @@ onEveryDevice("resize2d", () => {
     expect(refused({ size: [0, 3] })).to.include("size is [0, 3], expected 2 integers >= 1");
     expect(refused({ size: 1.5 })).to.include("size is [1.5, 1.5]");
     expect(refused({ scale: 0.3 })).to.include("size is [0, 0]");
-    expect(refused({ scale: -1 })).to.include("scale is -1");
-    expect(refused({ scale: NaN })).to.include("scale is NaN");
+    expect(refused({ scale: -1 })).to.include("scale is [-1, -1], expected 2 numbers above 0");
+    expect(refused({ scale: NaN })).to.include("scale is [NaN, NaN]");
     expect(refused({ size: 4, mode: "linear" })).to.include('mode is "linear"');
     expect(refused({ size: 4, alignCorners: true })).to.include('alignCorners is true with mode "nearest"');
     expect(refused({ size: 4, mode: "area", alignCorners: true })).to.include('"area"');

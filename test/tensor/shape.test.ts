@@ -96,6 +96,16 @@ onEveryDevice("shapes", () => {
       expect(counting(4).slice([-1]).toArray()).to.deep.equal([3]);
     });
 
+    it("takes null or nothing for what a range has by default", () => {
+      const x = counting(4);
+      expect(x.slice([null, 3]).toArray()).to.deep.equal([0, 1, 2]);
+      expect(x.slice([undefined, -1]).toArray()).to.deep.equal([0, 1, 2]);
+      expect(x.slice([null, null, 2]).toArray()).to.deep.equal([0, 2]);
+      expect(x.slice([null]).toArray()).to.deep.equal([0, 1, 2, 3]);
+      expect(x.slice([1, 3, null]).toArray()).to.deep.equal([1, 2]);
+      expect(counting(2, 3).slice(null, [null, 1]).toArray()).to.deep.equal([[0], [3]]);
+    });
+
     it("of a slice counts from the slice", () => {
       expect(counting(5, 2).slice([1, 5]).slice([1, 3]).slice(1).toArray()).to.deep.equal([6, 7]);
     });

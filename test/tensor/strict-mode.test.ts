@@ -1,7 +1,7 @@
 // Strict mode finds the first operation that makes a NaN, and errors of operations tell their operands.
 
 import { expect } from "chai";
-import { NumericsError, Parameter, ShapeError, setStrictMode, tensor } from "langevin";
+import { NumericsError, Parameter, ShapeError, crossEntropy, embedding, setStrictMode, tensor } from "langevin";
 import { failure } from "../failure.ts";
 import { onEveryDevice } from "./devices.ts";
 
@@ -29,6 +29,26 @@ onEveryDevice("strict mode", () => {
     );
     expect(failure(() => tensor([0, 0]).add(bad)).message).to.equal(
       "add: element [0, 1] of the result (shape [2, 2]) is NaN. Operand 2 of 2 has one already: look at where it comes from.",
+    );
+  });
+
+  it("tells of indexes out of range", () => {
+    const x = tensor([[1, 2], [3, 4]]); // prettier-ignore
+    const index = (...places: number[]) => tensor(places, { dtype: "int32" });
+    setStrictMode(true);
+    const advice =
+      "No operand has a NaN: look for an index out of range; indexes go from 0 to n - 1 and do not count from the end.";
+    expect(failure(() => embedding(x, index(0, 2))).message).to.equal(
+      `embedding: element [1, 0] of the result (shape [2, 2]) is NaN. ${advice}`,
+    );
+    for (const pick of [
+      () => x.gather(1, index(-1, 0).reshape([2, 1])),
+      () => x.indexSelect(0, index(0, 5)),
+      () => crossEntropy(x, index(1, 2)),
+    ])
+      expect(failure(pick).message).to.match(/^gather: element .* is NaN\. .*index out of range/);
+    expect(failure(() => x.scatterAdd(0, index(0, 0).reshape([1, 2]), tensor([[NaN, 0]]))).message).to.match(
+      /^scatterAdd: .* Operand 2 of 2 has one already/,
     );
   });
 

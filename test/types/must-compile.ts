@@ -1,6 +1,6 @@
 // Programs that must compile: where numbers are not known, types do not get in the way.
 
-import type { Layer, OptimizerState, AdamOptions, Tensor } from "langevin";
+import type { Layer, OptimizerState, AdamOptions, Takes, Tensor } from "langevin";
 import {
   Adam,
   Conv2d,
@@ -14,6 +14,7 @@ import {
   Linear,
   MaxPool2d,
   Module,
+  RMSNorm,
   ReLU,
   SGD,
   Sequential,
@@ -96,3 +97,14 @@ void rates;
 // Norms and poolings in a row.
 new Sequential(new Conv2d(3, 16, 3), new GroupNorm(4, 16), new MaxPool2d(2), new LayerNorm(16), new Conv2d(16, 3, 1));
 new Sequential(new Conv2d(3, width, 3), new GroupNorm(4, width), new Conv2d(width, 3, 1));
+
+// The sizes of a norm: one, the last of several, or unknown.
+same<Takes<LayerNorm<16>>, 16>(true);
+const wide = new LayerNorm([4, 4, 16]);
+same<typeof wide, LayerNorm<16>>(true);
+new Sequential(new Conv2d(3, 16, 3), wide, new RMSNorm(16), new Conv2d(16, 3, 1));
+new Sequential(new Conv2d(3, 16, 3), new LayerNorm(width), new RMSNorm(widths), new Conv2d(8, 3, 1));
+new Sequential(new Conv2d(3, 16, 3), new LayerNorm([4, width]), new RMSNorm(widths.slice(1)), new Linear(8, 3));
+new Sequential(new Linear(3, either), new LayerNorm(32), new RMSNorm(either));
+const norms: (LayerNorm | RMSNorm)[] = [wide, new RMSNorm(8)];
+void norms;

@@ -11,9 +11,11 @@ import {
   Embedding,
   GELU,
   GroupNorm,
+  LayerNorm,
   Linear,
   Module,
   MultiHeadAttention,
+  RMSNorm,
   RMSprop,
   SGD,
   Sequential,
@@ -41,6 +43,17 @@ new Sequential(new Conv2d(3, 16, 3), new Conv2d(16, 16, 3), new Dropout(), new C
 
 // @ts-expect-error "takes 8 channels, but the layers before it give 16" -- a norm has channels, a pooling passes them on
 new Sequential(new Conv2d(3, 16, 3), new AvgPool2d(2), new GroupNorm(4, 8));
+
+// @ts-expect-error "takes 32 channels, but the layers before it give 16" -- a size that is normalised is one of channels
+new Sequential(new Conv2d(3, 16, 3), new LayerNorm(32));
+// @ts-expect-error "takes 32 channels, but the layers before it give 16" -- the last of several, since channels come last
+new Sequential(new Conv2d(3, 16, 3), new LayerNorm([16, 16, 32]));
+// @ts-expect-error "takes 8 channels, but the layers before it give 16" -- and it is given on
+new Sequential(new RMSNorm([4, 16]), new SiLU(), new Linear(8, 3));
+// @ts-expect-error "takes 8 channels, but the layers before it give 16"
+new Sequential(new Linear(3, 16), new RMSNorm(8, { affine: false }));
+// @ts-expect-error "not assignable" -- sizes are numbers
+new LayerNorm("16");
 
 // @ts-expect-error "takes 8 channels, but the layers before it give 16" -- and behind other sizes
 new Sequential(new Conv2d(3, 16, 3), new Upsample({ scale: 2 }), new Conv2d(8, 3, 3));

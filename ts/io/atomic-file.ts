@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { open, realpath, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError, showValue } from "../errors/index.ts";
 
 /**
  * Replaces the content of `path` by `pieces`, one after the other. They go to a temporary file in the same folder, which
@@ -14,6 +14,8 @@ export async function writeFileAtomically(
   path: string,
   pieces: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
 ): Promise<void> {
+  if (typeof path !== "string")
+    throw new ArgumentError({ op: "writeFile", problem: `the path is ${showValue(path)}, expected a string.` });
   const target = await realpath(path).catch(() => path); // a symbolic link keeps pointing at what it names
   const temporary = join(dirname(target), `.${randomUUID()}.tmp`);
   const file = await open(temporary, "wx").catch((cause: unknown) => refuse(path, cause));

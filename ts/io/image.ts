@@ -1,11 +1,22 @@
 // Images between tensors and PNG: several as one picture, as the bytes of a file, and back.
 
-import { ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, ShapeError, showShape, showValue } from "../errors/index.ts";
 import type { DeviceName } from "../device/executor.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { tensor } from "../tensor/tensor.ts";
+import { expectTensor } from "../tensor/value.ts";
 import type { Channels, GridOptions, Picture } from "./png.ts";
-import { decodePng, encodePng, expectRange, gridImage, loadPng, withChannels } from "./png.ts";
+import {
+  aPicture,
+  decodePng,
+  encodePng,
+  expectRange,
+  gridImage,
+  isPicture,
+  loadPng,
+  withChannels,
+  withFloats,
+} from "./png.ts";
 
 /**
  * Lays images [N, H, W, C] (or one [H, W, C]) with values in `range`, default [-1, 1], out as one picture
@@ -38,20 +49,35 @@ export interface FromImageOptions {
 
 /**
  * Reads a PNG file of any kind, given by its path or as bytes, as a tensor [H, W, C] (`torchvision.io.read_image`, but
- * with the channels last). Throws FormatError for what is no PNG.
+ * with the channels last); or takes a picture that is in memory, as `readPng` and `grid` give it. Throws FormatError for
+ * what is no PNG.
  */
-export async function fromImage(source: string | Uint8Array, options: FromImageOptions = {}): Promise<Tensor> {
+export async function fromImage(
+  source: string | Uint8Array | Picture,
+  options: FromImageOptions = {},
+): Promise<Tensor> {
   const { channels, range = [-1, 1], device } = options;
   expectRange("fromImage", range);
-  const found =
-    typeof source === "string" ? await loadPng("fromImage", source) : decodePng(source, { op: "fromImage" });
+  const found = await pictureOf("fromImage", source);
   const picture = channels === undefined ? found : withChannels("fromImage", found, channels);
   const [low, high] = range;
   const data = picture.data.map((value) => low + value * (high - low));
   return tensor(data, { shape: [picture.height, picture.width, picture.channels], device });
 }
 
+async function pictureOf(op: string, source: string | Uint8Array | Picture): Promise<Picture<Float32Array>> {
+  if (typeof source === "string") return loadPng(op, source);
+  if (source instanceof Uint8Array) return decodePng(source, { op });
+  if (isPicture(source)) return withFloats(op, source);
+  throw new ArgumentError({
+    op,
+    problem: `the image is ${showValue(source)}.`,
+    advice: `Expected a path, the bytes of a PNG file (a Uint8Array), or ${aPicture}.`,
+  });
+}
+
 async function gridOf(op: string, images: Tensor, options: GridOptions): Promise<Picture<Uint8Array>> {
+  expectTensor(op, "images", images);
   if (images.rank !== 3 && images.rank !== 4)
     throw new ShapeError({
       op,

@@ -1,12 +1,12 @@
 // NPY, numpy's format of one array: a magic word, the text of a Python dict that says type and shape, then the elements.
 
 import { ArgumentError, FormatError } from "../errors/index.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { permute } from "./layout.ts";
 import { withFile } from "./open-file.ts";
 import type { RawDType, RawTensor } from "./raw-tensor.ts";
-import { bytesOfRaw, flawOfRaw, rawArrays, rawBytes, rawTensor } from "./raw-tensor.ts";
+import { bytesOfRaw, expectBytes, flawOfRaw, rawArrays, rawBytes, rawOf, rawTensor } from "./raw-tensor.ts";
 
 /** What numpy calls the dtypes that it has, without the order of their bytes. */
 const dtypes = {
@@ -49,23 +49,36 @@ interface Header {
   readonly fortranOrder: boolean;
 }
 
+/** Where bytes come from, for error messages. */
+interface Source {
+  /** Who reads them. */
+  readonly op: string;
+  readonly file: string;
+}
+
 /**
  * Reads an array that `numpy.save` wrote, of format version 1.0 to 3.0, in any order of axes and bytes; it comes back in
  * row-major order. Float16 stays bits (see `toFloat32`). Throws FormatError unless the whole file is one array of
  * booleans, integers or floats.
  */
 export async function readNpy(path: string): Promise<RawTensor> {
+  const source = { op: "readNpy", file: path };
   return withFile("readNpy", path, async (file) => {
-    const { start, end } = headerSpan(await file.read(0, Math.min(file.size, longestPrefix)), file.size, path);
-    const header = parseHeader(await file.read(start, end - start), file.size - end, path);
+    const { start, end } = headerSpan(await file.read(0, Math.min(file.size, longestPrefix)), file.size, source);
+    const header = parseHeader(await file.read(start, end - start), file.size - end, source);
     return decode(header, await file.read(end, file.size - end));
   });
 }
 
-/** Reads the bytes of an NPY file; `file` is its name for error messages. The result is a copy. */
+/**
+ * Reads the bytes of an NPY file as `readNpy` does, for where there is no file system; `file` is its name for error
+ * messages. The result is a copy.
+ */
 export function parseNpy(bytes: Uint8Array, file = "the given buffer"): RawTensor {
-  const { start, end } = headerSpan(bytes.subarray(0, longestPrefix), bytes.length, file);
-  const header = parseHeader(bytes.subarray(start, end), bytes.length - end, file);
+  expectBytes("parseNpy", bytes);
+  const source = { op: "parseNpy", file };
+  const { start, end } = headerSpan(bytes.subarray(0, longestPrefix), bytes.length, source);
+  const header = parseHeader(bytes.subarray(start, end), bytes.length - end, source);
   return decode(header, new Uint8Array(bytes.subarray(end)));
 }
 
@@ -74,53 +87,46 @@ export function parseNpy(bytes: Uint8Array, file = "the given buffer"): RawTenso
  * numpy has.
  */
 export async function writeNpy(path: string, array: Tensor | RawTensor): Promise<void> {
-  await writeFileAtomically(path, serialize(array instanceof Tensor ? await rawOf(array) : array));
+  await writeFileAtomically(path, serialize("writeNpy", await rawOf("writeNpy", "the array", array)));
 }
 
-/** The bytes of an NPY file of format version 1.0. */
-export function serializeNpy(array: RawTensor): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(Buffer.concat(serialize(array)));
+/** The bytes of an NPY file of format version 1.0: what `writeNpy` writes. */
+export async function serializeNpy(array: Tensor | RawTensor): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(Buffer.concat(serialize("serializeNpy", await rawOf("serializeNpy", "the array", array))));
 }
 
-async function rawOf(tensor: Tensor): Promise<RawTensor> {
-  const { shape } = tensor;
-  const data = await tensor.read("writeNpy");
-  if (data instanceof Float32Array) return { dtype: "F32", shape, data };
-  return data instanceof Int32Array ? { dtype: "I32", shape, data } : { dtype: "F64", shape, data };
-}
-
-function headerSpan(prefix: Uint8Array, fileLength: number, file: string): Span {
+function headerSpan(prefix: Uint8Array, fileLength: number, source: Source): Span {
   if (Buffer.from(prefix.subarray(0, magic.length)).toString("latin1") !== magic)
-    throw malformed(file, "it does not begin with \\x93NUMPY.");
+    throw malformed(source, "it does not begin with \\x93NUMPY.");
   const [major, minor] = prefix.subarray(magic.length);
   if (!(major >= 1 && major <= 3 && minor === 0))
-    throw malformed(file, `its format version is ${major}.${minor}, and 1.0, 2.0 and 3.0 are known.`);
+    throw malformed(source, `its format version is ${major}.${minor}, and 1.0, 2.0 and 3.0 are known.`);
   const start = major === 1 ? 10 : 12;
-  if (prefix.length < start) throw malformed(file, "it ends within its first 12 bytes.");
+  if (prefix.length < start) throw malformed(source, "it ends within its first 12 bytes.");
   const view = new DataView(prefix.buffer, prefix.byteOffset);
   const length = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   if (length > longestHeader)
-    throw malformed(file, `its header claims ${length} bytes, and at most ${longestHeader} are allowed.`);
+    throw malformed(source, `its header claims ${length} bytes, and at most ${longestHeader} are allowed.`);
   if (start + length > fileLength)
-    throw malformed(file, `its header claims ${length} bytes, but only ${fileLength - start} follow.`);
+    throw malformed(source, `its header claims ${length} bytes, but only ${fileLength - start} follow.`);
   return { start, end: start + length };
 }
 
-function parseHeader(bytes: Uint8Array, dataLength: number, file: string): Header {
-  const { descr, fortran_order: order, shape: sizes } = parseDict(Buffer.from(bytes).toString("latin1"), file);
+function parseHeader(bytes: Uint8Array, dataLength: number, source: Source): Header {
+  const { descr, fortran_order: order, shape: sizes } = parseDict(Buffer.from(bytes).toString("latin1"), source);
   const [, byteOrder, name] = /^'([<>|])(\w+)'$/.exec(descr) ?? [];
   if (name === undefined || !Object.hasOwn(dtypes, name) || (byteOrder === "|" && !/1$/.test(name))) {
     const known = Object.keys(dtypes).join(", ");
-    throw malformed(file, `its descr is ${descr}; known are ${known} behind < or >.`);
+    throw malformed(source, `its descr is ${descr}; known are ${known} behind < or >.`);
   }
-  if (order !== "True" && order !== "False") throw malformed(file, `its fortran_order is ${order}.`);
+  if (order !== "True" && order !== "False") throw malformed(source, `its fortran_order is ${order}.`);
   const shape = parseTuple(sizes);
-  if (!shape) throw malformed(file, `its shape is ${sizes}, expected a tuple of sizes.`);
+  if (!shape) throw malformed(source, `its shape is ${sizes}, expected a tuple of sizes.`);
   const dtype = dtypes[name as keyof typeof dtypes];
   const expected = rawBytes(dtype, shape);
   if (expected !== dataLength)
     throw malformed(
-      file,
+      source,
       `it is ${name} ${sizes}, which takes ${expected} bytes, but ${dataLength} follow its header.`,
     );
   return { dtype, shape, bigEndian: byteOrder === ">", fortranOrder: order === "True" };
@@ -131,12 +137,15 @@ const entry = String.raw`\s*'(\w+)'\s*:\s*('[^'\\]*'|\w+|\([\d\sL,]*\))\s*`;
 const dict = new RegExp(String.raw`^\s*\{${entry},${entry},${entry}(?:,\s*)?\}\s*$`);
 
 /** The texts of the three values of the header, which is a literal dict of Python with exactly these keys. */
-function parseDict(text: string, file: string): Record<"descr" | "fortran_order" | "shape", string> {
+function parseDict(text: string, source: Source): Record<"descr" | "fortran_order" | "shape", string> {
   const [, ...found] = dict.exec(text) ?? [];
   const values = new Map(found.flatMap((key, i) => (i % 2 === 0 ? [[key, found[i + 1]]] : [])));
   const [descr, fortran_order, shape] = ["descr", "fortran_order", "shape"].map((key) => values.get(key));
   if (descr === undefined || fortran_order === undefined || shape === undefined)
-    throw malformed(file, "its header is not a dict of descr, fortran_order and shape, as those of plain arrays are.");
+    throw malformed(
+      source,
+      "its header is not a dict of descr, fortran_order and shape, as those of plain arrays are.",
+    );
   return { descr, fortran_order, shape };
 }
 
@@ -163,9 +172,9 @@ function reverseEach(bytes: Uint8Array, width: number): void {
   for (let start = 0; start < bytes.length; start += width) bytes.subarray(start, start + width).reverse();
 }
 
-function serialize(array: RawTensor): Uint8Array[] {
+function serialize(op: string, array: RawTensor): Uint8Array[] {
   const refuse = (problem: string, advice?: string): ArgumentError =>
-    new ArgumentError({ op: "writeNpy", problem: `the array ${problem}`, advice });
+    new ArgumentError({ op, problem: `the array ${problem}`, advice });
   const flaw = flawOfRaw(array);
   if (flaw !== undefined) throw refuse(flaw);
   const { dtype, shape } = array;
@@ -185,6 +194,6 @@ function serialize(array: RawTensor): Uint8Array[] {
   return [header, bytesOfRaw(array)];
 }
 
-function malformed(file: string, problem: string): FormatError {
-  return new FormatError({ op: "readNpy", problem: `${file} is not a readable NPY file: ${problem}` });
+function malformed({ op, file }: Source, problem: string): FormatError {
+  return new FormatError({ op, problem: `${file} is not a readable NPY file: ${problem}` });
 }

@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import type { DecodedPng } from "fast-png";
 import { convertIndexedToRgb, decode, encode } from "fast-png";
-import { ArgumentError, FormatError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, FormatError, ShapeError, showShape, showValue } from "../errors/index.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 
 /** One picture: rows from the top, in each the pixels from the left, in each the channels (grey, RGB or RGBA). */
@@ -45,8 +45,8 @@ const opaque = 255;
 
 /** The bytes of a PNG file with 8 bits a channel. */
 export function encodePng(picture: Picture): Uint8Array {
-  const { data, height, width, channels } = picture;
   expectPicture("writePng", picture);
+  const { data, height, width, channels } = picture;
   return encode({ data: data instanceof Float32Array ? toBytes(data) : data, height, width, channels, depth: 8 });
 }
 
@@ -164,8 +164,12 @@ function blank(height: number, width: number, channels: number, grey: number): U
   return data;
 }
 
+function toUnit(value: number): number {
+  return Math.min(Math.max(value, 0), 1);
+}
+
 function toByte(value: number): number {
-  return Math.round(Math.min(Math.max(value, 0), 1) * 255);
+  return Math.round(toUnit(value) * 255);
 }
 
 function toBytes(data: Float32Array): Uint8Array {
@@ -193,7 +197,27 @@ function greyAlphaToRgba(data: Float32Array): Float32Array {
   return Float32Array.from({ length: data.length * 2 }, (_, i) => data[2 * (i >> 2) + ((i & 3) === 3 ? 1 : 0)]);
 }
 
-function expectPicture(op: string, { data, height, width, channels }: Picture): void {
+/** Whether a value from outside looks like a picture; `expectPicture` says whether its sizes fit. */
+export function isPicture(value: unknown): value is Picture {
+  const { data } = (value ?? {}) as Partial<Picture>;
+  return data instanceof Float32Array || data instanceof Uint8Array;
+}
+
+/** What a picture is, for error messages. */
+export const aPicture = "{ data, height, width, channels } with bytes or floats, as grid and readPng give it";
+
+/** The same picture with values in [0, 1], as they are read from files. */
+export function withFloats(op: string, picture: Picture): Picture<Float32Array> {
+  expectPicture(op, picture);
+  const { data } = picture;
+  const unit = data instanceof Float32Array ? data.map(toUnit) : Float32Array.from(data, (byte) => byte / 255);
+  return { ...picture, data: unit };
+}
+
+function expectPicture(op: string, picture: Picture): void {
+  if (!isPicture(picture))
+    throw new ArgumentError({ op, problem: `the picture is ${showValue(picture)}, expected ${aPicture}.` });
+  const { data, height, width, channels } = picture;
   const shape = [height, width, channels];
   if (!shape.every((n) => Number.isSafeInteger(n) && n > 0) || height * width * channels !== data.length)
     throw new ShapeError({ op, problem: `${data.length} values do not fill a picture of ${showShape(shape)}.` });

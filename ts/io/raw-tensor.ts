@@ -1,6 +1,7 @@
 // Arrays as files hold them: typed arrays of many more element types than tensors have, until they are converted on purpose.
 
-import { ArgumentError, showShape } from "../errors/index.ts";
+import { ArgumentError, showShape, showValue } from "../errors/index.ts";
+import { Tensor } from "../tensor/tensor.ts";
 
 /** The typed array that holds the raw elements of each dtype; the bits of floats below 32 bits stay bits. */
 export const rawArrays = {
@@ -70,6 +71,34 @@ export function bytesOfRaw({ data }: RawTensor): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
+/** A tensor as a file holds it, once its elements are computed; a raw one as it is. `name` is what errors call it. */
+export async function rawOf(op: string, name: string, array: Tensor | RawTensor): Promise<RawTensor> {
+  if (!(array instanceof Tensor)) {
+    if (hasDType(array)) return array;
+    throw new ArgumentError({
+      op,
+      problem: `${name} is ${showValue(array)}, expected a tensor or { dtype, shape, data }.`,
+    });
+  }
+  const { shape } = array;
+  const data = await array.read(op);
+  if (data instanceof Float32Array) return { dtype: "F32", shape, data };
+  return data instanceof Int32Array ? { dtype: "I32", shape, data } : { dtype: "F64", shape, data };
+}
+
+/** Refuses what is no file in memory, as callers without types may give it. */
+export function expectBytes(op: string, bytes: Uint8Array): void {
+  if (!(bytes instanceof Uint8Array))
+    throw new ArgumentError({
+      op,
+      problem: `was given ${showValue(bytes)}, expected the bytes of a file.`,
+      advice: "They are a Uint8Array, or a Buffer; around an ArrayBuffer write new Uint8Array(buffer).",
+    });
+}
+
+/** Whether a value from outside may be a raw tensor at all. */
+const hasDType = (value: unknown): boolean => typeof value === "object" && value !== null && "dtype" in value;
+
 /** What is wrong with a raw tensor that a caller made, if anything. */
 export function flawOfRaw({ dtype, shape, data }: RawTensor): string | undefined {
   if (!isRawDType(dtype)) return `has dtype ${String(dtype)}; known are ${knownRawDTypes}.`;
@@ -132,7 +161,7 @@ export function toInt32(raw: RawTensor): Int32Array {
 }
 
 function expectSound(op: string, raw: RawTensor): void {
-  const flaw = flawOfRaw(raw);
+  const flaw = hasDType(raw) ? flawOfRaw(raw) : `is ${showValue(raw)}, expected { dtype, shape, data }.`;
   if (flaw !== undefined) throw new ArgumentError({ op, problem: `the tensor ${flaw}` });
 }
 

@@ -1,5 +1,6 @@
 // Activations as layers, and the layers that only pass on or reshape.
 
+import { ArgumentError, showValue } from "../errors/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
 
@@ -106,6 +107,26 @@ export class Tanh extends Activation {
   /** Applies the layer to x. */
   forward(x: Tensor): Tensor {
     return x.tanh();
+  }
+}
+
+/** Lines along an axis as numbers that add up to 1 (`torch.nn.Softmax`), by default along the channels; see `Tensor.softmax`. */
+export class Softmax extends Module {
+  /** The result has as many channels as x; see `channels.ts`. */
+  readonly keepsChannels = true;
+  /** Along which axis; negative ones count from the end. */
+  readonly axis: number;
+
+  constructor(axis = -1) {
+    super();
+    if (!Number.isInteger(axis))
+      throw new ArgumentError({ op: "Softmax", problem: `axis is ${showValue(axis)}, expected an integer.` });
+    this.axis = axis;
+  }
+
+  /** Applies the layer to x. */
+  forward(x: Tensor): Tensor {
+    return x.softmax(this.axis);
   }
 }
 

@@ -1,11 +1,11 @@
 // The layers that hold weights: Conv2d, ConvTranspose2d, Linear, Embedding.
 
-import { ArgumentError } from "../errors/index.ts";
-import { expectIntegers } from "../ops/checks.ts";
+import { ArgumentError, showValue } from "../errors/index.ts";
 import type { Conv2dOptions, ConvTranspose2dOptions } from "../tensor/functional/conv.ts";
-import { conv2d, convTranspose2d } from "../tensor/functional/conv.ts";
+import { conv2d, convTranspose2d, convTransposeWindow, convWindow } from "../tensor/functional/conv.ts";
 import { embedding, linear } from "../tensor/functional/linear.ts";
 import type { Pair } from "../tensor/functional/window.ts";
+import { pair } from "../tensor/functional/window.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import type { Tensor, TensorOptions } from "../tensor/tensor.ts";
 import { standardNormal, uniformByFanIn } from "./init.ts";
@@ -19,13 +19,7 @@ export interface LayerOptions extends TensorOptions {
 
 function expectCount(layer: string, name: string, value: number): void {
   if (!Number.isInteger(value) || value < 1)
-    throw new ArgumentError({ op: layer, problem: `${name} is ${value}, expected an integer >= 1.` });
-}
-
-function kernelSize(layer: string, kernel: Pair): readonly [number, number] {
-  const size = typeof kernel === "number" ? ([kernel, kernel] as const) : kernel;
-  expectIntegers(layer, "kernel", size, 2, 1);
-  return size;
+    throw new ArgumentError({ op: layer, problem: `${name} is ${showValue(value)}, expected an integer >= 1.` });
 }
 
 /** Refuses groups that do not divide the channels. */
@@ -57,7 +51,8 @@ export class Conv2d<In extends number = number, Out extends number = number> ext
     expectCount("Conv2d", "inChannels", inChannels);
     expectCount("Conv2d", "outChannels", outChannels);
     expectGroups("Conv2d", groups, inChannels, outChannels);
-    const [kh, kw] = kernelSize("Conv2d", kernel);
+    convWindow("Conv2d", options);
+    const [kh, kw] = pair("Conv2d", "kernel", kernel, 1);
     const fanIn = (inChannels / groups) * kh * kw;
     this.inChannels = inChannels;
     this.outChannels = outChannels;
@@ -90,7 +85,8 @@ export class ConvTranspose2d<In extends number = number, Out extends number = nu
     expectCount("ConvTranspose2d", "inChannels", inChannels);
     expectCount("ConvTranspose2d", "outChannels", outChannels);
     expectGroups("ConvTranspose2d", groups, inChannels, outChannels);
-    const [kh, kw] = kernelSize("ConvTranspose2d", kernel);
+    convTransposeWindow("ConvTranspose2d", options);
+    const [kh, kw] = pair("ConvTranspose2d", "kernel", kernel, 1);
     // PyTorch reads fan-in off axis 1 of its [in, out / groups, kh, kw] weight, which are the output channels.
     const fanIn = (outChannels / groups) * kh * kw;
     this.inChannels = inChannels;

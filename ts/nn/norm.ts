@@ -1,6 +1,6 @@
 // Layers that normalise: GroupNorm, LayerNorm, RMSNorm. Their weights begin as 1, their biases as 0.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError, showValue } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";
 import { ones, zeros } from "../tensor/creation.ts";
 import { groupNorm, layerNorm, rmsNorm } from "../tensor/functional/norm.ts";
@@ -18,16 +18,21 @@ export interface NormLayerOptions extends TensorOptions {
 
 function expectSize(layer: string, name: string, value: number): void {
   if (!Number.isInteger(value) || value < 1)
-    throw new ArgumentError({ op: layer, problem: `${name} is ${value}, expected an integer >= 1.` });
+    throw new ArgumentError({ op: layer, problem: `${name} is ${showValue(value)}, expected an integer >= 1.` });
 }
 
 /** The sizes of the axes that are normalised; a number is the last axis. */
 function normalisedShape(layer: string, shape: number | Shape): Shape {
-  const sizes = typeof shape === "number" ? [shape] : [...shape];
+  const sizes = typeof shape === "number" ? [shape] : shape;
+  if (!Array.isArray(sizes))
+    throw new ArgumentError({
+      op: layer,
+      problem: `shape is ${showValue(shape)}, expected a size or a list of sizes.`,
+    });
   if (sizes.length === 0)
     throw new ArgumentError({ op: layer, problem: "no axis is normalised.", advice: "Name at least one size." });
-  for (const n of sizes) expectSize(layer, "a size", n);
-  return sizes;
+  for (const n of sizes as Shape) expectSize(layer, "a size", n);
+  return [...(sizes as Shape)];
 }
 
 const onesOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined =>
@@ -76,9 +81,11 @@ export class GroupNorm<const Channels extends number = number> extends Module {
 }
 
 /** Layer normalisation over the last axes (`torch.nn.LayerNorm`): [..., ...shape] -> the same shape; see `layerNorm`. */
-export class LayerNorm extends Module {
-  /** The result has as many channels as x; see `channels.ts`. */
-  readonly keepsChannels = true;
+export class LayerNorm<const Channels extends number = number> extends Module {
+  /** Channels of x: the last of the sizes. */
+  readonly inChannels: Channels;
+  /** Channels of the result: those of x. */
+  readonly outChannels: Channels;
   /** Sizes of the last axes, over which x is normalised. */
   readonly shape: Shape;
   /** What is added to the variance, or the mean square, before the root. */
@@ -88,9 +95,10 @@ export class LayerNorm extends Module {
   /** What is added to each; undefined where the layer was made without. */
   readonly bias: Parameter | undefined;
 
-  constructor(shape: number | Shape, options: NormLayerOptions = {}) {
+  constructor(shape: Channels | readonly [...number[], Channels] | Shape, options: NormLayerOptions = {}) {
     super();
     this.shape = normalisedShape("LayerNorm", shape);
+    this.inChannels = this.outChannels = this.shape[this.shape.length - 1] as Channels;
     this.epsilon = options.epsilon ?? 1e-5;
     this.weight = onesOf(this.shape, options);
     this.bias = zerosOf(this.shape, options);
@@ -102,9 +110,11 @@ export class LayerNorm extends Module {
 }
 
 /** Normalisation by the root mean square over the last axes (`torch.nn.RMSNorm`): see `rmsNorm`. It has no bias. */
-export class RMSNorm extends Module {
-  /** The result has as many channels as x; see `channels.ts`. */
-  readonly keepsChannels = true;
+export class RMSNorm<const Channels extends number = number> extends Module {
+  /** Channels of x: the last of the sizes. */
+  readonly inChannels: Channels;
+  /** Channels of the result: those of x. */
+  readonly outChannels: Channels;
   /** Sizes of the last axes, over which x is normalised. */
   readonly shape: Shape;
   /** What is added to the variance, or the mean square, before the root. */
@@ -112,9 +122,10 @@ export class RMSNorm extends Module {
   /** Scale of each channel or element; undefined where the layer was made without. */
   readonly weight: Parameter | undefined;
 
-  constructor(shape: number | Shape, options: NormLayerOptions = {}) {
+  constructor(shape: Channels | readonly [...number[], Channels] | Shape, options: NormLayerOptions = {}) {
     super();
     this.shape = normalisedShape("RMSNorm", shape);
+    this.inChannels = this.outChannels = this.shape[this.shape.length - 1] as Channels;
     this.epsilon = options.epsilon ?? 1e-5;
     this.weight = onesOf(this.shape, options);
   }

@@ -15,17 +15,22 @@ interface Window {
   readonly padding: readonly number[];
 }
 
+/** Refuses padding of which a window might see nothing else. */
+export function expectNarrow(op: string, padding: readonly number[], kernel: readonly number[]): void {
+  if (padding.some((p, side) => 2 * p > kernel[side >> 1]))
+    throw new ArgumentError({
+      op,
+      problem: `padding [${padding.join(", ")}] exceeds half of the kernel ${kernel.join("x")}.`,
+    });
+}
+
 function pooledType(op: string, x: TensorType, { kernel, stride, padding }: Window): TensorType {
   expectIntegers(op, "kernel", kernel, 2, 1);
   expectIntegers(op, "stride", stride, 2, 1);
   expectIntegers(op, "padding", padding, 4, 0);
   expectRank(op, "x", x, 4, "[N, H, W, C]");
   expectDType(op, "x", x, floating);
-  if (padding.some((p, side) => 2 * p > kernel[side >> 1]))
-    throw new ArgumentError({
-      op,
-      problem: `padding [${padding.join(", ")}] exceeds half of the kernel ${kernel.join("x")}.`,
-    });
+  expectNarrow(op, padding, kernel);
   const [n, h, w, c] = x.shape;
   return {
     shape: [n, ...convOutputSize(op, [h, w], kernel, { stride, padding, dilation: [1, 1] }), c],

@@ -20,16 +20,21 @@ interface Resampling {
   readonly alignCorners: boolean;
 }
 
-function resizedType(op: string, name: string, x: TensorType, { size, mode, alignCorners }: Resampling): TensorType {
-  expectRank(op, name, x, 4, "[N, H, W, C]");
-  expectDType(op, name, x, floating);
-  expectIntegers(op, "size", size, 2, 1);
+/** Refuses `alignCorners` with a mode to which it means nothing. */
+export function expectCorners(op: string, mode: ResizeMode, alignCorners: boolean): void {
   if (alignCorners && mode !== "bilinear" && mode !== "bicubic")
     throw new ArgumentError({
       op,
       problem: `alignCorners is true with mode "${mode}".`,
       advice: 'Only "bilinear" and "bicubic" have corners to align.',
     });
+}
+
+function resizedType(op: string, name: string, x: TensorType, { size, mode, alignCorners }: Resampling): TensorType {
+  expectRank(op, name, x, 4, "[N, H, W, C]");
+  expectDType(op, name, x, floating);
+  expectIntegers(op, "size", size, 2, 1);
+  expectCorners(op, mode, alignCorners);
   const [n, h, w, c] = x.shape;
   if (h === 0 || w === 0)
     throw new ShapeError({ op, problem: `${name} has shape ${showShape(x.shape)}: its images have no pixels.` });

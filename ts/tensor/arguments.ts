@@ -5,8 +5,12 @@ import type { Shape } from "../ops/index.ts";
 import { expectSizes, resolveAxis } from "../ops/checks.ts";
 import { sizeOf } from "../ops/index.ts";
 
-/** One axis of `Tensor.slice`: `[start, stop?, step?]` (no stop or null: to the end), one index (the axis goes), or null (all). */
-export type SliceRange = readonly [start: number, stop?: number | null, step?: number] | number | null;
+/**
+ * One axis of `Tensor.slice`: `[start, stop?, step?]` (null: from the first, to the end, 1),
+ * one index (the axis goes), or null (all).
+ */
+export type SliceRange =
+  readonly [start: number | null | undefined, stop?: number | null, step?: number | null] | number | null;
 
 /** Axes to be reduced: one, several, or (left out) all. */
 export type Axes = number | readonly number[];
@@ -64,14 +68,22 @@ export function resolveRange(n: number, axis: number, range: SliceRange): readon
       });
     return [start, start + 1, 1];
   }
+  const refuse = (shown: string, advice: string): never => {
+    throw new ArgumentError({ op: "slice", problem: `the range of axis ${axis} is ${shown}.`, advice });
+  };
   if (!Array.isArray(range))
-    throw new ArgumentError({
-      op: "slice",
-      problem: `the range of axis ${axis} is ${showValue(range)}.`,
-      advice: "Expected [start, stop, step], an index, or null for all.",
-    });
-  const [start, stop, step] = range as readonly [number, number?, number?];
-  return [fromEnd(start), fromEnd(stop ?? n), step ?? 1];
+    return refuse(showValue(range), "Expected [start, stop, step], an index, or null for all.");
+  const given = range as readonly unknown[];
+  const shown = `[${given.map(showValue).join(", ")}]`;
+  if (
+    given.length < 1 ||
+    given.length > 3 ||
+    !given.every((n) => (n ?? undefined) === undefined || Number.isInteger(n))
+  )
+    return refuse(shown, "Expected [start, stop, step], each an integer, or null for its default.");
+  const [start, stop, step] = range;
+  if ((step ?? 1) < 0) return refuse(shown, `A step is at least 1: flip(${axis}) reverses an axis.`);
+  return [fromEnd(start ?? 0), fromEnd(stop ?? n), step ?? 1];
 }
 
 /** A shape in three parts: the sizes before an axis multiplied, its own, and those after it multiplied. */

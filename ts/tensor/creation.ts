@@ -56,8 +56,8 @@ export function onesLike(like: Tensor, options: TensorOptions = {}): Tensor {
   return fullLike(like, 1, options);
 }
 
-/** 0, 1, ..., count - 1 (`torch.arange`): int32, or another dtype. */
-export function arange(count: number, options?: TensorOptions): Tensor;
+/** 0, 1, 2, ... below `stop` (`torch.arange`): int32 where it is an integer, else floating, unless told otherwise. */
+export function arange(stop: number, options?: TensorOptions): Tensor;
 /**
  * start, start + step, ... as long as they lie before `stop`; the step, by default 1, may be negative. int32 where all
  * three are integers, else floating, unless told otherwise.
@@ -72,8 +72,8 @@ export function arange(
   const ranged = typeof second === "number";
   const [start, stop] = ranged ? [first, second] : [0, first];
   const count = Math.ceil((stop - start) / step);
-  if (!ranged && (!Number.isInteger(first) || first < 0))
-    throw new ArgumentError({ op: "arange", problem: `count is ${showValue(first)}, expected an integer >= 0.` });
+  if (!ranged && !(typeof first === "number" && first >= 0))
+    throw new ArgumentError({ op: "arange", problem: `stop is ${showValue(first)}, expected a number >= 0.` });
   if (!Number.isFinite(count) || count < 0)
     throw new ArgumentError({
       op: "arange",

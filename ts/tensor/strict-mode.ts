@@ -22,6 +22,13 @@ export function setStrictMode(on: boolean): void {
   strict = on;
 }
 
+const arithmeticAdvice =
+  "look for a division by 0, the logarithm or root of a negative number, or infinities that meet.";
+const indexAdvice = "look for an index out of range; indexes go from 0 to n - 1 and do not count from the end.";
+
+/** Whether an op takes elements as they are from where an index says: outside there is nothing but NaN. */
+const picks = ({ exact, inputs }: AnyOp): boolean => exact === true && inputs.includes("index");
+
 /** Throws if `result`, just computed or overwritten by `op`, contains NaN. */
 export function expectNoNaN(op: AnyOp, inputs: readonly (Value<unknown> | undefined)[], result: Value<unknown>): void {
   const at = firstNaN(result);
@@ -32,7 +39,7 @@ export function expectNoNaN(op: AnyOp, inputs: readonly (Value<unknown> | undefi
     problem: `element [${positionOf(at, result.shape).join(", ")}] of the result (shape ${showShape(result.shape)}) is NaN.`,
     advice:
       tainted < 0
-        ? "No operand has a NaN: look for a division by 0, the logarithm or root of a negative number, or infinities that meet."
+        ? `No operand has a NaN: ${picks(op) ? indexAdvice : arithmeticAdvice}`
         : `Operand ${tainted + 1} of ${inputs.length} has one already: look at where it comes from.`,
   });
 }

@@ -10,6 +10,7 @@ import {
   expectIntegers,
   expectRank,
   expectSameDType,
+  expectShape,
   expectSizes,
   floating,
   reducedShape,
@@ -202,6 +203,16 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return printTensor((first, count) => this.elements("toString", first, count), shape, dtype, device);
   }
 
+  /** What JSON.stringify calls: throws ArgumentError, since it could neither wait for the elements nor keep NaN and dtype. */
+  toJSON(): never {
+    throw new ArgumentError({
+      op: "toJSON",
+      problem: `a tensor of shape ${showShape(this.shape)} is no JSON.`,
+      advice:
+        "Write x.toArray(), or Array.from(await x.data()) beside x.shape; writeSafetensors and writeNpy make files.",
+    });
+  }
+
   /** What console.log shows. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return this.toString();
@@ -303,6 +314,11 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   log(): Tensor {
     return apply(ops.log, [this], {});
   }
+  /** Logarithm to base 2 (`torch.log2`): the natural one divided by ln 2, so that powers of 2 may be a rounding off. */
+  log2(): Tensor {
+    expectDType("log2", "the tensor", this, floating);
+    return scope(() => this.log().div(Math.LN2));
+  }
   /** ln(1 + this) with all digits near 0 (`torch.log1p`). */
   log1p(): Tensor {
     return apply(ops.log1p, [this], {});
@@ -314,6 +330,11 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   /** Cosine, in radians (`torch.cos`). */
   cos(): Tensor {
     return apply(ops.cos, [this], {});
+  }
+  /** Tangent, in radians (`torch.tan`): sine by cosine. */
+  tan(): Tensor {
+    expectDType("tan", "the tensor", this, floating);
+    return scope(() => this.sin().div(this.cos()));
   }
   /** The error function, 2 / sqrt(pi) times the integral of e^-u^2 from 0 to this (`torch.erf`). */
   erf(): Tensor {
@@ -396,6 +417,22 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
       return y.reshape([...lead, ...left, ...right]);
     });
   }
+  /** Sum of the products of two vectors of one length (`torch.dot`), a scalar. Throws ShapeError for other shapes. */
+  dot(other: Tensor): Tensor {
+    expectTensor("dot", "other", other);
+    expectRank("dot", "the tensor", this, 1, "[n]");
+    expectShape("dot", "other", other, this.shape, "as the vector that it is multiplied by");
+    expectSameDType("dot", ["the tensor", "other"], this, other);
+    return scope(() => this.mul(other).sum());
+  }
+  /** All products of two vectors (`torch.outer`): [M] and [N] -> [M, N]. Throws ShapeError for what is no vector. */
+  outer(other: Tensor): Tensor {
+    expectTensor("outer", "other", other);
+    expectRank("outer", "the tensor", this, 1, "[m]");
+    expectRank("outer", "other", other, 1, "[n]");
+    expectSameDType("outer", ["the tensor", "other"], this, other);
+    return scope(() => this.unsqueeze(1).mul(other));
+  }
 
   // ---- comparisons, which give int32 masks of 0 and 1 ---------------------------------------------------------------
 
@@ -430,6 +467,10 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   /** Whether this is neither NaN nor infinite (`torch.isfinite`). */
   isFinite(): Tensor {
     return this.dtype === "int32" ? this.equal(this) : scope(() => this.abs().less(Infinity));
+  }
+  /** Whether this is infinite, of either sign (`torch.isinf`). */
+  isInf(): Tensor {
+    return this.dtype === "int32" ? this.notEqual(this) : scope(() => this.abs().equal(Infinity));
   }
   /** Whether this is 0 (`torch.logical_not`). */
   logicalNot(): Tensor {
@@ -624,7 +665,8 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   /**
    * Part of the tensor: one range for each leading axis, the other axes whole. Negative positions count from the end.
    * `x.slice([0, 2])` are the first two rows (a view), `x.slice(null, [1, 9, 2])` every other column from 1,
-   * `x.slice(3)` row 3 without its axis.
+   * `x.slice(3)` row 3 without its axis. Of a range null stands for the start, the stop or the step that it has by default.
+   * Nothing is clamped: throws ArgumentError where a range does not lie within its axis, or its step is below 1.
    */
   slice(...ranges: SliceRange[]): Tensor {
     if (ranges.length > this.rank)
@@ -664,6 +706,13 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     const n = this.shape[resolveAxis("chunk", axis, this.rank)];
     return this.split(Math.max(1, Math.ceil(n / count)), axis);
   }
+  /** The parts at each position of `axis` (default 0; `torch.unbind`), without that axis. Those of the leading axis are views. */
+  unbind(axis = 0): Tensor[] {
+    const at = resolveAxis("unbind", axis, this.rank);
+    return Array.from({ length: this.shape[at] }, (_, i) =>
+      this.slice(...this.shape.map((_, k) => (k === at ? i : null))),
+    );
+  }
   /** Reverses the order along `axes` (default: all; `torch.flip`). */
   flip(axes?: Axes): Tensor {
     return apply(ops.flip, [this], { axes: listAxes(axes, this.rank) });
@@ -684,8 +733,10 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   repeat(counts: readonly number[]): Tensor {
     const rank = Array.isArray(counts) ? Math.max(counts.length, this.rank) : this.rank;
     expectIntegers("repeat", "counts", counts, rank, 0);
+    const lead = new Array<number>(counts.length - this.rank).fill(1);
+    const repeated = [...lead, ...this.shape].map((n, axis) => n * counts[axis]);
+    expectSizes("repeat", repeated);
     return scope(() => {
-      const lead = new Array<number>(counts.length - this.rank).fill(1);
       let y = this.reshape([...lead, ...this.shape]);
       counts.forEach((count, axis) => {
         if (count === 1) return;
@@ -704,6 +755,7 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     expectIntegers("repeatInterleave", "count", [count], 1, 0);
     const [before, n, after] = aroundAxis("repeatInterleave", this.shape, axis);
     const shape = withSize("repeatInterleave", this.shape, axis, count * n);
+    expectSizes("repeatInterleave", shape);
     return scope(() =>
       this.reshape([before * n, 1, after])
         .broadcastTo([before * n, count, after])
@@ -717,6 +769,26 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   /** The upper triangle of matrices [..., M, N], zeros below (`torch.triu`): elements with column - row >= diagonal. */
   triu(diagonal = 0): Tensor {
     return apply(ops.triangle, [this], { part: "upper", diagonal });
+  }
+  /**
+   * Of a vector the square matrix that has it on a diagonal and zeros elsewhere, of a matrix the vector on that diagonal
+   * (`torch.diag`): those elements whose column - row is `diagonal`. Throws ShapeError for other ranks.
+   */
+  diag(diagonal = 0): Tensor {
+    if (!Number.isInteger(diagonal))
+      throw new ArgumentError({ op: "diag", problem: `diagonal is ${showValue(diagonal)}, expected an integer.` });
+    if (this.rank !== 1) expectRank("diag", "the tensor", this, 2, "[n] or [rows, columns]");
+    const size = this.size + Math.abs(diagonal);
+    const [rows, columns] = this.rank === 2 ? this.shape : [size, size];
+    const [start, step] = [diagonal < 0 ? -diagonal * columns : diagonal, columns + 1];
+    if (this.rank === 1) {
+      expectSizes("diag", [size, size]);
+      const attributes = { shape: [size * size], starts: [start], steps: [step], value: 0 };
+      return scope(() => apply(ops.place, [this], attributes).reshape([size, size]));
+    }
+    const count = Math.min(rows + Math.min(diagonal, 0), columns - Math.max(diagonal, 0));
+    const range = count > 0 ? ([start, start + (count - 1) * step + 1, step] as const) : ([0, 0] as const);
+    return scope(() => this.reshape([this.size]).slice(range));
   }
   /**
    * Elements picked along `axis` (`torch.gather`): y[i, j] = this[index[i, j], j] for axis 0, this[i, index[i, j]] for

@@ -1,6 +1,7 @@
 // Attention in this library's layout, heads within the channels, and in PyTorch's, heads as an axis.
 
 import { ShapeError, showShape } from "../../errors/index.ts";
+import { broadcastsTo, expectDType, expectSameDType, expectShape, floating } from "../../ops/checks.ts";
 import type { Shape } from "../../ops/index.ts";
 import { ops, sizeOf } from "../../ops/index.ts";
 import { scope } from "../scope.ts";
@@ -61,13 +62,40 @@ export function scaledDotProductAttention(
         problem: `${name} has shape ${showShape(x.shape)}, expected ${showShape(lead).slice(0, -1)}${lead.length > 0 ? ", " : ""}length, channels].`,
         advice: "The axes before the last two must be those of q.",
       });
+  expectFitting(q, k, v);
   const { mask, ...rest } = options;
-  if (mask) expectTensor("scaledDotProductAttention", "mask", mask);
+  if (mask) expectMask(mask, q, k);
   return scope(() => {
     const merged = (x: Tensor): Tensor => x.reshape([sizeOf(lead), ...x.shape.slice(-2)]);
     const y = attention(merged(q), merged(k), merged(v), { ...rest, mask: mask && mergeMask(mask, lead) });
     return y.reshape([...lead, ...y.shape.slice(-2)]);
   });
+}
+
+/** Refuses keys and values that do not fit the queries, whose leading axes they share. */
+function expectFitting(q: Tensor, k: Tensor, v: Tensor): void {
+  const op = "scaledDotProductAttention";
+  const lead = q.shape.slice(0, -2);
+  const keys = k.shape[k.rank - 2];
+  expectDType(op, "q", q, floating);
+  expectSameDType(op, ["q", "k"], q, k);
+  expectSameDType(op, ["q", "v"], q, v);
+  expectShape(op, "k", k, [...lead, keys, q.shape[q.rank - 1]], "(channels of q)");
+  expectShape(op, "v", v, [...lead, keys, v.shape[v.rank - 1]], "(length of k)");
+}
+
+/** Refuses a mask that does not say for each query and key whether they may meet. */
+function expectMask(mask: Tensor, q: Tensor, k: Tensor): void {
+  const op = "scaledDotProductAttention";
+  expectTensor(op, "mask", mask);
+  expectDType(op, "mask", mask, [q.dtype, "int32"]);
+  const scores = [...q.shape.slice(0, -1), k.shape[k.rank - 2]];
+  if (!broadcastsTo(mask.shape, scores))
+    throw new ShapeError({
+      op,
+      problem: `mask has shape ${showShape(mask.shape)}, which does not broadcast to ${showShape(scores)}.`,
+      advice: "Its last axes are queries and keys, those before them the leading ones of q.",
+    });
 }
 
 /** A mask that broadcasts to [...lead, Lq, Lk] as one that does to [lead as one axis, 1, Lq, Lk]. */

@@ -1,6 +1,6 @@
 // Convolution and its transpose.
 
-import { ShapeError, showShape } from "../../errors/index.ts";
+import { ArgumentError, ShapeError, showShape } from "../../errors/index.ts";
 import { expectIntegers } from "../../ops/checks.ts";
 import { ops } from "../../ops/index.ts";
 import { concat } from "../creation.ts";
@@ -31,16 +31,24 @@ export interface Conv2dOptions {
  * -> [N, H', W', O] with H' = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1.
  */
 export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2dOptions = {}): Tensor {
-  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+  const { groups = 1 } = options;
   if (groups !== 1) {
     const { groups: _, ...window } = options;
     return inGroups("conv2d", groups, { x, weight, bias }, (part) => conv2d(part.x, part.weight, part.bias, window));
   }
-  return apply(ops.conv2d, [x, weight, bias], {
-    stride: pair(stride),
-    padding: sides(padding),
-    dilation: pair(dilation),
-  });
+  return apply(ops.conv2d, [x, weight, bias], convWindow("conv2d", options));
+}
+
+/** How the window moves, for each direction and side; throws ArgumentError for what is no way to. */
+export function convWindow(
+  op: string,
+  { stride = 1, padding = 0, dilation = 1 }: Conv2dOptions,
+): Record<"stride" | "padding" | "dilation", readonly number[]> {
+  return {
+    stride: pair(op, "stride", stride, 1),
+    padding: sides(op, padding),
+    dilation: pair(op, "dilation", dilation, 1),
+  };
 }
 
 /** The operands of a convolution. */
@@ -85,6 +93,22 @@ export interface ConvTranspose2dOptions extends Conv2dOptions {
   readonly outputPadding?: Pair;
 }
 
+/** The same of a transposed convolution, whose output padding must be below the stride. */
+export function convTransposeWindow(
+  op: string,
+  options: ConvTranspose2dOptions,
+): ReturnType<typeof convWindow> & { readonly outputPadding: readonly number[] } {
+  const window = convWindow(op, options);
+  const outputPadding = pair(op, "outputPadding", options.outputPadding ?? 0, 0);
+  if (outputPadding.some((n, axis) => n >= window.stride[axis]))
+    throw new ArgumentError({
+      op,
+      problem: `outputPadding is [${outputPadding.join(", ")}] with a stride of [${window.stride.join(", ")}].`,
+      advice: "outputPadding must be smaller than the stride.",
+    });
+  return { ...window, outputPadding };
+}
+
 /**
  * Transposed convolution (`torch.nn.functional.conv_transpose2d`): x [N, H, W, I], weight
  * [KH, KW, O / groups, I], bias [O] -> [N, H', W', O] with H' = (H - 1) stride - top - bottom + dilation (KH - 1) + outputPadding + 1.
@@ -103,8 +127,7 @@ export function convTranspose2d(
       convTranspose2d(part.x, part.weight, part.bias, window),
     );
   }
-  const [stride, dilation, extra] = [options.stride ?? 1, options.dilation ?? 1, options.outputPadding ?? 0].map(pair);
-  const padding = sides(options.padding ?? 0);
+  const { stride, padding, dilation, outputPadding } = convTransposeWindow("convTranspose2d", options);
   if (x.rank !== 4 || weight.rank !== 4)
     throw new ShapeError({
       op: "convTranspose2d",
@@ -116,7 +139,7 @@ export function convTranspose2d(
       padding[2 * axis] -
       padding[2 * axis + 1] +
       dilation[axis] * (weight.shape[axis] - 1) +
-      extra[axis] +
+      outputPadding[axis] +
       1,
   );
   return apply(ops.convTranspose2d, [x, weight, bias], { stride, padding, dilation, size });

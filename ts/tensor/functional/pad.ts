@@ -1,6 +1,7 @@
 // Padding: more elements around a tensor, constant or made of its own.
 
 import { ArgumentError, ShapeError, showShape } from "../../errors/index.ts";
+import { expectHolds, expectSizes } from "../../ops/checks.ts";
 import { ops } from "../../ops/index.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
@@ -32,9 +33,12 @@ export function pad(x: Tensor, padding: Padding | Margins, options: PadOptions =
   expectTensor("pad", "x", x);
   const { mode = "constant", value = 0 } = options;
   const margins = marginsOf(x, padding);
+  const shape = x.shape.map((n, axis) => n + margins[axis][0] + margins[axis][1]);
+  expectSizes("pad", shape);
+  expectHolds("pad", x.dtype, value);
   if (mode === "constant")
     return apply(ops.place, [x], {
-      shape: x.shape.map((n, axis) => n + margins[axis][0] + margins[axis][1]),
+      shape,
       starts: margins.map(([before]) => before),
       steps: margins.map(() => 1),
       value,
@@ -99,7 +103,7 @@ function imageMargins(x: Tensor, padding: Padding): Margins {
       problem: `x has shape ${showShape(x.shape)}, expected images [..., H, W, C].`,
       advice: "Give [before, after] for every axis of other tensors.",
     });
-  const [top, bottom, left, right] = sides(padding);
+  const [top, bottom, left, right] = sides("pad", padding);
   return x.shape.map((_, axis) => {
     if (axis === x.rank - 3) return [top, bottom];
     return axis === x.rank - 2 ? [left, right] : [0, 0];

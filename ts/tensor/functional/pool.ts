@@ -1,6 +1,7 @@
 // Pooling over windows of images.
 
 import { ops } from "../../ops/index.ts";
+import { expectNarrow } from "../../ops/pool.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
 import type { Padding, Pair } from "./window.ts";
@@ -16,8 +17,22 @@ export interface MaxPool2dOptions {
 
 /** Largest value of each window (`torch.nn.functional.max_pool2d`); x [N, H, W, C]. */
 export function maxPool2d(x: Tensor, kernel: Pair, options: MaxPool2dOptions = {}): Tensor {
-  const { stride = kernel, padding = 0 } = options;
-  return apply(ops.maxPool2d, [x], { kernel: pair(kernel), stride: pair(stride), padding: sides(padding) });
+  return apply(ops.maxPool2d, [x], poolWindow("maxPool2d", kernel, options));
+}
+
+/** The window and how it moves, for each direction and side; throws ArgumentError for what is none. */
+export function poolWindow(
+  op: string,
+  kernel: Pair,
+  { stride = kernel, padding = 0 }: MaxPool2dOptions,
+): Record<"kernel" | "stride" | "padding", readonly number[]> {
+  const window = {
+    kernel: pair(op, "kernel", kernel, 1),
+    stride: pair(op, "stride", stride, 1),
+    padding: sides(op, padding),
+  };
+  expectNarrow(op, window.padding, window.kernel);
+  return window;
 }
 
 /** How the window of an average pooling moves. */
@@ -36,7 +51,6 @@ export interface AvgPool2dOptions {
  * covers are left out. Throws ShapeError where the kernel does not fit.
  */
 export function avgPool2d(x: Tensor, kernel: Pair, options: AvgPool2dOptions = {}): Tensor {
-  const { stride = kernel, padding = 0, countPadding = true } = options;
-  const window = { kernel: pair(kernel), stride: pair(stride), padding: sides(padding) };
-  return apply(ops.avgPool2d, [x], { ...window, countPadding });
+  const { countPadding = true } = options;
+  return apply(ops.avgPool2d, [x], { ...poolWindow("avgPool2d", kernel, options), countPadding });
 }

@@ -1,11 +1,14 @@
 // Images at another size: interpolation, and averages over areas.
 
-import { ArgumentError, ShapeError, showShape, showValue } from "../../errors/index.ts";
+import { ArgumentError, showValue } from "../../errors/index.ts";
+import { expectAttributes, expectRank } from "../../ops/checks.ts";
 import { ops } from "../../ops/index.ts";
+import { expectCorners, resizeModes } from "../../ops/resize.ts";
 import type { Tensor } from "../tensor.ts";
 import { apply } from "../tensor.ts";
+import { expectTensor } from "../value.ts";
 import type { Pair } from "./window.ts";
-import { pair } from "./window.ts";
+import { both, pair } from "./window.ts";
 
 /** The new size of images: either in pixels, or as multiples of the old one. */
 export type ResizeTarget =
@@ -41,25 +44,41 @@ export type Resize2dOptions = ResizeTarget & {
  * a mode that has none.
  */
 export function resize2d(x: Tensor, options: Resize2dOptions): Tensor {
+  expectTensor("resize2d", "x", x);
+  expectResampling("resize2d", options);
   const { mode = "nearest", alignCorners = false } = options;
   return apply(ops.resize2d, [x], { size: targetSize(x, options), mode, alignCorners });
 }
 
-function targetSize(x: Tensor, { size, scale }: ResizeTarget): readonly number[] {
+/** Refuses options by which no image can be resized. */
+export function expectResampling(op: string, options: Resize2dOptions): void {
+  const { size, scale, mode = "nearest", alignCorners = false } = options;
   if ((size === undefined) === (scale === undefined))
     throw new ArgumentError({
-      op: "resize2d",
+      op,
       problem: size === undefined ? "neither size nor scale is given." : "both size and scale are given.",
       advice: "Give one of them: { size: [64, 64] } or { scale: 2 }.",
     });
-  if (size !== undefined) return pair(size);
-  if (x.rank !== 4)
-    throw new ShapeError({ op: "resize2d", problem: `x has shape ${showShape(x.shape)}, expected [N, H, W, C].` });
-  return pair(scale).map((factor, axis) => {
-    if (!(factor > 0 && factor < Infinity))
-      throw new ArgumentError({ op: "resize2d", problem: `scale is ${showValue(factor)}, expected a number above 0.` });
-    return Math.floor(x.shape[axis + 1] * factor);
-  });
+  if (size !== undefined) pair(op, "size", size, 1);
+  else expectScale(op, scale);
+  expectAttributes({ name: op, attributes: { mode: resizeModes, alignCorners: "bool" } }, { mode, alignCorners });
+  expectCorners(op, mode, alignCorners);
+}
+
+function expectScale(op: string, scale: unknown): void {
+  const factors: readonly unknown[] = Array.isArray(scale) ? scale : [scale, scale];
+  if (factors.length !== 2 || !factors.every((factor) => Number.isFinite(factor) && (factor as number) > 0))
+    throw new ArgumentError({
+      op,
+      problem: `scale is [${factors.map(showValue).join(", ")}], expected 2 numbers above 0.`,
+    });
+}
+
+/** Height and width of the result, of checked options. */
+function targetSize(x: Tensor, { size, scale }: ResizeTarget): readonly number[] {
+  if (size !== undefined) return both(size);
+  expectRank("resize2d", "x", x, 4, "[N, H, W, C]");
+  return both(scale).map((factor, axis) => Math.floor(x.shape[axis + 1] * factor));
 }
 
 /**
@@ -67,7 +86,9 @@ function targetSize(x: Tensor, { size, scale }: ResizeTarget): readonly number[]
  * x [N, H, W, C] -> [N, H', W', C]. Row i averages the rows floor(i H / H') to ceil((i + 1) H / H') - 1, columns likewise.
  */
 export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
-  return resize2d(x, { size, mode: "area" });
+  expectTensor("adaptiveAvgPool2d", "x", x);
+  expectRank("adaptiveAvgPool2d", "x", x, 4, "[N, H, W, C]");
+  return resize2d(x, { size: pair("adaptiveAvgPool2d", "size", size, 1), mode: "area" });
 }
 
 /** Mean of each channel of an image (`adaptive_avg_pool2d(x, 1)`): x [N, H, W, C] -> [N, 1, 1, C]. */
