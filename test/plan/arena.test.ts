@@ -78,10 +78,11 @@ describe("arena", () => {
     );
   });
 
-  it("is what is in use at one time in a chain of falling sizes, each made from the one before", () => {
-    const chain = fc
-      .array(size, { minLength: 1, maxLength: 30 })
-      .map((sizes): Tenant[] => sizes.sort((a, b) => b - a).map((bytes, i) => ({ bytes, start: i, end: i + 1 })));
+  it("is what is in use at one time in a chain of falling or rising sizes, each made from the one before", () => {
+    const chain = fc.tuple(fc.array(size, { minLength: 1, maxLength: 30 }), fc.boolean()).map(([sizes, rising]) => {
+      sizes.sort((a, b) => (rising ? a - b : b - a));
+      return sizes.map((bytes, i): Tenant => ({ bytes, start: i, end: i + 1 }));
+    });
     fc.assert(
       fc.property(chain, (all) => {
         expect(arrange(all).bytes).to.equal(leastBytes(all));

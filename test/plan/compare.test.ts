@@ -241,6 +241,8 @@ describe("comparison of recordings", () => {
           counting(() => []),
         ),
       ).to.deep.equal(expected);
+      const elsewhere = counting((numbers) => [{ attribute: "rows", number: numbers[0] }]);
+      expect(difference(counting(first), elsewhere)).to.deep.equal(expected);
       const stranger = new PerStep(1);
       expect(
         difference(

@@ -115,7 +115,7 @@ describe("lifetimes", () => {
       });
       idle(s); // 6
     });
-    expect(lives(s, [outer!, both!, inner!])).to.deep.equal(["0-1", "1-5", "3-4"]);
+    expect(lives(s, [outer, both, inner])).to.deep.equal(["0-1", "1-5", "3-4"]);
   });
 
   it("across two loops in a row cover both", () => {
