@@ -1,4 +1,5 @@
-// npm run golden -- [DIR] [--only PATH] [--device ts|cpu] [--dtype float32|float64]: every case of a folder in the golden layout.
+// npm run golden -- [DIR] [--only PATH] [--device ts|cpu] [--dtype float32|float64] [--plan]:
+// every case of a folder in the golden layout.
 
 import { relative, resolve } from "node:path";
 import { Command, Option } from "commander";
@@ -11,6 +12,7 @@ interface Options {
   readonly only?: string;
   readonly device?: DeviceName;
   readonly dtype: "float32" | "float64";
+  readonly plan?: boolean;
 }
 
 const program = new Command("npm run golden --")
@@ -18,11 +20,13 @@ const program = new Command("npm run golden --")
   .option("--only <path>", "only the files whose path contains this")
   .addOption(new Option("--device <name>", "default: the fastest that works").choices(["cuda", "cpu", "ts"]))
   .addOption(new Option("--dtype <name>", "float64 only on ts").choices(["float32", "float64"]).default("float32"))
+  .option("--plan", "as plans, which must have eager's bits")
   .parse();
 
-const { only, device = defaultDevice(), dtype } = program.opts<Options>();
+const { only, device = defaultDevice(), dtype, plan } = program.opts<Options>();
 const dir = resolve(program.processedArgs[0] as string);
-const setting = enterSetting(device, dtype);
+const eager = enterSetting(device, dtype);
+const setting = plan ? enterSetting(device, dtype, eager) : eager;
 const total = { passed: 0, failed: 0, skipped: 0 };
 
 for (const path of findSidecars(dir)) {

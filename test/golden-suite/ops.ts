@@ -44,31 +44,35 @@ export async function runOpCase(data: DataSet, given: Case, setting: Setting): P
   const { op, params, inputs, ...c } = given as unknown as OpCase;
   const rule = rules[op];
   if (!rule) return false;
-  const values = Object.fromEntries(
-    Object.entries(inputs).map(([name, key]) => [name, setting.tensor(data.read(key))]),
-  );
-  for (const name of c.differentiable ?? []) values[name].requireGrad();
-  const results = scope(() => rule({ inputs: values, params }));
+  const read = (names: Readonly<Record<string, string>>): Record<string, Tensor> =>
+    Object.fromEntries(Object.entries(names).map(([name, key]) => [name, setting.tensor(data.read(key))]));
+  const wanted = c.differentiable ?? [];
+  const compute = setting.planned((values: Record<string, Tensor>, cotangents: Record<string, Tensor>) => {
+    const leaves = wanted.map((name) => [name, values[name].detach().requireGrad()] as const);
+    const results = rule({ inputs: { ...values, ...Object.fromEntries(leaves) }, params });
+    if (!results) return undefined;
+    const outputs = "shape" in results ? { out: results as Tensor } : results;
+    for (const [name, cotangent] of Object.entries(cotangents)) outputs[name].backward(cotangent);
+    const gradients = leaves.map(([name, { grad }]) => {
+      if (!grad) throw new Error(`no gradient reached ${name}`);
+      return [name, grad.detach()] as const;
+    });
+    return { outputs, gradients: Object.fromEntries(gradients) };
+  });
+  const [values, cotangents] = [read(inputs), read(c.cotangents ?? {})];
+  const results = scope(() => compute(values, cotangents));
   if (!results) return false;
-  const outputs = "shape" in results ? { out: results as Tensor } : results;
   const tolerance = setting.dtype === "float64" ? exact : c.tolerance;
   const reference = (
     plain: Readonly<Record<string, string>>,
     f64: Readonly<Record<string, string>> | undefined,
     name: string,
   ): Numbers => data.read(f64?.[name] ?? plain[`${name}_f64`] ?? plain[name]);
-  for (const [name, output] of Object.entries(outputs))
+  for (const [name, output] of Object.entries(results.outputs))
     expectClose(name, await setting.numbers(output), reference(c.outputs, c.outputs_f64, name), tolerance);
-  for (const [name, key] of Object.entries(c.cotangents ?? {})) outputs[name].backward(setting.tensor(data.read(key)));
-  for (const name of c.differentiable ?? []) {
-    const gradient = values[name].grad;
-    if (!gradient) throw new Error(`no gradient reached ${name}`);
-    expectClose(
-      `grad.${name}`,
-      await setting.numbers(gradient),
-      reference(c.grads ?? {}, c.grads_f64, name),
-      tolerance,
-    );
+  for (const [name, gradient] of Object.entries(results.gradients)) {
+    const expected = reference(c.grads ?? {}, c.grads_f64, name);
+    expectClose(`grad.${name}`, await setting.numbers(gradient), expected, tolerance);
   }
   return true;
 }

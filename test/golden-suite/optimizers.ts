@@ -1,6 +1,6 @@
 // Cases of optimizers: steps with given gradients, and clipping of gradients.
 
-import type { AdamOptions, RMSpropOptions, SGDOptions } from "langevin";
+import type { AdamOptions, RMSpropOptions, SGDOptions, Tensor } from "langevin";
 import { Adam, AdamW, Parameter, RMSprop, SGD, clipGradNorm, clipGradValue, zeros } from "langevin";
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
@@ -55,10 +55,13 @@ export async function runOptimizerCase(data: DataSet, given: Case, setting: Sett
   );
   const optimizer = optimizers[c.optimizer](groupsOf(c.kwargs, parameters));
   const rates = optimizer.groups.map(({ lr }) => lr);
-  for (let step = 0; step < c.steps; step++) {
-    for (const name of names) parameters[name].addGradient(setting.tensor(row(data.read(c.grads[name]), step)));
-    optimizer.groups.forEach((group, i) => (group.lr = rates[i] * (c.lr_factor?.[step] ?? 1)));
+  const update = setting.planned((gradients: Record<string, Tensor>) => {
+    for (const name of names) parameters[name].addGradient(gradients[name]);
     optimizer.step();
+  });
+  for (let step = 0; step < c.steps; step++) {
+    optimizer.groups.forEach((group, i) => (group.lr = rates[i] * (c.lr_factor?.[step] ?? 1)));
+    update(Object.fromEntries(names.map((name) => [name, setting.tensor(row(data.read(c.grads[name]), step))])));
     for (const name of names) {
       const expected = row(data.read(c.outputs[name]), step);
       expectClose(`${name} after step ${step + 1}`, await setting.numbers(parameters[name]), expected, c.tolerance);
@@ -90,10 +93,16 @@ export async function runClipCase(data: DataSet, given: Case, setting: Setting):
   });
   const list = parameters.map(([, parameter]) => parameter);
   if (op === "clip_grad_norm") {
-    const norm = clipGradNorm(list, kwargs.max_norm, { normType: kwargs.norm_type === "inf" ? Infinity : 2 });
+    const normType = kwargs.norm_type === "inf" ? Infinity : 2;
+    const norm = setting.planned(() => clipGradNorm(list, kwargs.max_norm, { normType }))();
     const expected = { data: Float64Array.of(c.total_norm!), shape: [], dtype: norm.dtype };
     expectClose("total_norm", await setting.numbers(norm), expected, tolerance);
-  } else clipGradValue(list, Math.fround(kwargs.clip_value)); // PyTorch compared with the float32 number
+  } else {
+    const bound = Math.fround(kwargs.clip_value); // PyTorch compared with the float32 number
+    setting.planned(() => {
+      clipGradValue(list, bound);
+    })();
+  }
   for (const [name, parameter] of parameters)
     expectClose(name, await setting.numbers(parameter.grad!), data.read(outputs[name]), tolerance);
   return true;

@@ -1,13 +1,16 @@
-// Runs golden cases of any kind on a device: finds the kind, and tells passed from failed and from not supported.
+// Runs golden cases of any kind on a device, eagerly or as plans: finds the kind, and tells passed from failed and from not
+// supported.
 
-import type { DeviceName, Tensor } from "langevin";
-import { setDefaultDType, setDefaultDevice, tensor } from "langevin";
+import type { Captured, DeviceName, Tensor } from "langevin";
+import { capture, scope, setDefaultDType, setDefaultDevice, tensor } from "langevin";
+import type { TensorTree } from "../../ts/tensor/tree.ts";
+import { listTensors } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
 
-/** Where and in what precision cases run. */
+/** Where, in what precision and how cases run. */
 export interface Setting {
   readonly device: DeviceName;
   readonly dtype: "float32" | "float64";
@@ -15,22 +18,63 @@ export interface Setting {
   tensor(numbers: Numbers): Tensor;
   /** A tensor's values. */
   numbers(value: Tensor): Promise<Numbers>;
+  /** The function, or where cases run as plans, what captures it with poisoned memory. */
+  planned<A extends readonly TensorTree[], R extends TensorTree | void>(fn: (...inputs: A) => R): (...inputs: A) => R;
+  /** Runs what `planned` gave, as one replay where cases run as plans; the first number that each step returns. */
+  replay(step: () => TensorTree, steps: number): AsyncGenerator<number, void, undefined>;
+  /** All numbers that the case that is running was judged by. */
+  readonly judged: number[][];
+  /** Plans of the case that is running. */
+  readonly plans: { dispose(): void }[];
+  /** How cases ended, for settings of plans to compare with. */
+  readonly ended: Map<Case, { readonly outcome: Outcome; readonly judged: readonly number[][] }>;
+  /** Where cases run as plans: the setting whose bits they must have. */
+  readonly eager?: Setting;
 }
 
-/** Makes the device and dtype the defaults and returns what cases need of them. */
-export function enterSetting(device: DeviceName, dtype: "float32" | "float64"): Setting {
+/**
+ * Makes the device and dtype the defaults and returns what cases need of them. Given the setting of the same cases run
+ * eagerly, cases run as plans.
+ */
+export function enterSetting(device: DeviceName, dtype: "float32" | "float64", eager?: Setting): Setting {
   setDefaultDevice(device);
   setDefaultDType(dtype);
+  const judged: number[][] = [];
+  const plans: { dispose(): void }[] = [];
   return {
     device,
     dtype,
+    judged,
+    plans,
+    ended: new Map(),
+    eager,
     tensor: ({ data, shape, dtype: kind }) => tensor(data, { shape, dtype: kind === "int32" ? "int32" : dtype }),
-    numbers: async (value) => ({
-      data: Float64Array.from(await value.data()),
-      shape: value.shape,
-      dtype: value.dtype,
-    }),
+    numbers: async (value) => {
+      const data = Float64Array.from(await value.data());
+      judged.push([...data]);
+      return { data, shape: value.shape, dtype: value.dtype };
+    },
+    planned: (fn) => {
+      if (!eager) return fn;
+      const captured = capture(fn, { poison: true });
+      plans.push(captured);
+      return captured;
+    },
+    replay: (step, steps) => (eager ? replay(step as Captured<[], TensorTree>, steps) : runEagerly(step, steps)),
   };
+}
+
+async function* replay(step: Captured<[], TensorTree>, steps: number): AsyncGenerator<number, void, undefined> {
+  for await (const { values } of step.replay(steps)) yield values[0];
+}
+
+async function* runEagerly(step: () => TensorTree, steps: number): AsyncGenerator<number, void, undefined> {
+  for (let i = 0; i < steps; i++)
+    yield scope(() =>
+      listTensors(step())
+        .find(({ size }) => size === 1)!
+        .item(),
+    );
 }
 
 type Run = (data: DataSet, given: Case, setting: Setting) => Promise<boolean>;
@@ -50,13 +94,43 @@ function runnerOf(given: Case): Run | undefined {
 export type Outcome =
   { readonly status: "passed" | "skipped" } | { readonly status: "failed"; readonly problem: string };
 
-/** Runs one case. A kind, operation or option that is not supported is skipped. */
+/**
+ * Runs one case. A kind, operation or option that is not supported is skipped. A plan must also have the bits of the same
+ * case run eagerly.
+ */
 export async function runCase(data: DataSet, given: Case, setting: Setting): Promise<Outcome> {
+  const { eager, judged, ended } = setting;
+  if (!eager) {
+    const outcome = await judge(data, given, setting);
+    ended.set(given, { outcome, judged: [...judged] });
+    return outcome;
+  }
+  if (!eager.ended.has(given)) await runCase(data, given, eager);
+  const expected = eager.ended.get(given)!;
+  if (expected.outcome.status === "skipped") return expected.outcome;
+  const outcome = await judge(data, given, setting);
+  if (outcome.status !== "passed") return outcome;
+  const differing = judged.findIndex((numbers, i) => !sameBits(numbers, expected.judged.at(i) ?? []));
+  if (differing < 0 && judged.length === expected.judged.length) return outcome;
+  return {
+    status: "failed",
+    problem: `the plan differs from eager in the numbers that were looked at as no. ${differing}`,
+  };
+}
+
+function sameBits(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((x, i) => Object.is(x, b[i]));
+}
+
+async function judge(data: DataSet, given: Case, setting: Setting): Promise<Outcome> {
   const run = runnerOf(given);
   if (!run) return { status: "skipped" };
+  setting.judged.length = 0;
   try {
     return { status: (await run(data, given, setting)) ? "passed" : "skipped" };
   } catch (error) {
     return { status: "failed", problem: error instanceof Error ? error.message : String(error) };
+  } finally {
+    for (const plan of setting.plans.splice(0)) plan.dispose();
   }
 }

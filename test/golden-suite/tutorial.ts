@@ -1,8 +1,9 @@
 // Cases of the tutorial: its noise schedule, 200 and 50 steps of training on given noise, and whole reverse chains.
 
 import type { Module, Tensor } from "langevin";
-import { Adam, NoiseSchedule, loadTorchState, mse, noGrad, scope, torchState } from "langevin";
+import { Adam, NoiseSchedule, iterate, loadTorchState, mse, noGrad, scope, stack, torchState } from "langevin";
 import { toTorch } from "../../ts/io/layout.ts";
+import { Counter, perStep } from "../../ts/tensor/recording.ts";
 import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
 import type { Tolerance } from "./compare.ts";
 import { expectClose, expectRelativeL2 } from "./compare.ts";
@@ -57,10 +58,14 @@ export async function runScheduleCase(data: DataSet, given: Case, setting: Setti
   const tolerance = setting.dtype === "float64" ? exact : c.tolerance;
   const read = (inputs: Names, name: string): Tensor => setting.tensor(data.read(inputs[name]));
   const q = c.add_noise.inputs;
-  const xt = schedule.addNoise(read(q, "x0"), read(q, "t"), read(q, "noise"));
+  const addNoise = setting.planned((x0: Tensor, t: Tensor, noise: Tensor) => schedule.addNoise(x0, t, noise));
+  const xt = addNoise(read(q, "x0"), read(q, "t"), read(q, "noise"));
   expectClose("add_noise", await setting.numbers(xt), data.read(c.add_noise.output_f64), tolerance);
   const p = c.sample_prev_step.inputs;
-  const before = schedule.reverseStep(read(p, "xt"), read(p, "t"), read(p, "pred_noise"), { z: read(p, "z") });
+  const reverse = setting.planned((x: Tensor, t: Tensor, epsilon: Tensor, z: Tensor) =>
+    schedule.reverseStep(x, t, epsilon, { z }),
+  );
+  const before = reverse(read(p, "xt"), read(p, "t"), read(p, "pred_noise"), read(p, "z"));
   expectClose("prev", await setting.numbers(before), data.read(c.sample_prev_step.output_f64), tolerance);
   return true;
 }
@@ -83,11 +88,8 @@ function load(model: Module, data: DataSet, names: Names): void {
 const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
 const toNCHW = (x: Tensor): Tensor => x.permute([0, 3, 1, 2]);
 
-/** Element `index` of the first axis. */
-function at({ data, shape, dtype }: Numbers, index: number): Numbers {
-  const size = data.length / shape[0];
-  return { data: data.subarray(index * size, (index + 1) * size), shape: shape.slice(1), dtype };
-}
+/** Images of every step, [steps, N, C, H, W], for NHWC. */
+const tableOfImages = (x: Tensor): Tensor => x.permute([0, 1, 3, 4, 2]);
 
 interface TrainCase {
   readonly constructor: Readonly<Record<string, number>>;
@@ -114,40 +116,41 @@ export async function runTrainCase(data: DataSet, given: Case, setting: Setting)
   const model = networkOf(c.constructor);
   load(model, data, c.initial_state);
   const adam = new Adam(model.parameters(), { lr, betas, epsilon });
-  const [t, noise] = [data.read(c.inputs.t), data.read(c.inputs.noise)];
+  // What differs from step to step, as tables from which each step takes its row.
+  const t = setting.tensor(data.read(c.inputs.t)).reshape([iterations, batch]);
+  const noise = tableOfImages(setting.tensor(data.read(c.inputs.noise)));
   const picture = setting.tensor(data.read(c.inputs.x0));
   const x0 = toNHWC(picture.rank === 3 ? picture.reshape([1, ...picture.shape]) : picture);
   const images = x0.broadcastTo([batch, ...x0.shape.slice(1)]);
-  const losses: Numbers = { data: new Float64Array(iterations), shape: [iterations], dtype: "float32" };
-  for (let i = 0; i < iterations; i++) {
-    const steps = setting.tensor({ ...at(t, i), shape: [batch] });
-    const epsilons = toNHWC(setting.tensor(at(noise, i)));
-    const { xt, output, loss } = scope(() => {
-      const noised = schedule.addNoise(images, steps, epsilons);
-      const predicted = model.forward(noised, steps);
-      const error = mse(predicted, epsilons);
-      error.backward();
-      return { xt: noised, output: predicted, loss: error };
-    });
-    losses.data[i] = (await loss.data())[0];
-    if (i === 0) {
-      expectClose("step 0 xt", await setting.numbers(toNCHW(xt)), data.read(c.step0.xt), c.tolerance.output);
-      expectClose(
-        "step 0 output",
-        await setting.numbers(toNCHW(output)),
-        data.read(c.step0.output),
-        c.tolerance.output,
-      );
-      await expectGradients(model, data, c.step0.grads, c.tolerance.grads.rel_l2);
-    }
+  const iteration = new Counter();
+  const step = setting.planned(() => {
+    const index = perStep(() => iteration.value);
+    const [steps, epsilons] = [t.row(index), noise.row(index)];
+    const xt = schedule.addNoise(images, steps, epsilons);
+    const output = model.forward(xt, steps);
+    const loss = mse(output, epsilons);
+    loss.backward();
+    const gradients = model.parameters().map(({ grad }) => grad!.clone());
     adam.step();
-    for (const value of [steps, epsilons, xt, output, loss]) value.dispose();
-  }
+    iteration.add();
+    return { loss: loss.detach(), xt: xt.detach(), output: output.detach(), gradients };
+  });
+  const first = scope(step);
+  const { output: tolerance, grads } = c.tolerance;
+  expectClose("step 0 xt", await setting.numbers(toNCHW(first.xt)), data.read(c.step0.xt), tolerance);
+  expectClose("step 0 output", await setting.numbers(toNCHW(first.output)), data.read(c.step0.output), tolerance);
+  await expectGradients(model, first.gradients, data, c.step0.grads, grads.rel_l2);
+  const losses: Numbers = { data: new Float64Array(iterations), shape: [iterations], dtype: "float32" };
+  losses.data[0] = (await first.loss.data())[0];
+  let done = 1;
+  for await (const loss of setting.replay(step, iterations - 1)) losses.data[done++] = loss;
+  setting.judged.push([...losses.data]);
   const double = setting.dtype === "float64";
   const expectedLosses = data.has(c.losses_f64) ? data.read(c.losses_f64) : data.read(c.losses);
   expectClose("losses", losses, expectedLosses, double ? exact : { rtol: c.tolerance.losses.rtol, atol: 0 });
   for (const [name, { data: values, shape }] of Object.entries(await torchState(model))) {
     const got: Numbers = { data: Float64Array.from(values), shape, dtype: "float32" };
+    setting.judged.push([...got.data]);
     const [initial, final] = [data.read(c.initial_state[name]), data.read(c.final_state[name])];
     expectClose(`final ${name}`, got, final, { rtol: 0, atol: c.tolerance.final_weights.atol });
     expectRelativeL2(`update of ${name}`, got, final, c.tolerance.final_weights.rel_l2_of_update, initial);
@@ -157,12 +160,16 @@ export async function runTrainCase(data: DataSet, given: Case, setting: Setting)
   return true;
 }
 
-/** Compares the collected gradients in PyTorch's layouts. */
-async function expectGradients(model: Module, data: DataSet, names: Names, limit: number): Promise<void> {
-  for (const [name, parameter] of model.namedParameters()) {
-    const gradient = parameter.grad;
-    if (!gradient) throw new Error(`no gradient reached ${name}`);
-    const { data: values, shape } = toTorch(parameter.layout, await gradient.data(), gradient.shape);
+/** Compares the gradients of all parameters in PyTorch's layouts. */
+async function expectGradients(
+  model: Module,
+  gradients: readonly Tensor[],
+  data: DataSet,
+  names: Names,
+  limit: number,
+): Promise<void> {
+  for (const [i, [name, parameter]] of [...model.namedParameters()].entries()) {
+    const { data: values, shape } = toTorch(parameter.layout, await gradients[i].data(), gradients[i].shape);
     const got: Numbers = { data: Float64Array.from(values), shape, dtype: "float32" };
     expectRelativeL2(`gradient of ${name}`, got, data.read(names[name]), limit);
   }
@@ -183,27 +190,35 @@ export async function runReverseCase(data: DataSet, given: Case, setting: Settin
   const schedule = scheduleOf(c.config);
   const model = networkOf(c.constructor);
   load(model, data, c.model_state);
-  const z = data.read(c.inputs.z);
-  let x = toNHWC(setting.tensor(data.read(c.inputs.xT)));
-  for (let t = c.config.steps - 1; t >= 0; t--) {
-    const current = x;
-    x = noGrad(() =>
-      scope(() => {
-        const steps = schedule.timesteps(t, current);
-        const noise = toNHWC(setting.tensor({ ...at(z, t), shape: imageShape(at(z, t).shape) }));
-        return schedule.reverseStep(current, steps, model.forward(current, steps), { z: noise });
-      }),
-    );
-    current.dispose();
-    const expected = c.outputs[String(t)];
-    if (expected)
-      expectRelativeL2(`x after step ${t}`, await setting.numbers(toNCHW(x)), data.read(expected), c.tolerance.rel_l2);
+  const { steps } = schedule;
+  const xT = toNHWC(setting.tensor(data.read(c.inputs.xT)));
+  // In the order of the chain, t falling; z is stored with or without a batch of one.
+  const z = setting.tensor(data.read(c.inputs.z));
+  const noise = tableOfImages(z.reshape([steps, -1, ...z.shape.slice(-3)])).flip([0]);
+  const timesteps = stack(Array.from({ length: steps }, (_, i) => schedule.timesteps(steps - 1 - i, xT)));
+  const looked = Object.keys(c.outputs)
+    .map(Number)
+    .sort((a, b) => b - a);
+  /** From the image before step `from` to that before step `to`, both counted along the chain. */
+  const part = (x: Tensor, from: number, to: number): Tensor => {
+    const [t, noises] = [timesteps.slice([from, to]), noise.slice([from, to])];
+    return iterate(to - from, x, (current, k) => {
+      const now = t.row(k);
+      return schedule.reverseStep(current, now, model.forward(current, now), { z: noises.row(k) });
+    });
+  };
+  const chain = setting.planned(() =>
+    noGrad(() => {
+      const ends = looked.map((last) => steps - last);
+      const images: Tensor[] = [];
+      ends.forEach((end, i) => images.push(part(images.at(-1) ?? xT, ends[i - 1] ?? 0, end)));
+      return images;
+    }),
+  );
+  for (const [i, x] of scope(chain).entries()) {
+    const [last, got] = [looked[i], await setting.numbers(toNCHW(x))];
+    expectRelativeL2(`x after step ${last}`, got, data.read(c.outputs[String(last)]), c.tolerance.rel_l2);
   }
   model.dispose();
   return true;
-}
-
-/** z is stored with or without the batch of one. */
-function imageShape(shape: readonly number[]): readonly number[] {
-  return shape.length === 3 ? [1, ...shape] : shape;
 }
