@@ -43,6 +43,8 @@ struct Environment {
   std::set<Device*> devices;
 
   napi_threadsafe_function wake = nullptr;
+  napi_ref setImmediate = nullptr;
+  napi_ref passOn = nullptr;
   std::unordered_map<uint64_t, Pending> pending;  // touched by the environment's thread only
   uint64_t nextPending = 1;
 
@@ -143,12 +145,11 @@ void tellProgress(Napi::Env env, Pending& pending) {
   if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
 }
 
-// Runs on the environment's thread after queues have told something. Nothing may be thrown from here; calls only fail
+// Passes on what queues have told, in a turn of the event loop of its own. Nothing may be thrown from here; calls only fail
 // where the environment is being terminated, and then nobody waits.
-void passOn(napi_env rawEnv, napi_value, void* context, void*) {
-  if (rawEnv == nullptr) return;  // the environment is ending
-  const Napi::Env env(rawEnv);
-  Environment& state = *static_cast<Environment*>(context);
+void passOn(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Environment& state = *static_cast<Environment*>(info.Data());
   std::vector<News> list;
   {
     std::lock_guard<std::mutex> lock(state.mutex);
@@ -170,6 +171,18 @@ void passOn(napi_env rawEnv, napi_value, void* context, void*) {
   }
 }
 
+// Runs on the environment's thread after queues have told something. Node calls it up to a thousand times in one turn of
+// the event loop while there is more to tell, and what promises and callbacks start often is done before they return:
+// hence once a turn, so that timers have theirs. Until then no queue calls again, since there is news already.
+void schedulePassOn(napi_env rawEnv, napi_value, void* context, void*) {
+  if (rawEnv == nullptr) return;  // the environment is ending
+  const Environment& state = *static_cast<Environment*>(context);
+  napi_value setImmediate, passOn, global, ignored;
+  if (napi_get_reference_value(rawEnv, state.setImmediate, &setImmediate) == napi_ok &&
+      napi_get_reference_value(rawEnv, state.passOn, &passOn) == napi_ok && napi_get_global(rawEnv, &global) == napi_ok)
+    napi_call_function(rawEnv, global, setImmediate, 1, &passOn, &ignored);
+}
+
 void endEnvironment(void* data) {
   Environment& state = *static_cast<Environment*>(data);
   // Waits for what is running; afterwards no thread calls `wake` any more.
@@ -182,8 +195,10 @@ void endEnvironment(void* data) {
 // Set up with the first device, so that loading the addon costs nothing.
 void startEnvironment(Napi::Env env, Environment& state) {
   if (state.wake != nullptr) return;
+  state.setImmediate = referenceTo(env.Global().Get("setImmediate"));
+  state.passOn = referenceTo(Napi::Function::New(env, passOn, "passOn", &state));
   check(env, napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "langevin queue"), 0, 1,
-                                             nullptr, nullptr, &state, passOn, &state.wake));
+                                             nullptr, nullptr, &state, schedulePassOn, &state.wake));
   check(env, napi_unref_threadsafe_function(env, state.wake));
   // Added after the function's own hook, hence run before it.
   check(env, napi_add_env_cleanup_hook(env, endEnvironment, &state));

@@ -519,6 +519,21 @@ whereBuilt("processes with a replay", function () {
     expect(result.stderr).to.include("from a callback");
   });
 
+  it("let timers fire although what waits for one replay is not done before the next has ended", () => {
+    const script = `
+      let fired = false;
+      setTimeout(() => (fired = true), 20);
+      const chain = async (replays) => {
+        while (!fired && replays-- > 0) {
+          await start(1).ended;
+          for (const begin = performance.now(); performance.now() - begin < 5;);
+        }
+        return fired;
+      };
+      Promise.all([chain(300), chain(300)]).then((all) => console.log(all.join(" ")));`;
+    expectEnd(runScript(script), "true true\n");
+  });
+
   it("bear workers that are terminated in the middle of one, without leaks", () => {
     const script = `
       const busy = body + \`
