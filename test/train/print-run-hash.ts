@@ -1,4 +1,5 @@
 // Program: trains the tutorial's part C for 20 steps, samples with 20 steps, and prints hashes of all that came out.
+// Arguments: small or full; plan or eager.
 
 import { createHash } from "node:crypto";
 import { Adam, ImageSet, NoiseSchedule, manualSeed, mse, sample, train } from "langevin";
@@ -10,6 +11,7 @@ const square = Float32Array.from({ length: 64 }, (_, i) => {
 });
 const [batch, channels]: [number, [number, number, number]] =
   process.argv[2] === "small" ? [8, [4, 8, 16]] : [128, [16, 32, 64]];
+const eager = process.argv[3] === "eager";
 
 manualSeed(11);
 const schedule = new NoiseSchedule({ steps: 1000, betaStart: 1e-4, betaEnd: 0.02 });
@@ -23,6 +25,7 @@ for await (const { loss } of train({
   seed: 5,
   schedule,
   data,
+  eager,
   step: ({ x0, t, noise }) => {
     const loss = mse(model.forward(schedule.addNoise(x0, t, noise), t), noise);
     loss.backward();
@@ -40,6 +43,7 @@ const images = await sample({
   count: 10,
   size: [8, 8, 1],
   seed: 3,
+  eager,
 });
 console.log(
   JSON.stringify({
