@@ -4,6 +4,7 @@ import { expect } from "chai";
 import {
   GradientError,
   Parameter,
+  SGD,
   capture,
   manualSeed,
   noGrad,
@@ -16,7 +17,7 @@ import {
   zeros,
 } from "langevin";
 import type { Batches, Tensor, TrainOptions, TrainProgress } from "langevin";
-import { failure } from "../failure.ts";
+import { failure, rejection } from "../failure.ts";
 import { bits } from "../plan/bits.ts";
 import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
 import type { SmallRun } from "./small-net.ts";
@@ -244,6 +245,78 @@ onEveryDevice("side by side", () => {
       await first;
       for await (const _ of replay);
       expect(stateOf(run.model, run.adam)).to.deep.equal(stateOf(eager.model, eager.adam));
+      step.dispose();
+    });
+
+    it("that go back give gradients after those that its steps consume", async () => {
+      const weight = new Parameter(tensor([1, 2]));
+      const sgd = new SGD([weight], { lr: 1 });
+      const step = capture(() => {
+        const loss = weight.mul(0.5).sum();
+        loss.backward();
+        sgd.step();
+        return loss;
+      });
+      const replay = step.replay(4);
+      const first = replay.next();
+      weight.mul(3).sum().backward();
+      await first;
+      for await (const _ of replay);
+      expect(weight.grad!.toArray()).to.deep.equal([3, 3]);
+      sgd.step();
+      expect(weight.toArray()).to.deep.equal([1 - 2 - 3, 2 - 2 - 3]);
+      step.dispose();
+    });
+
+    it("that go back, and calls of the function, add to gradients that its steps leave", async () => {
+      const leaf = tensor([1, 2]).requireGrad();
+      const step = capture(() => {
+        const loss = leaf.mul(0.5).sum();
+        loss.backward();
+        return loss;
+      });
+      const before = await referencedMemory();
+      for (const gradients of [[], [0.5]]) {
+        leaf.clearGrad();
+        for (const _ of gradients) scope(() => void step());
+        const replay = step.replay(1);
+        const first = replay.next();
+        expect(leaf.grad!.toArray()).to.deep.equal([0.5 + 0.5 * gradients.length, 0.5 + 0.5 * gradients.length]);
+        scope(() => {
+          step();
+          leaf.mul(3).sum().backward();
+        });
+        await first;
+        for await (const _ of replay);
+        const sum = 4 + 0.5 * gradients.length;
+        expect(leaf.grad!.toArray()).to.deep.equal([sum, sum]);
+      }
+      leaf.clearGrad();
+      step.dispose();
+      expect(await liveMemory()).to.deep.equal(before);
+    });
+
+    it("find the gradients that were there where a replay was stopped before it began", async () => {
+      const leaf = tensor([1, 2]).requireGrad();
+      const step = capture(() => {
+        const loss = leaf.mul(0.5).sum();
+        loss.backward();
+        return loss;
+      });
+      scope(() => {
+        step();
+      });
+      const endless = capture(() => randn([1 << 16]).sum());
+      const [busy, unstarted] = [endless.replay(1000), new AbortController()];
+      const running = busy.next();
+      const waiting = step.replay(1, { signal: unstarted.signal });
+      const next = rejection(waiting.next());
+      unstarted.abort();
+      await running;
+      await busy.return();
+      expect((await next).name).to.equal("AbortError");
+      expect(leaf.grad!.toArray()).to.deep.equal([0.5, 0.5]);
+      endless.dispose();
       step.dispose();
     });
 

@@ -66,7 +66,7 @@ export class CapturedPlan {
         this.plan.run();
       })
       .settle();
-    this.settle();
+    this.takeState().keep();
     const results = new Map(tensorsIn(this.result).map((leaf, i) => [leaf, this.copy(i)]));
     for (const copy of results.values()) adopt(copy);
     return mapTensors(this.result, (leaf) => results.get(leaf)!);
@@ -87,6 +87,8 @@ export class CapturedPlan {
     };
     const counted = effects.counting(() => plan.replay(steps, { reports, onProgress: progress }));
     const replay = counted.result;
+    // At once, as counts are: what is done to gradients meanwhile follows after the steps.
+    const state = this.takeState();
     const stop = (): void => {
       replay.stop();
     };
@@ -103,7 +105,8 @@ export class CapturedPlan {
       signal?.removeEventListener("abort", stop);
       const { lists } = await replay.ended;
       counted.settle(lists < steps * runsOf(plan.placed.nodes) ? () => plan.recount(steps, lists) : undefined);
-      if (lists > 0) this.settle();
+      if (lists > 0) state.keep();
+      else state.undo();
       if (--this.active === 0 && this.disposed) this.free();
     };
     try {
@@ -140,16 +143,29 @@ export class CapturedPlan {
     for (const input of this.inputs) input.dispose();
   }
 
-  /** Leaves the library's state as steps left it. */
-  private settle(): void {
-    for (const { cell, after } of this.effects.cells) {
+  /** Makes the library's state what the steps leave that were started last; to be undone if none of them ran. */
+  private takeState(): { keep(): void; undo(): void } {
+    const changes = this.effects.cells.flatMap(({ cell, after }) => {
       const before = cell.peek();
       const made = after instanceof Tensor ? this.leaves.lastIndexOf(after) : -1;
       const now = made >= 0 ? this.copy(made) : after;
       cell.restore(now);
-      if (before !== now && before instanceof Tensor) before.dispose();
       if (before !== now && now instanceof Tensor) now.onOrphaned();
-    }
+      return before === now ? [] : [{ cell, before, now }];
+    });
+    return {
+      keep: () => {
+        for (const { before } of changes) if (before instanceof Tensor) before.dispose();
+      },
+      undo: () => {
+        for (const { cell, before, now } of changes) {
+          const others = cell.peek() !== now; // have changed it since
+          if (!others) cell.restore(before);
+          const gone = others ? before : now;
+          if (gone instanceof Tensor) gone.dispose();
+        }
+      },
+    };
   }
 
   /** What a step left in leaf `index`, as a tensor of its own, owned by nobody. */
