@@ -15,7 +15,8 @@ export {
   ShapeError,
 } from "./errors/index.ts";
 export type { ErrorDetails, ErrorOperand } from "./errors/index.ts";
-export type { DType, PerStep, Shape } from "./ops/index.ts";
+export { PerStep } from "./ops/index.ts";
+export type { DType, Shape } from "./ops/index.ts";
 
 export {
   arange,

@@ -4,7 +4,7 @@
 import type { Captured, DeviceName, Tensor } from "langevin";
 import { capture, scope, setDefaultDType, setDefaultDevice, tensor } from "langevin";
 import type { TensorTree } from "../../ts/tensor/tree.ts";
-import { listTensors } from "../../ts/tensor/tree.ts";
+import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
@@ -71,7 +71,7 @@ async function* replay(step: Captured<[], TensorTree>, steps: number): AsyncGene
 async function* runEagerly(step: () => TensorTree, steps: number): AsyncGenerator<number, void, undefined> {
   for (let i = 0; i < steps; i++)
     yield scope(() =>
-      listTensors(step())
+      tensorsIn(step())
         .find(({ size }) => size === 1)!
         .item(),
     );

@@ -111,7 +111,7 @@ function expectOneReplay(few: Calls, many: Calls): void {
       const weight = new Parameter(zeros([3]));
       const step = capture(() => {
         weight.assign(weight.add(randn([3])));
-        return weight.mean();
+        return weight.detach().mean();
       });
       scope(() => {
         step();

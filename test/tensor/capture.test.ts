@@ -24,6 +24,7 @@ import {
   ones,
   randn,
   scope,
+  setStrictMode,
   tensor,
   zeros,
 } from "langevin";
@@ -198,7 +199,7 @@ onEveryDevice("capture", (device) => {
       manualSeed(5);
       const layer = new Linear(2, 2);
       const drop = new Dropout(0.5);
-      const f = capture((x: Tensor) => drop.forward(layer.forward(x)));
+      const f = capture((x: Tensor) => drop.forward(layer.forward(x)).detach());
       const x = ones([3, 2]);
       const plain = bits(layer.forward(x));
       drop.eval();
@@ -231,7 +232,7 @@ onEveryDevice("capture", (device) => {
 
     it("see what was written to parameters, and follow them into an optimizer's memory", () => {
       const weight = new Parameter(tensor([1, 2]));
-      const f = capture((x: Tensor) => x.mul(weight));
+      const f = capture((x: Tensor) => x.mul(weight).detach());
       expect(f(ones([2])).toArray()).to.deep.equal([1, 2]);
       weight.assign(tensor([5, 6]));
       expect(f(ones([2])).toArray()).to.deep.equal([5, 6]);
@@ -265,8 +266,8 @@ onEveryDevice("capture", (device) => {
     it("are in order with eager operations before and after", () => {
       const weight = new Parameter(zeros([4]));
       const f = capture(() => {
-        weight.assign(weight.add(1));
-        return weight.mul(1);
+        weight.assign(weight.detach().add(1));
+        return weight.detach().mul(1);
       });
       const seen: Tensor[] = [];
       for (let i = 0; i < 20; i++) {
@@ -450,6 +451,63 @@ onEveryDevice("capture", (device) => {
         expect(await rejection(f.replay(steps).next())).to.be.instanceOf(ArgumentError);
       expect((await f.replay(0).next()).done).to.equal(true);
     });
+  });
+
+  it("follows options that a saved state brings, and the default device's change", () => {
+    const weight = new Parameter(tensor([1]));
+    const sgd = new SGD([weight], { lr: 0.1 });
+    const step = capture(() => {
+      weight.mul(1).sum().backward();
+      sgd.step();
+    });
+    step();
+    expect(weight.item()).to.be.closeTo(0.9, 1e-6);
+    const state = sgd.stateDict();
+    sgd.loadStateDict({
+      ...state,
+      numbers: { ...state.numbers, groups: [{ ...state.numbers.groups[0], weightDecay: 1 }] },
+    });
+    step();
+    expect(weight.item()).to.be.closeTo(0.9 - 0.1 * (1 + 0.9), 1e-6);
+    sgd.lr = (k) => 0.1 * k;
+    sgd.lr = 0.2; // the rate that the function gives now, from here on
+    step();
+    step();
+    const [p, q] = [0.71 - 0.2 * 1.71, (0.71 - 0.2 * 1.71) * 0.8 - 0.2];
+    expect(p).to.be.closeTo(0.368, 1e-6);
+    expect(weight.item()).to.be.closeTo(q, 1e-6);
+  });
+
+  it("runs eagerly in strict mode", async () => {
+    const f = capture(() => tensor([-1]).log());
+    f();
+    setStrictMode(true);
+    try {
+      expect(failure(() => f())).to.be.instanceOf(NumericsError);
+      expect(await rejection(f.replay(1).next())).to.be.instanceOf(NumericsError);
+    } finally {
+      setStrictMode(false);
+    }
+  });
+
+  it("refuses what would be fixed or lost unnoticed", async () => {
+    const weight = new Parameter(tensor([2]));
+    const sgd = new SGD([weight], { lr: 0.1 });
+    const drop = new Dropout(0.5);
+    for (const read of [() => sgd.lr, () => sgd.groups[0].lr, () => drop.step, () => sgd.stateDict().numbers.step])
+      expect(failure(() => capture(() => ones([1]).mul(read()))()).message).to.match(
+        /a count that changes from step to step/,
+      );
+    expect(failure(() => capture(() => weight.mul(3))()).message).to.match(/result of shape \[1\] requires a gradient/);
+    const outside = weight.mul(weight);
+    const backward = capture(() => {
+      outside.sum().backward();
+    });
+    expect(failure(() => backward()).message).to.match(/^backward: the loss depends on the result of mul .* outside/);
+    outside.sum().backward();
+    expect(weight.grad!.item()).to.equal(4);
+    const needy = capture((x: Tensor) => x.mul(2));
+    expect((await rejection(needy.replay(3).next())).message).to.match(/^replay: the captured function takes 1 inputs/);
   });
 
   describe("checkFinite", () => {

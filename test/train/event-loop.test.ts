@@ -4,7 +4,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
 import type { StepInputs, Tensor } from "langevin";
-import { Adam, Conv2d, ImageSet, Module, NoiseSchedule, manualSeed, mse, randint, randn, sample, scope, train } from "langevin"; // prettier-ignore
+import { Adam, Conv2d, ImageSet, Module, NoiseSchedule, manualSeed, mse, randint, randn, sample, scope, train, PerStep } from "langevin"; // prettier-ignore
 import { rejection } from "../failure.ts";
 import { onEveryDevice } from "../tensor/devices.ts";
 import { pictures, schedule as shortSchedule, smallRun } from "./small-net.ts";
@@ -73,7 +73,7 @@ onEveryDevice("the event loop", (device) => {
       scope(() => {
         const [x0, noise] = [randn(shape), randn(shape)];
         const begin = performance.now();
-        step({ x0, noise, t: randint(0, steps, [batch]), iteration: 0 }).loss.item();
+        step({ x0, noise, t: randint(0, steps, [batch]), iteration: PerStep.known(0) }).loss.item();
         return performance.now() - begin;
       });
     once();

@@ -15,6 +15,7 @@ import {
   tensor,
   train,
   zeros,
+  PerStep,
 } from "langevin";
 import type { Batches, Tensor, TrainOptions, TrainProgress } from "langevin";
 import { failure, rejection } from "../failure.ts";
@@ -228,7 +229,7 @@ onEveryDevice("side by side", () => {
     });
 
     it("that train the same weights follow after its steps", async () => {
-      const inputs = { x0: ones([1, 4, 4, 1]), noise: ones([1, 4, 4, 1]), t: tensor([3], { dtype: "int32" }), iteration: 0 }; // prettier-ignore
+      const inputs = { x0: ones([1, 4, 4, 1]), noise: ones([1, 4, 4, 1]), t: tensor([3], { dtype: "int32" }), iteration: PerStep.known(0) }; // prettier-ignore
       const once = (run: SmallRun): void => {
         scope(() => {
           run.step(inputs);

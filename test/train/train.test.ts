@@ -137,12 +137,12 @@ onEveryDevice("train, eagerly", (device) => {
 
   it("errors and aborts after the reports of all steps that were done", async () => {
     const failing = ({ iteration }: StepInputs): { loss: Tensor } => {
-      if (iteration === 4) throw new Error("mine");
+      if (Number(iteration) === 4) throw new Error("mine");
       return { loss: tensor(Number(iteration)) };
     };
     const controller = new AbortController();
     const aborting = ({ iteration }: StepInputs): { loss: Tensor } => {
-      if (iteration === 3) controller.abort();
+      if (Number(iteration) === 3) controller.abort();
       return { loss: tensor(Number(iteration)) };
     };
     for (const changes of [{ step: failing }, { step: aborting, signal: controller.signal }]) {
@@ -219,7 +219,7 @@ onEveryDevice("train", () => {
     let steps = 0;
     for await (const { iteration } of train(small({ step, iterations: 1000 }))) {
       steps++;
-      if (iteration === 3) break;
+      if (Number(iteration) === 3) break;
     }
     expect(steps).to.equal(3);
     expect(await liveMemory()).to.deep.equal(before);

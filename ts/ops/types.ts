@@ -46,12 +46,21 @@ export type AttributesOf<S extends AttributeSignature> = { readonly [K in keyof 
 export class PerStep {
   /** Its value in the recorded step. */
   readonly value: number;
-  constructor(value: number) {
+  private readonly isKnown: boolean;
+
+  constructor(value: number, isKnown = false) {
     this.value = value;
+    this.isKnown = isKnown;
   }
 
-  /** Refuses to be calculated with, compared or printed: all of that would fix the recorded step's value. */
-  [Symbol.toPrimitive](): never {
+  /** One of a step that runs now, whose number is known: `Number(index)` gives it. */
+  static known(value: number): PerStep {
+    return new PerStep(value, true);
+  }
+
+  /** Refuses to be calculated with, compared or printed in a plan: all of that would fix the recorded step's value. */
+  [Symbol.toPrimitive](): number {
+    if (this.isKnown) return this.value;
     throw new CaptureError({
       op: "capture",
       problem: "a number that differs from step to step was calculated with, as if it had one value.",

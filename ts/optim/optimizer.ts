@@ -5,7 +5,7 @@ import { ops } from "../ops/index.ts";
 import type { Parameter, ParameterPack } from "../tensor/parameter.ts";
 import { expectFits, listParameters, packParameters } from "../tensor/parameter.ts";
 import type { StepNumber } from "../tensor/recording.ts";
-import { Counter, eachStep, observe, perSteps, refuseInRecording } from "../tensor/recording.ts";
+import { Counter, agree, eachStep, observe, perSteps, refuseInRecording } from "../tensor/recording.ts";
 import { adopt, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
@@ -131,7 +131,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     );
     this.packed = this.members.filter(({ parameter }) => parameter.requiresGrad);
     this.frozen = this.members.filter(({ parameter }) => !parameter.requiresGrad);
-    for (const group of this.groups) rule.check(settingsOf(group));
+    for (const group of this.groups) rule.check(this.settings(group));
     this.expectDistinct();
     if (this.members.length === 0) throw this.refusal("no parameters were given.", "Pass model.parameters().");
     if (this.packed.length === 0)
@@ -156,10 +156,11 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
 
   /**
    * Sets the learning rate of all groups from the next step on, a number or a function of the steps taken. Throws
-   * ArgumentError while `train` runs ahead of its reports.
+   * ArgumentError where the groups have different ones, and while `train` runs ahead of its reports.
    */
   set lr(lr: LearningRate) {
-    if (lr === this.lr) return;
+    this.expectNotAhead(lr);
+    void this.lr; // throws where the groups differ
     for (const group of this.groups) group.lr = lr;
   }
 
@@ -175,11 +176,9 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
         problem: "no parameter has a gradient.",
         advice: "Call loss.backward() before step().",
       });
-    for (const group of this.groups) this.rule.check(settingsOf<Options>(group));
-    const ends = this.stretches(ready);
-    observe(() => String(this.stretches(ready)));
+    for (const group of this.groups) this.rule.check(this.settings(group));
     let first = 0;
-    for (const last of ends) {
+    for (const last of this.stretches(ready)) {
       if (ready[first]) this.update(op, first, last);
       first = last;
     }
@@ -194,8 +193,8 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
       if (
         i + 1 === this.packed.length ||
         next!.group !== group ||
-        next!.steps.value !== steps.value ||
-        ready[i + 1] !== ready[i]
+        ready[i + 1] !== ready[i] ||
+        !agree(next!.steps, steps)
       )
         ends.push(i + 1);
     });
@@ -230,7 +229,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
         step: this.steps.value,
         steps: this.members.map(({ steps }) => steps.value),
         groups: this.groups.map((group) => ({
-          ...settingsOf<Options>(group),
+          ...this.settings(group),
           parameters: group.parameters.map(() => index++),
         })),
       },
@@ -253,7 +252,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
       throw refusal(`groups of [${sizes}] parameters, here [${own}].`);
     const trained = this.members.findIndex((member, i) => numbers.steps[i] > 0 && this.frozen.includes(member));
     if (trained >= 0) throw refusal(`parameter ${trained} took steps there and is frozen here.`);
-    const options = numbers.groups.map((group) => settingsOf<Options>(group));
+    const options = numbers.groups.map((group) => withoutParameters<Options>(group));
     for (const each of options) this.rule.check(each);
     if (!Number.isInteger(numbers.step) || numbers.step < 0)
       throw refusal(`its number of steps is ${showValue(numbers.step)}.`);
@@ -287,7 +286,7 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   /** The tensors of state of parameters that have taken `steps`, with their place in the pack. */
   private entries(
     steps: readonly number[],
-    options = this.groups.map((group) => settingsOf<Options>(group)),
+    options = this.groups.map((group) => this.settings(group)),
   ): { readonly key: string; readonly name: string; readonly place: number }[] {
     return this.members.flatMap((member, i) =>
       steps[i] === 0
@@ -301,9 +300,10 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
   /** One pass over neighbours in the pack that share a group and have taken equally many steps. */
   private update(op: string, first: number, last: number): void {
     const { group, steps } = this.packed[first];
-    const options = settingsOf<Options>(group);
+    const options = this.settings(group);
+    observe(() => JSON.stringify(this.fixedOptions(group)));
     const rates = perSteps(() => {
-      const now = settingsOf<Options>(group);
+      const now = this.settings(group);
       this.rule.check(now);
       return this.rule.rates(now, steps.value + 1);
     });
@@ -331,14 +331,28 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
     return Object.defineProperty(group, "lr", {
       enumerable: true,
       get: () => {
+        const step = this.steps.value; // refuses, in a captured function, to fix what may change
         const rate = rates.get(group)!;
-        return typeof rate === "function" ? rate(this.steps.value) : rate;
+        return typeof rate === "function" ? rate(step) : rate;
       },
       set: (rate: LearningRate) => {
         this.expectNotAhead(rate);
         rates.set(group, rate);
       },
     });
+  }
+
+  /** A group's options in the next step. */
+  private settings(group: OptimizerGroup<Options>): StepSettings<Options> {
+    const rate = this.learningRates.get(group)!;
+    const lr = typeof rate === "function" ? rate(this.steps.peek()) : rate;
+    return { ...this.fixedOptions(group), lr } as unknown as StepSettings<Options>;
+  }
+
+  /** A group's options without the learning rate. */
+  private fixedOptions(group: OptimizerGroup<Options>): Record<string, unknown> {
+    const options = Object.keys(group).filter((name) => name !== "parameters" && name !== "lr");
+    return Object.fromEntries(options.map((name) => [name, (group as Record<string, unknown>)[name]]));
   }
 
   /** Refuses a learning rate that would come too late: for steps that are queued already. */
@@ -354,13 +368,13 @@ export abstract class Optimizer<Options extends OptimizerOptions> {
 
   /** Zeros for all that the groups' options ask to be kept. */
   private makeState(): void {
-    const names = new Set(this.groups.flatMap((group) => this.rule.state(settingsOf<Options>(group))));
+    const names = new Set(this.groups.flatMap((group) => this.rule.state(this.settings(group))));
     this.state.clear();
     for (const name of names) this.state.set(name, this.pack.zeros());
   }
 
   private expectUsable(op: string): void {
-    if (this.disposed)
+    if (observe(() => this.disposed))
       throw new LifetimeError({ op, problem: "the optimizer was disposed.", advice: "Make a new one." });
     this.pack.expectWhole(op);
   }
@@ -434,8 +448,8 @@ function completed<Options>(
   return group as OptimizerGroup<Options>;
 }
 
-/** The options of a group in the next step. */
-function settingsOf<Options>(group: { readonly parameters: readonly unknown[] }): StepSettings<Options> {
+/** The options of a group, without its parameters. */
+function withoutParameters<Options>(group: { readonly parameters: readonly unknown[] }): StepSettings<Options> {
   const { parameters: _, ...options } = group;
   return options as unknown as StepSettings<Options>;
 }

@@ -75,7 +75,7 @@ class Comparison {
   #node(a: RecordedNode | undefined, b: RecordedNode | undefined): Difference | undefined {
     if (a && b && isLoop(a) && isLoop(b)) return this.#loop(a, b);
     if ((a && isLoop(a)) || (b && isLoop(b))) return { op: "repeat", layer: "", what: "one has a loop more" };
-    const [listA, listB] = [a, b].map((node) => node);
+    const [listA, listB] = [a, b];
     const actionsA = listA?.actions ?? [];
     const actionsB = listB?.actions ?? [];
     actionsA.forEach(({ numbers }, i) => {
@@ -172,5 +172,6 @@ function sameValue(a: unknown, b: unknown): boolean {
 }
 
 function show(value: unknown): string {
+  if (Object.is(value, -0)) return "-0";
   return Array.isArray(value) ? showShape(value as number[]) : showValue(value);
 }

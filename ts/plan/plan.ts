@@ -95,22 +95,33 @@ export class Plan {
   /** Runs one step, in order with everything else; errors come up where results are read. */
   run(): void {
     const { program } = this.#load();
-    const values = walk(this.placed.nodes, 1);
-    this.#writeTables();
-    this.executor.run(program, values);
+    this.executor.run(program, this.#values(1));
   }
 
   /** Runs steps, at most as many as the plan was made for, in one call. The host's counts are those after the last one. */
   replay(steps: number, options: Pick<ReplayOptions, "reports" | "onProgress">): Replay {
     const { program } = this.#load();
-    const values = walk(this.placed.nodes, steps);
-    this.#writeTables();
-    return this.executor.replay(program, { steps, values, ...options });
+    return this.executor.replay(program, { steps, values: this.#values(steps), ...options });
   }
 
   /** Counts what a replay of so many steps counted that ended after `lists` runs of lists; nothing runs on the device. */
   recount(steps: number, lists: number): void {
     walk(this.placed.nodes, steps, lists);
+    this.#forgetRows();
+  }
+
+  /** What the host computes for steps that are to run: numbers, and tables, which are written at once. */
+  #values(steps: number): Float64Array {
+    try {
+      const values = walk(this.placed.nodes, steps);
+      this.#writeTables();
+      return values;
+    } finally {
+      this.#forgetRows();
+    }
+  }
+
+  #forgetRows(): void {
     for (const { table } of this.recorded.buffers.values()) table?.take();
   }
 
@@ -163,10 +174,15 @@ export class Plan {
   #allocateAndLoad() {
     const { executor } = this;
     const buffers = new Map<BufferId, BufferId>();
+    const used = new Set(
+      [...placeCommands(this.placed.nodes).flatMap(({ command }) => operandsOf(command)), ...this.placed.outputs].map(
+        ({ buffer }) => buffer,
+      ),
+    );
     const arena = executor.allocate(this.memory.arena);
     try {
       for (const [id, { bytes, data, table }] of this.recorded.buffers) {
-        if (!data && !table) continue;
+        if (!used.has(id) || (!data && !table)) continue;
         const buffer = executor.allocate(table ? bytes * this.#rows(table) : bytes);
         buffers.set(id, buffer);
         for (const { byteOffset, elements } of data ?? []) executor.write(buffer, byteOffset, elements);
@@ -184,7 +200,7 @@ export class Plan {
   #writeTables(): void {
     for (const [id, { table }] of this.recorded.buffers) {
       const rows = table?.take();
-      if (rows) this.executor.write(this.#loaded!.buffers.get(id)!, 0, rows);
+      if (rows) this.executor.write(this.#load().buffers.get(id)!, 0, rows);
     }
   }
 

@@ -1,5 +1,6 @@
 // capture: records a function once and replays it as a plan, one native call for a step or for thousands of them.
 
+import { defaultDevice } from "../device/devices.ts";
 import { ArgumentError, CaptureError, showShape } from "../errors/index.ts";
 import { bakedIn, difference } from "../plan/compare.ts";
 import { Plan } from "../plan/plan.ts";
@@ -8,7 +9,7 @@ import type { StepReport } from "./captured-plan.ts";
 import { CapturedPlan, recordOnce } from "./captured-plan.ts";
 import { gradEnabled } from "./grad-mode.ts";
 import { currentRecording } from "./recording.ts";
-import { expectFunction } from "./scope.ts";
+import { expectFunction, scope } from "./scope.ts";
 import { strictMode } from "./strict-mode.ts";
 import { Tensor, defaultDType, uninitialised } from "./tensor.ts";
 import type { TensorTree } from "./tree.ts";
@@ -18,15 +19,23 @@ import { expectTree, mapTensors, tensorsIn } from "./tree.ts";
 export interface CaptureOptions {
   /** Most steps that `replay` hands to the device in one call, default 1000. */
   readonly stepsPerCall?: number;
-  /** Stop at the first operation whose result is not finite, with an error that names it: for finding mistakes. */
+  /**
+   * Stop at the first operation whose result is not finite, with an error that names it and, in replays, its layer: for
+   * finding mistakes. What is overwritten in place, such as parameters, is seen where it is used next.
+   */
   readonly checkFinite?: boolean;
+  /** @internal Refuse, on behalf of this operation, steps that leave gradients behind. */
+  readonly consumingFor?: string;
   /** @internal Fill memory with NaN where nothing is needed in it. */
   readonly poison?: boolean;
 }
 
 /** How steps are replayed. */
 export interface ReplaySettings {
-  /** Stops within one step; the iteration then throws the signal's reason. */
+  /**
+   * Stops before the next list of commands: between two steps, or before an iteration of a loop in one. The iteration then
+   * throws the signal's reason.
+   */
   readonly signal?: AbortSignal;
 }
 
@@ -53,7 +62,8 @@ export interface Captured<A extends readonly TensorTree[], R extends TensorTree 
   plan(...inputs: A): PlanSummary;
   /**
    * Runs a function without inputs `steps` times, thousands of steps in one call, and reports each of them in order.
-   * Leaving the loop stops the run.
+   * Leaving the loop stops the run; steps that ran ahead of their reports count. Throws what went wrong on the device,
+   * and the signal's reason.
    */
   replay(steps: number, settings?: ReplaySettings): AsyncGenerator<StepReport, void, undefined>;
   /** Frees the memory of all its plans. */
@@ -65,7 +75,9 @@ export interface Captured<A extends readonly TensorTree[], R extends TensorTree 
  * gradients and optimizer steps are recorded, and never again while shapes, dtypes, train or eval mode, gradient mode and
  * the like stay as they were: calls replay what was recorded. So it must compute the same each time; numbers that change
  * from step to step live in tensors, in optimizers (`lr` as a function), in layers of dropout and in seeded noise without
- * a `step`. Throws CaptureError where a value is read, or where the two recordings differ.
+ * a `step`. Counters and other variables of the program are fixed as they were. Inputs are copied, and no gradients flow
+ * through inputs and results. Throws CaptureError where a value is read, where the two recordings differ, or where a
+ * gradient would end unnoticed. In strict mode calls run eagerly. The last 16 plans are kept.
  */
 export function capture<A extends readonly TensorTree[], R extends TensorTree | void>(
   fn: (...inputs: A) => R,
@@ -78,7 +90,10 @@ export function capture<A extends readonly TensorTree[], R extends TensorTree | 
   const store = new PlanStore(fn as (...inputs: readonly TensorTree[]) => R, { ...options, stepsPerCall });
   const captured = Object.assign((...inputs: A): R => store.call(inputs) as R, {
     plan: (...inputs: A) => store.summary(inputs),
-    replay: (steps: number, settings: ReplaySettings = {}) => store.replay(steps, settings),
+    async *replay(steps: number, settings: ReplaySettings = {}) {
+      yield* store.replay(steps, settings);
+      void captured; // which the garbage collector must not find, and dispose, while steps run
+    },
     dispose: () => {
       store.dispose();
     },
@@ -126,6 +141,7 @@ class PlanStore<R extends TensorTree | void> {
   }
 
   call(inputs: readonly TensorTree[]): TensorTree | void {
+    if (strictMode()) return this.fn(...inputs);
     return this.find(inputs).run(tensorsIn(inputs));
   }
 
@@ -145,8 +161,18 @@ class PlanStore<R extends TensorTree | void> {
   async *replay(steps: number, { signal }: ReplaySettings): AsyncGenerator<StepReport, void, undefined> {
     if (!Number.isInteger(steps) || steps < 0)
       throw new ArgumentError({ op: "replay", problem: `steps is ${steps}, expected an integer >= 0.` });
+    if (this.fn.length > 0)
+      throw new CaptureError({
+        op: "replay",
+        problem: `the captured function takes ${this.fn.length} inputs, and replayed steps are given none.`,
+        advice: "Call it, or let it refer to its tensors; tables and loops give each step its own row.",
+      });
     for (let done = 0; done < steps;) {
       signal?.throwIfAborted();
+      if (strictMode()) {
+        yield { step: ++done, values: this.runEagerly() };
+        continue;
+      }
       const captured = this.find([]);
       // Until a step leaves things as it found them, the next one may be another.
       const most = captured.effects.repeats ? this.options.stepsPerCall : 1;
@@ -154,6 +180,14 @@ class PlanStore<R extends TensorTree | void> {
       for await (const { step, values } of captured.replay(count, signal)) yield { step: done + step, values };
       done += count;
     }
+  }
+
+  /** One step, operation by operation; the numbers that it returns. */
+  private runEagerly(): number[] {
+    return scope(() => {
+      const numbers = tensorsIn(this.fn()).filter(({ size }) => size === 1);
+      return numbers.map((result) => result.elements("replay")[0]);
+    });
   }
 
   dispose(): void {
@@ -197,6 +231,13 @@ class PlanStore<R extends TensorTree | void> {
       const [a, b] = [first, second].map(({ program }) => ({ ...program, firstBuffer: 0 }));
       const found = difference(a, b);
       if (found) throw bakedIn("the captured function", found);
+      if (this.options.consumingFor !== undefined && first.effects.fills)
+        throw new CaptureError({
+          op: this.options.consumingFor,
+          problem: "the step leaves gradients behind that no optimizer has consumed, as all steps of the plan would.",
+          advice:
+            "Call the optimizer's step() each time; to accumulate, call backward several times in the step, with repeat(); or run the steps eagerly (eager: true).",
+        });
       const executor = first.effects.executor;
       if (!executor)
         throw new CaptureError({
@@ -234,5 +275,5 @@ function keyOf(inputs: readonly TensorTree[]): string {
     if (Array.isArray(tree)) return tree.map(describe);
     return Object.entries(tree as Record<string, TensorTree>).map(([name, part]) => [name, describe(part)]);
   };
-  return JSON.stringify([gradEnabled(), defaultDType(), describe(inputs)]);
+  return JSON.stringify([gradEnabled(), defaultDType(), defaultDevice(), describe(inputs)]);
 }

@@ -2,7 +2,7 @@
 
 import type { Operand, ReplayEnd, ReplayFailure } from "../device/executor.ts";
 import type { LangevinError } from "../errors/index.ts";
-import { DeviceError, NumericsError } from "../errors/index.ts";
+import { CaptureError, DeviceError, NumericsError, showShape } from "../errors/index.ts";
 import { ops } from "../ops/index.ts";
 import { runsOf } from "../plan/host.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -103,9 +103,9 @@ export class CapturedPlan {
       if (settled) return;
       settled = true;
       signal?.removeEventListener("abort", stop);
-      const { lists } = await replay.ended;
+      const { lists, steps: complete } = await replay.ended;
       counted.settle(lists < steps * runsOf(plan.placed.nodes) ? () => plan.recount(steps, lists) : undefined);
-      if (lists > 0) state.keep();
+      if (complete > 0) state.keep();
       else state.undo();
       if (--this.active === 0 && this.disposed) this.free();
     };
@@ -179,6 +179,16 @@ export class CapturedPlan {
   }
 }
 
+/** Refuses a result through which gradients would be expected to flow: they end at the plan. */
+function expectNoGraph(result: Tensor): void {
+  if (result.node && !result.node.walked)
+    throw new CaptureError({
+      op: "capture",
+      problem: `a result of shape ${showShape(result.shape)} requires a gradient, which would end at the plan.`,
+      advice: "Call backward in the function, or return it detached, or compute it inside noGrad.",
+    });
+}
+
 /** Records the function once; the library's state is afterwards as it was before. */
 export function recordOnce(
   fn: (...inputs: readonly TensorTree[]) => TensorTree | void,
@@ -192,12 +202,13 @@ export function recordOnce(
         const given = fn(...inputs);
         refusePromise("capture", given);
         expectTree("capture", given);
+        for (const value of tensorsIn(given)) expectNoGraph(value);
         return given;
       });
       const results = tensorsIn(result);
       const held = recording.heldValues().filter((value) => value instanceof Tensor && value.madeIn === recording);
       const leaves = [...results, ...(held as Tensor[])];
-      const outputs = leaves.map((leaf) => leaf.operand("capture"));
+      const outputs = leaves.map((leaf) => recording.identified(leaf.operand("capture")));
       return {
         result,
         leaves,

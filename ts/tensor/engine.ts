@@ -180,7 +180,8 @@ function ofThisStep<S extends Op["attributes"]>(
   op: Op<S>,
   given: GivenAttributes<S>,
 ): { readonly attributes: AttributesOf<S>; readonly perStep: readonly NumberPerStep[] } {
-  if (!currentRecording()) return { attributes: given as AttributesOf<S>, perStep: none };
+  const varies = (value: unknown): boolean => value instanceof PerStep;
+  if (!Object.values(given).some(varies)) return { attributes: given as AttributesOf<S>, perStep: none };
   const attributes: Record<string, unknown> = { ...given };
   const perStep: NumberPerStep[] = [];
   for (const [attribute, number] of Object.entries(given)) {
@@ -188,7 +189,7 @@ function ofThisStep<S extends Op["attributes"]>(
     if (!op.perStep?.includes(attribute))
       throw new ArgumentError({ op: op.name, problem: `${attribute} cannot differ between the steps of a plan.` });
     attributes[attribute] = number.value;
-    perStep.push({ attribute, number });
+    if (currentRecording()) perStep.push({ attribute, number });
   }
   return { attributes: attributes as AttributesOf<S>, perStep };
 }
@@ -280,9 +281,9 @@ export function expectSupported(op: string, executor: Executor, dtype: DType): v
 
 /** Hands out a kept value, as long as nobody has written to its memory. */
 function unlessOverwritten<T extends Value<T>>(op: AnyOp, handle: T): () => T {
-  const written = handle.version.value;
+  const written = handle.version.peek();
   return () => {
-    if (handle.version.value !== written)
+    if (handle.version.peek() !== written)
       throw new GradientError({
         op: "backward",
         problem: `a value that ${op.name} kept (shape ${showShape(handle.shape)}) was overwritten after the forward pass.`,

@@ -1,12 +1,13 @@
 // A recording in progress: while one is, operations write commands down instead of running them, and whatever library
 // state they change is put back at its end. What the state was, and how a step changes it, is kept for the replays.
 
-import type { BufferId, Command, ElementArray, Executor } from "../device/executor.ts";
+import type { BufferId, Command, ElementArray, Executor, Operand } from "../device/executor.ts";
 import { CaptureError } from "../errors/index.ts";
 import type { DType } from "../ops/index.ts";
 import { PerStep, bytesOf } from "../ops/index.ts";
 import type { LoopIndex, RecordedBuffer, RecordedCommand, RecordedList, RecordedNode } from "../plan/recorded.ts";
-import { HostTable, isLoop } from "../plan/recorded.ts";
+import type { Stretch } from "../plan/compare.ts";
+import { HostTable, isLoop, listsOf } from "../plan/recorded.ts";
 
 let current: Recording | undefined;
 
@@ -54,7 +55,7 @@ export const layerPath: { ofForward: () => string; ofBackward: string | undefine
   ofBackward: undefined,
 };
 
-/** What runs once for each step while a captured function is recorded, and stands for all that it did. */
+/** One recording of a captured function: its commands, the host's actions, and what it read and changed of the library's state. */
 export class Recording {
   /** The device that everything recorded runs on: the first one that something asks for. */
   executor: Executor | undefined;
@@ -67,8 +68,14 @@ export class Recording {
   /** Where the next command goes: the nodes of the innermost open loop's body, or of the whole. */
   #open = this.nodes;
   #acting = false;
+  /** Buffers and numbers of iterations that were recorded only to compare them, and those that stand for them. */
+  readonly #sameBuffers = new Map<BufferId, BufferId>();
+  readonly #sameNumbers = new Map<PerStep, PerStep>();
+  /** By which of the host's actions each counter was changed. */
+  readonly #histories = new Map<Counter, number[]>();
+  #actions = 0;
 
-  /** Runs `fn` as the step that is recorded. Afterwards all library state is as before. */
+  /** Runs `fn` as the step that is recorded; `undo` then puts the library's state back. */
   run<T>(fn: () => T): T {
     if (current)
       throw new CaptureError({
@@ -88,7 +95,19 @@ export class Recording {
 
   submit(executor: Executor, command: Command, perStep: RecordedCommand["perStep"] = []): void {
     this.#expectDevice(executor);
-    this.#list().commands.push({ ...command, perStep, layer: layerPath.ofBackward ?? layerPath.ofForward() });
+    const same = (operand: Operand | undefined): Operand | undefined => operand && this.identified(operand);
+    const { op, attributes, inputs, output } = command;
+    this.#list().commands.push({
+      op,
+      attributes,
+      inputs: inputs.map(same),
+      output: same(output),
+      perStep: perStep.map(({ attribute, number }) => ({
+        attribute,
+        number: this.#sameNumbers.get(number) ?? number,
+      })),
+      layer: layerPath.ofBackward ?? layerPath.ofForward(),
+    });
   }
 
   /** Elements that the host writes: the same in every step. */
@@ -123,6 +142,22 @@ export class Recording {
     }
   }
 
+  /** Takes what one stretch made for what another, alike one made: the former is not part of the program. */
+  identify(dropped: Stretch, kept: Stretch): void {
+    const count = this.buffers.size - dropped.firstBuffer;
+    for (let i = 0; i < count; i++) this.#sameBuffers.set(-1 - (dropped.firstBuffer + i), -1 - (kept.firstBuffer + i));
+    const numbers = (stretch: Stretch): PerStep[] =>
+      listsOf(stretch.nodes).flatMap(({ actions }) => actions.flatMap((action) => action.numbers));
+    const [from, to] = [numbers(dropped), numbers(kept)];
+    from.forEach((number, i) => this.#sameNumbers.set(number, to[i]));
+  }
+
+  /** The operand in the memory that is part of the program. */
+  identified(operand: Operand): Operand {
+    const buffer = this.#sameBuffers.get(operand.buffer);
+    return buffer === undefined ? operand : { ...operand, buffer };
+  }
+
   /** Appends a loop. */
   loop(times: number, body: readonly RecordedNode[], index: LoopIndex, first: number): void {
     this.#open.push({ times, body, index, first });
@@ -131,9 +166,14 @@ export class Recording {
   // ---- what the host does for each run -------------------------------------------------------------------------------
 
   /** Runs a computation of the host now, and has it run again for each run of the commands that follow. */
+  get acting(): boolean {
+    return this.#acting;
+  }
+
   act(compute: () => readonly number[]): readonly PerStep[] {
     if (this.#acting) return compute().map((value) => new PerStep(value));
     this.#acting = true;
+    this.#actions++;
     try {
       const numbers = compute().map((value) => new PerStep(value));
       this.#list().actions.push({ numbers, run: compute });
@@ -155,7 +195,18 @@ export class Recording {
 
   /** Notes a counter before it changes. */
   touch(counter: Counter): void {
-    if (!this.#counters.has(counter)) this.#counters.set(counter, counter.value);
+    if (!this.#counters.has(counter)) this.#counters.set(counter, counter.peek());
+    const history = this.#histories.get(counter) ?? [];
+    history.push(this.#actions);
+    this.#histories.set(counter, history);
+  }
+
+  /** Whether two counters agree whenever the plan runs: if they do before it, and are counted up together. */
+  agree(a: Counter, b: Counter): boolean {
+    const start = (counter: Counter): number => this.#counters.get(counter) ?? counter.peek();
+    const equal = start(a) === start(b);
+    this.guard({ holds: () => (a.peek() === b.peek()) === equal });
+    return equal && String(this.#histories.get(a) ?? []) === String(this.#histories.get(b) ?? []);
   }
 
   read(cell: Cell<unknown>): void {
@@ -199,6 +250,7 @@ export class Recording {
           ([now, then]) => !now.freed && now.buffer === then.buffer && now.byteOffset === then.byteOffset,
         ),
       counting: (start) => counting(counters, start),
+      fills: cells.some(({ before, guarded, after }) => guarded && before === false && after === true),
       repeats: cells.every(({ before, guarded, after }) => !guarded || after === before),
     };
   }
@@ -239,6 +291,8 @@ export interface StepEffects {
   holds(): boolean;
   /** Counts up by starting steps on the device; nothing is counted if that throws. */
   counting<T>(start: () => T): CountedRun<T>;
+  /** Whether a step leaves a gradient in an optimizer's memory where it found none. */
+  readonly fills: boolean;
   /** Whether a step leaves that as it found it, so that a second one is the same. */
   readonly repeats: boolean;
 }
@@ -251,7 +305,7 @@ export interface CountedRun<T> {
 }
 
 function counting<T>(counters: readonly Counter[], start: () => T): CountedRun<T> {
-  const before = counters.map(({ value }) => value);
+  const before = counters.map((counter) => counter.peek());
   const restore = (values: readonly number[]): void => {
     counters.forEach((counter, i) => {
       counter.restore(values[i]);
@@ -264,16 +318,16 @@ function counting<T>(counters: readonly Counter[], start: () => T): CountedRun<T
     restore(before);
     throw error;
   }
-  const after = counters.map(({ value }) => value);
+  const after = counters.map((counter) => counter.peek());
   for (const counter of counters) counter.runAhead(1);
   const settle = (recount?: () => void): void => {
     for (const counter of counters) counter.runAhead(-1);
     if (!recount) return;
     // Others may have counted, too, meanwhile.
-    const now = counters.map(({ value }) => value);
+    const now = counters.map((counter) => counter.peek());
     restore(before);
     recount();
-    restore(counters.map(({ value }, i) => now[i] - (after[i] - value)));
+    restore(counters.map((counter, i) => now[i] - (after[i] - counter.peek())));
   };
   return { result, settle };
 }
@@ -288,8 +342,19 @@ export class Counter {
     this.#value = value;
   }
 
-  /** Inside `perStep` the number that counts for the step in question; elsewhere in a captured function it must not be used. */
+  /** In a captured function only to be read inside `perStep`, where it is the number that counts for the step in question. */
   get value(): number {
+    if (current && !current.acting)
+      throw new CaptureError({
+        op: "capture",
+        problem: "a count that changes from step to step was read in a captured function.",
+        advice: "Give learning rates as functions of the step, or run the steps eagerly (eager: true).",
+      });
+    return this.#value;
+  }
+
+  /** The number as it is in the recorded step, of which no value of the plan may be made. */
+  peek(): number {
     return this.#value;
   }
 
@@ -378,6 +443,17 @@ export type StepNumber = number | PerStep;
 /** One such number. */
 export function perStep(compute: () => number): StepNumber {
   return perSteps(() => [compute()])[0];
+}
+
+/** The number of a step to be handed on, as loops hand on their index: known where the step runs now. */
+export function stepIndex(compute: () => number): PerStep {
+  const number = perStep(compute);
+  return number instanceof PerStep ? number : PerStep.known(number);
+}
+
+/** Whether two counters agree, in a captured function in all of its steps. */
+export function agree(a: Counter, b: Counter): boolean {
+  return current ? current.agree(a, b) : a.value === b.value;
 }
 
 /** Counts, for each step. */

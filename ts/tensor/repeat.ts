@@ -1,27 +1,28 @@
 // Loops that a plan keeps as loops: a body is recorded once, however often it runs.
 
-import { ArgumentError, CaptureError, GradientError, ShapeError, showShape } from "../errors/index.ts";
-import { ops } from "../ops/index.ts";
-import type { Difference, Stretch } from "../plan/compare.ts";
+import { ArgumentError, GradientError, ShapeError, showShape } from "../errors/index.ts";
+import { PerStep, ops } from "../ops/index.ts";
+import type { Stretch } from "../plan/compare.ts";
 import { bakedIn, difference } from "../plan/compare.ts";
 import type { RecordedNode } from "../plan/recorded.ts";
-import type { Recording, StepNumber } from "./recording.ts";
+import type { Recording } from "./recording.ts";
 import { currentRecording } from "./recording.ts";
 import { adopt, expectFunction, refusePromise, scope } from "./scope.ts";
 import type { Tensor } from "./tensor.ts";
 import { apply, applyInPlace, uninitialised } from "./tensor.ts";
 import type { TensorTree } from "./tree.ts";
-import { expectTree, listTensors, mapTensors, tensorsIn } from "./tree.ts";
+import { expectTree, mapTensors, tensorsByPath, tensorsIn } from "./tree.ts";
 
 /** Iterations of a body that may differ at its beginning, before those follow that are all alike. */
 const mostBeginnings = 8;
 
 /**
  * Runs `body` for index = 0, 1, ..., times - 1. In a captured function the plan holds the body once and repeats it: for
- * gradients that are accumulated over several batches, say. The index is then no number to calculate with, but one that
- * `Tensor.row` takes, and `step` and `image` of seeded noise.
+ * gradients that are accumulated over several batches, say. The index is one that `Tensor.row` takes, and
+ * `step` and `image` of seeded noise; in a plan it cannot be calculated with. What else the body refers to, counters of the
+ * program for example, is fixed in the plan.
  */
-export function repeat(times: number, body: (index: StepNumber) => void): void {
+export function repeat(times: number, body: (index: PerStep) => void): void {
   iterate(times, [], (_, index) => {
     refusePromise("repeat", body(index));
     return [];
@@ -35,7 +36,7 @@ export function repeat(times: number, body: (index: StepNumber) => void): void {
  * captured function the plan holds the body once, or, where the first iterations do something else than those after
  * them, these one by one.
  */
-export function iterate<S extends TensorTree>(times: number, initial: S, body: (state: S, index: StepNumber) => S): S {
+export function iterate<S extends TensorTree>(times: number, initial: S, body: (state: S, index: PerStep) => S): S {
   expectFunction("iterate", body);
   if (!Number.isInteger(times) || times < 0)
     throw new ArgumentError({ op: "iterate", problem: `times is ${times}, expected an integer >= 0.` });
@@ -44,12 +45,12 @@ export function iterate<S extends TensorTree>(times: number, initial: S, body: (
   return recording ? record(recording, times, initial, body) : run(times, initial, body);
 }
 
-function run<S extends TensorTree>(times: number, initial: S, body: (state: S, index: StepNumber) => S): S {
+function run<S extends TensorTree>(times: number, initial: S, body: (state: S, index: PerStep) => S): S {
   // Handles of our own: what the caller gave stays the caller's.
   let state = scope(() => mapTensors(initial, (tensor) => stateOf(tensor).detach())) as S;
   for (let index = 0; index < times; index++) {
     const before = state;
-    state = scope(() => detached(before, body(before, index)));
+    state = scope(() => detached(before, body(before, PerStep.known(index))));
     for (const tensor of tensorsIn(before)) tensor.dispose();
   }
   return state;
@@ -65,27 +66,28 @@ function record<S extends TensorTree>(
   recording: Recording,
   times: number,
   initial: S,
-  body: (state: S, index: StepNumber) => S,
+  body: (state: S, index: PerStep) => S,
 ): S {
-  // Where the state lies from iteration to iteration.
+  // Where the parts of the state lie from iteration to iteration.
   const places = new Map(
-    tensorsIn(initial).map((tensor) => {
+    [...tensorsByPath(initial)].map(([path, tensor]) => {
       const place = uninitialised(stateOf(tensor).shape, tensor.dtype, tensor.executor);
       applyInPlace(ops.assign, [place, tensor], {});
-      return [tensor, place] as const;
+      return [path, place] as const;
     }),
   );
-  const state = mapTensors(initial, (tensor) => places.get(tensor)!) as S;
+  /** Other handles to the places, which the open scope frees. */
+  const state = (): S => mapTensors(initial, (_, path) => places.get(path)!.detach()) as S;
   const index = { value: 0 };
   const iteration = (): Stretch => {
     const firstBuffer = recording.buffers.size;
     const { nodes } = recording.body(() => {
       scope(() => {
         const [number] = recording.act(() => [index.value]);
-        const after = body(mapTensors(state, handle) as S, number);
-        refusePromise("iterate", after);
-        expectState(state, after);
-        advance(tensorsIn(state), tensorsIn(after));
+        const before = state();
+        const after = body(before, number);
+        expectState(before, after);
+        advance(places, tensorsByPath(after));
       });
     });
     return { nodes, buffers: recording.buffers, firstBuffer };
@@ -95,13 +97,13 @@ function record<S extends TensorTree>(
   };
 
   let last: Stretch | undefined;
-  let unlike: Difference | undefined;
   for (let i = 0; i < times; i++) {
     index.value = i;
     const next = iteration();
-    unlike = last && difference(last, next);
+    const unlike = last && difference(last, next);
     if (last && !unlike) {
-      // Alike, and so are all that follow; this one was recorded to see that.
+      // Alike, and so are all that follow; this one was recorded to see that, and what it made is what the last one makes.
+      recording.identify(next, last);
       add(times - i + 1, last.nodes, i - 1);
       last = undefined;
       break;
@@ -112,25 +114,20 @@ function record<S extends TensorTree>(
   }
   if (last) add(1, last.nodes, times - 1);
   for (const place of places.values()) adopt(place);
-  return mapTensors(state, handle) as S;
-}
-
-/** Another handle to a place, which the open scope frees. */
-function handle(place: Tensor): Tensor {
-  return place.detach();
+  return state();
 }
 
 /** The state's places take over what an iteration made; parts that trade places are copied first. */
-function advance(places: readonly Tensor[], after: readonly Tensor[]): void {
-  const storages = new Set(places.map((place) => place.place("iterate").storage));
-  const sources = after.map((tensor, i) => {
+function advance(places: ReadonlyMap<string, Tensor>, after: ReadonlyMap<string, Tensor>): void {
+  const storages = new Set([...places.values()].map((place) => place.place("iterate").storage));
+  const sources = [...places].map(([path, place]) => {
+    const tensor = after.get(path)!;
     const { storage } = tensor.place("iterate");
-    const stays = storage === places[i].place("iterate").storage && tensor.size === places[i].size;
-    return stays ? undefined : storages.has(storage) ? apply(ops.copy, [tensor.detach()], {}) : tensor;
+    const stays = storage === place.place("iterate").storage && tensor.size === place.size;
+    const moves = storages.has(storage);
+    return { place, source: stays ? undefined : moves ? apply(ops.copy, [tensor.detach()], {}) : tensor };
   });
-  sources.forEach((source, i) => {
-    if (source) applyInPlace(ops.assign, [places[i], source], {});
-  });
+  for (const { place, source } of sources) if (source) applyInPlace(ops.assign, [place, source], {});
 }
 
 /** Refuses as state what iterations cannot hand on. */
@@ -148,19 +145,13 @@ function stateOf(tensor: Tensor): Tensor {
 function expectState(before: TensorTree, after: unknown): void {
   refusePromise("iterate", after);
   expectTree("iterate", after);
-  const [given, returned] = [listTensors(before), listTensors(after as TensorTree)];
-  const describe = (tensors: readonly Tensor[]): string =>
-    tensors.map(({ dtype, shape }) => `${dtype} ${showShape(shape)}`).join(", ") || "nothing";
-  if (describe(given) !== describe(returned))
+  const describe = (tree: TensorTree): string =>
+    [...tensorsByPath(tree)].map(([path, x]) => `${path ? `${path}: ` : ""}${x.dtype} ${showShape(x.shape)}`).join(", ") || "nothing"; // prettier-ignore
+  const [given, returned] = [describe(before), describe(after as TensorTree)];
+  if (given !== returned)
     throw new ShapeError({
       op: "iterate",
-      problem: `the body was given ${describe(given)} and returned ${describe(returned)}.`,
-      advice: "An iteration returns the state in the shapes and dtypes in which it was given.",
-    });
-  if (currentRecording() && new Set(returned).size !== given.length)
-    throw new CaptureError({
-      op: "iterate",
-      problem: "a tensor is returned as two parts of the state.",
-      advice: "Return a clone() in one of the places.",
+      problem: `the body was given ${given} and returned ${returned}.`,
+      advice: "An iteration returns the state under the names, and in the shapes and dtypes, in which it was given.",
     });
 }

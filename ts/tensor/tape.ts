@@ -1,6 +1,6 @@
 // The tape: what was applied to what, what backward needs of it, and the walk back. It holds values of any kind `V`.
 
-import { GradientError } from "../errors/index.ts";
+import { CaptureError, GradientError } from "../errors/index.ts";
 import { currentRecording, layerPath } from "./recording.ts";
 import type { AnyAttributes, AnyOp, GradientContext, OpBuilder, TensorType } from "../ops/index.ts";
 
@@ -33,6 +33,8 @@ export class TapeNode<V> {
   private readonly keptValues: readonly Kept[];
   /** Path of the layer that it was recorded in, while a plan is. */
   private readonly layer = currentRecording() && layerPath.ofForward();
+  /** The recording that it was recorded in. */
+  private readonly recording = currentRecording();
   private holders = 1;
 
   constructor(fields: {
@@ -69,6 +71,21 @@ export class TapeNode<V> {
       node.free();
       for (const edge of node.edges) if (edge instanceof TapeNode) released.push(edge);
     }
+  }
+
+  /** Whether backward has walked over it. */
+  get walked(): boolean {
+    return this.keptInputs === undefined;
+  }
+
+  /** Refuses a walk in a captured function over what was computed outside, which the first step would free. */
+  expectHere(): void {
+    if (this.recording !== currentRecording())
+      throw new CaptureError({
+        op: "backward",
+        problem: `the loss depends on the result of ${this.op.name} that was computed outside of the captured function.`,
+        advice: "Compute it inside, or detach it.",
+      });
   }
 
   /** Gives up what backward would need. */
@@ -148,6 +165,8 @@ function nodesBelow<V>(root: TapeNode<V>): TapeNode<V>[] {
  * walk passes it.
  */
 export function walkBack<V extends Kept>(root: TapeNode<V>, seed: V, walk: Walk<V>): void {
+  const nodes = nodesBelow(root);
+  for (const node of nodes) node.expectHere();
   const pending = new Map<TapeNode<V>, V>([[root, walk.share(seed)]]);
   const pass = (edge: TapeNode<V>, gradient: V): void => {
     const earlier = pending.get(edge);
@@ -155,7 +174,7 @@ export function walkBack<V extends Kept>(root: TapeNode<V>, seed: V, walk: Walk<
     earlier?.dispose();
   };
   try {
-    for (const node of nodesBelow(root)) {
+    for (const node of nodes) {
       const gradient = pending.get(node);
       if (!gradient) continue;
       walk.scope(() => {

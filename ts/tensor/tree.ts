@@ -20,29 +20,42 @@ export function expectTree(op: string, value: unknown): void {
   });
 }
 
-const isPlain = (value: object): boolean => Object.getPrototypeOf(value) === Object.prototype;
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
 
-/** The tensors of a tree in its order, repeated ones repeated. */
-export function listTensors(tree: TensorTree | void): Tensor[] {
-  if (tree === undefined) return [];
-  if (tree instanceof Tensor) return [tree];
-  return Object.values(tree as Record<string, TensorTree>).flatMap(listTensors);
+/** The tensors of a tree by their path in it (`x`, `history.0`), in the order of the paths. */
+export function tensorsByPath(tree: TensorTree | void): Map<string, Tensor> {
+  const found: [string, Tensor][] = [];
+  mapTensors(tree, (tensor, path) => {
+    found.push([path, tensor]);
+    return tensor;
+  });
+  return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** The tensors of a tree, each once. */
 export function tensorsIn(tree: TensorTree | void): Tensor[] {
-  return [...new Set(listTensors(tree))];
+  if (tree === undefined) return [];
+  if (tree instanceof Tensor) return [tree];
+  return [...new Set(Object.values(tree as Record<string, TensorTree>).flatMap(tensorsIn))];
 }
 
-/** The same tree with other tensors. */
-export function mapTensors(tree: TensorTree | void, map: (tensor: Tensor) => Tensor): TensorTree | void {
+/** The same tree with other tensors, each chosen by the old one and its path. */
+export function mapTensors(
+  tree: TensorTree | void,
+  map: (tensor: Tensor, path: string) => Tensor,
+  path = "",
+): TensorTree | void {
   if (tree === undefined) return undefined;
-  if (tree instanceof Tensor) return map(tree);
-  if (Array.isArray(tree)) return tree.map((part: TensorTree) => mapTensors(part, map) as TensorTree);
+  if (tree instanceof Tensor) return map(tree, path);
+  const inside = (name: string | number): string => (path === "" ? String(name) : `${path}.${name}`);
+  if (Array.isArray(tree)) return tree.map((part: TensorTree, i) => mapTensors(part, map, inside(i)) as TensorTree);
   return Object.fromEntries(
     Object.entries(tree as Record<string, TensorTree>).map(([name, part]) => [
       name,
-      mapTensors(part, map) as TensorTree,
+      mapTensors(part, map, inside(name)) as TensorTree,
     ]),
   );
 }

@@ -3,14 +3,15 @@
 import type { Batch, Batches } from "../data/image-set.ts";
 import type { DeviceName, Executor } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
+import { PerStep } from "../ops/index.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
 import type { Seed } from "../tensor/random.ts";
 import { capture, runsEagerly } from "../tensor/capture.ts";
 import { draws, randint, randn, seedKey } from "../tensor/random.ts";
-import type { StepNumber } from "../tensor/recording.ts";
-import { Counter, perStep } from "../tensor/recording.ts";
+import { Counter, stepIndex } from "../tensor/recording.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
 import { Tensor, executorOf } from "../tensor/tensor.ts";
+import type { TensorTree } from "../tensor/tree.ts";
 import { Pacer } from "./pacing.ts";
 
 /** What a training step is given: the batch, and timesteps and noise drawn for it. */
@@ -20,10 +21,10 @@ export interface StepInputs extends Batch {
   /** Standard normal, shaped as x0. */
   readonly noise: Tensor;
   /**
-   * Counts from 0. Unless `eager`, the step is recorded for all iterations at once, and this is no number to calculate
-   * with: `Tensor.row` takes it, and `step` of seeded noise.
+   * Counts from 0: what `Tensor.row` takes, and `step` of seeded noise. Unless `eager`, when `Number(iteration)` gives it,
+   * the step is recorded for all iterations at once, and nothing can be calculated with this.
    */
-  readonly iteration: StepNumber;
+  readonly iteration: PerStep;
 }
 
 /** What to train, and how. */
@@ -56,7 +57,7 @@ export interface TrainOptions {
    * saved, pictures drawn, the learning rate set. Without it steps run ahead of the reports, up to 1,000.
    */
   readonly pauseEvery?: number;
-  /** Stops the run between two steps; the run then throws the signal's reason. */
+  /** Stops the run between two steps (or in one that has loops, between their iterations); it then throws the reason. */
   readonly signal?: AbortSignal;
   /** Train although x_T still holds signal (alphaBar_T > 0.05). */
   readonly allowResidualSignal?: boolean;
@@ -116,13 +117,13 @@ async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, v
     executor: executorOf(options),
     pauseEvery,
   };
-  if (eager) yield* runOneByOne(run, (batch, i) => stepOn(run, batch, i));
+  if (eager) yield* runOneByOne(run, (batch, i) => stepOn(run, batch, PerStep.known(i)));
   else if (data.batchOfStep) yield* runPlan(run, data.batchOfStep.bind(data));
   else yield* runPlanOneByOne(run);
 }
 
 /** One step on a batch: draws timesteps and noise, and returns the loss. */
-function stepOn({ options, seed, executor }: Run, batch: Batch, iteration: StepNumber): Tensor {
+function stepOn({ options, seed, executor }: Run, batch: Batch, iteration: PerStep): Tensor {
   const { schedule, step } = options;
   const device = executor.name;
   const count = batch.x0.shape[0];
@@ -150,12 +151,12 @@ async function* runPlan(
     const loss = stepOn(
       run,
       batch,
-      perStep(() => iteration.value),
+      stepIndex(() => iteration.value),
     );
     iteration.add();
-    return loss;
+    return loss.detach();
   };
-  const step = capture(planned, { checkFinite });
+  const step = capture(planned, { checkFinite, consumingFor: "train" });
   try {
     for (let done = 0; done < iterations;) {
       const count = Math.min(run.pauseEvery, iterations - done);
@@ -171,18 +172,18 @@ async function* runPlan(
 /** All steps as calls of one plan, with batches that are made one by one. */
 async function* runPlanOneByOne(run: Run): AsyncGenerator<TrainProgress, void, undefined> {
   const iteration = new Counter();
-  const planned = ({ x0, labels }: { readonly x0: Tensor; readonly labels: Tensor | undefined }): Tensor => {
+  const planned = (batch: TensorTree): Tensor => {
     const loss = stepOn(
       run,
-      labels ? { x0, labels } : { x0 },
-      perStep(() => iteration.value),
+      batch as unknown as Batch,
+      stepIndex(() => iteration.value),
     );
     iteration.add();
-    return loss;
+    return loss.detach();
   };
-  const step = capture(planned, { checkFinite: run.options.checkFinite });
+  const step = capture(planned, { checkFinite: run.options.checkFinite, consumingFor: "train" });
   try {
-    yield* runOneByOne(run, ({ x0, labels }) => step({ x0: x0.detach(), labels }));
+    yield* runOneByOne(run, (batch) => step(batch as unknown as TensorTree));
   } finally {
     step.dispose();
   }
