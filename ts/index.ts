@@ -135,8 +135,27 @@ export type { RMSpropOptions } from "./optim/rmsprop.ts";
 export { SGD } from "./optim/sgd.ts";
 export type { SGDOptions } from "./optim/sgd.ts";
 
+export type { AlphaBarCurve, BetaRange } from "./diffusion/betas.ts";
+export { GaussianPath } from "./diffusion/gaussian-path.ts";
+export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
-export type { NoiseScheduleOptions, ReverseNoise } from "./diffusion/noise-schedule.ts";
+export type {
+  AlphaBarCurveOptions,
+  BetaRangeOptions,
+  CustomBetasOptions,
+  NoiseScheduleOptions,
+  NoiseToSignalOptions,
+  ReverseNoise,
+  SchedulePostprocessing,
+} from "./diffusion/noise-schedule.ts";
+export { convertPrediction, predictionWeights } from "./diffusion/predictions.ts";
+export type {
+  Conversion,
+  NoiseLevel,
+  PredictionOptions,
+  PredictionType,
+  PredictionWeights,
+} from "./diffusion/predictions.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

@@ -5,6 +5,7 @@ import { setDefaultDType, setDefaultDevice, tensor } from "langevin";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
+import { runBetasCase } from "./schedules.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
 
 /** Where and in what precision cases run. */
@@ -43,6 +44,7 @@ function runnerOf(given: Case): Run | undefined {
   if (given.kind === "train") return runTrainCase;
   if (given.kind === "reverse") return runReverseCase;
   if ("sample_prev_step" in given) return runScheduleCase;
+  if ("alphas_cumprod" in given) return runBetasCase;
   return undefined;
 }
 
