@@ -62,6 +62,11 @@ describe("beta schedules", () => {
       }
   });
 
+  it("take a betas of undefined for none", () => {
+    const options = { ...range, betas: undefined } as unknown as NoiseScheduleOptions;
+    expect(new NoiseSchedule(options).schedule).to.equal("linear");
+  });
+
   const steps = "steps is 0, expected an integer >= 1.";
   for (const [text, options] of [
     [steps, { steps: 0, schedule: "exp" }],

@@ -210,8 +210,9 @@ export class NoiseSchedule {
 
 /** The betas that the options ask for, before rescaling. */
 function betasOf(options: NoiseScheduleOptions): { schedule: NoiseSchedule["schedule"]; betas: Float64Array } {
-  if ("betas" in options) return { schedule: "custom", betas: checkedBetas(options.betas) };
-  const { steps, schedule = "linear" } = options;
+  if ("betas" in options && options.betas !== undefined)
+    return { schedule: "custom", betas: checkedBetas(options.betas) };
+  const { steps, schedule = "linear" } = options as BetaRangeOptions | AlphaBarCurveOptions;
   const refuse = (problem: string, advice?: string): never => {
     throw new ArgumentError({ op: "NoiseSchedule", problem, advice });
   };
