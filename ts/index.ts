@@ -136,8 +136,61 @@ export type { RMSpropOptions } from "./optim/rmsprop.ts";
 export { SGD } from "./optim/sgd.ts";
 export type { SGDOptions } from "./optim/sgd.ts";
 
+export type { AlphaBarCurve, BetaRange } from "./diffusion/betas.ts";
+export { edmGrid } from "./diffusion/edm-grid.ts";
+export type { EdmGridOptions } from "./diffusion/edm-grid.ts";
+export { flowMatchGrid } from "./diffusion/flow-match-grid.ts";
+export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/flow-match-grid.ts";
+export { GaussianPath } from "./diffusion/gaussian-path.ts";
+export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
-export type { NoiseScheduleOptions, ReverseNoise } from "./diffusion/noise-schedule.ts";
+export type {
+  AlphaBarCurveOptions,
+  BetaRangeOptions,
+  CustomBetasOptions,
+  NoiseScheduleOptions,
+  NoiseToSignalOptions,
+  ReverseNoise,
+  SchedulePostprocessing,
+} from "./diffusion/noise-schedule.ts";
+export {
+  denoise,
+  edmPreconditioning,
+  iddpmPreconditioning,
+  preconditioningTable,
+  vePreconditioning,
+  vpPreconditioning,
+} from "./diffusion/preconditioning.ts";
+export type {
+  EdmPreconditioningOptions,
+  IddpmPreconditioningOptions,
+  Preconditioning,
+  PreconditioningFactors,
+  VePreconditioningOptions,
+  VpPreconditioningOptions,
+} from "./diffusion/preconditioning.ts";
+export { convertPrediction, predictionWeights } from "./diffusion/predictions.ts";
+export type {
+  Conversion,
+  NoiseLevel,
+  PredictionOptions,
+  PredictionType,
+  PredictionWeights,
+} from "./diffusion/predictions.ts";
+export { samplingGrid } from "./diffusion/sampling-grid.ts";
+export type { GridScheduler, SamplingGrid, SamplingGridOptions, SigmaGridName } from "./diffusion/sampling-grid.ts";
+export {
+  betaSigmas,
+  exponentialSigmas,
+  interpolate,
+  karrasSigmas,
+  shiftTimes,
+  stretchTimes,
+  timestepsOfSigmas,
+} from "./diffusion/sigma-grid.ts";
+export type { SigmaRange } from "./diffusion/sigma-grid.ts";
+export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/timestep-grid.ts";
+export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/timestep-grid.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

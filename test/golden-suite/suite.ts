@@ -7,7 +7,9 @@ import type { TensorTree } from "../../ts/tensor/tree.ts";
 import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
+import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
+import { runBetasCase, runGridCase } from "./schedules.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
 
 /** Where, in what precision and how cases run. */
@@ -87,6 +89,10 @@ function runnerOf(given: Case): Run | undefined {
   if (given.kind === "train") return runTrainCase;
   if (given.kind === "reverse") return runReverseCase;
   if ("sample_prev_step" in given) return runScheduleCase;
+  if ("add_noise" in given && "set_timesteps" in given) return runAddNoiseCase;
+  if (given.kind === "preconditioning") return runPreconditioningCase;
+  if ("alphas_cumprod" in given) return runBetasCase;
+  if ("scheduler" in given && "num_inference_steps" in given) return runGridCase;
   return undefined;
 }
 
