@@ -113,7 +113,7 @@ onEveryDevice("loops", () => {
       return [x, last, a, b, e, f];
     }, /repeat 3/);
     expect(
-      failure(() => iterate(1, { x: ones([1]) }, ({ x }) => ({ y: x }))).message,
+      failure(() => iterate(1, { x: ones([1]) }, (({ x }: { x: Tensor }) => ({ y: x })) as never)).message,
     ).to.match(/^iterate: the body was given x: float32 \[1\] and returned y: float32 \[1\]/);
   });
 
