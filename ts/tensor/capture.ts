@@ -146,9 +146,9 @@ class PlanStore<R extends TensorTree | void> {
   }
 
   summary(inputs: readonly TensorTree[]): PlanSummary {
-    const { plan, inputs: placeholders } = this.find(inputs);
+    const { plan, inputs: copies } = this.find(inputs);
     const { arena, constants, tables } = plan.memory;
-    const own = placeholders.reduce((total, input) => total + input.place("capture").storage.bytes, 0);
+    const own = copies.reduce((total, input) => total + input.place("capture").storage.bytes, 0);
     const text = printPlan(plan);
     return {
       arenaBytes: arena,
@@ -221,11 +221,11 @@ class PlanStore<R extends TensorTree | void> {
   }
 
   private record(inputs: readonly TensorTree[]): CapturedPlan {
-    const placeholders = new Map(
+    const copies = new Map(
       tensorsIn(inputs).map((input) => [input, uninitialised(input.shape, input.dtype, input.executor)]),
     );
     try {
-      const given = mapTensors(inputs, (input) => placeholders.get(input)!) as readonly TensorTree[];
+      const given = mapTensors(inputs, (input) => copies.get(input)!) as readonly TensorTree[];
       const first = recordOnce(this.fn, given);
       const second = recordOnce(this.fn, given);
       const [a, b] = [first, second].map(({ program }) => ({ ...program, firstBuffer: 0 }));
@@ -247,9 +247,9 @@ class PlanStore<R extends TensorTree | void> {
         });
       const { stepsPerCall: steps, checkFinite = false, poison = false } = this.options;
       const plan = new Plan(first.program, executor, { steps, reports: first.reports, checkFinite, poison });
-      return new CapturedPlan(plan, first, [...placeholders.values()]);
+      return new CapturedPlan(plan, first, [...copies.values()]);
     } catch (error) {
-      for (const placeholder of placeholders.values()) placeholder.dispose();
+      for (const copy of copies.values()) copy.dispose();
       throw error;
     }
   }
