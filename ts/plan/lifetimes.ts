@@ -47,21 +47,27 @@ export function operandsOf({ inputs, output }: RecordedCommand): Operand[] {
   return output ? [...present, output] : present;
 }
 
+/** The commands that use each buffer, in order, each once. */
+export function usesOf(placed: readonly PlacedCommand[]): Map<BufferId, PlacedCommand[]> {
+  const uses = new Map<BufferId, PlacedCommand[]>();
+  for (const item of placed)
+    for (const { buffer } of operandsOf(item.command)) {
+      const known = uses.get(buffer);
+      if (!known) uses.set(buffer, [item]);
+      else if (known.at(-1) !== item) known.push(item);
+    }
+  return uses;
+}
+
 /**
  * The lifetimes of all buffers of the recording. What is used in a loop and also outside of it lives as long as the loop
  * runs; what is used inside alone is written anew in each iteration before it is read.
  */
 export function lifetimes(placed: readonly PlacedCommand[], outputs: readonly Operand[]): Map<BufferId, Lifetime> {
-  const uses = new Map<BufferId, PlacedCommand[]>();
-  for (const item of placed)
-    for (const { buffer } of operandsOf(item.command)) {
-      if (buffer >= 0) continue;
-      const known = uses.get(buffer);
-      if (!known) uses.set(buffer, [item]);
-      else if (known.at(-1) !== item) known.push(item);
-    }
+  const uses = usesOf(placed);
   const lives = new Map<BufferId, Lifetime>();
   for (const [buffer, items] of uses) {
+    if (buffer >= 0) continue;
     const common = items[0].loops.filter((span) => items.every(({ loops }) => loops.includes(span)));
     const life: Lifetime = { start: items[0].position, end: items.at(-1)!.position };
     for (const { loops } of items) {

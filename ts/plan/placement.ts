@@ -5,7 +5,7 @@ import type { BufferId, Operand } from "../device/executor.ts";
 import { bytesOf, ops, sizeOf } from "../ops/index.ts";
 import { Homes, colsOf, fitsRows, isDense } from "./homes.ts";
 import type { PlacedCommand } from "./lifetimes.ts";
-import { extend, lifetimes, operandsOf, placeCommands } from "./lifetimes.ts";
+import { extend, lifetimes, operandsOf, placeCommands, usesOf } from "./lifetimes.ts";
 import type { RecordedBuffer, RecordedCommand, RecordedNode, RecordedProgram } from "./recorded.ts";
 import { isLoop } from "./recorded.ts";
 
@@ -20,7 +20,7 @@ export function place(program: RecordedProgram): RecordedProgram {
 class Rewrite {
   readonly #program: RecordedProgram;
   readonly #placed: readonly PlacedCommand[];
-  readonly #uses = new Map<BufferId, PlacedCommand[]>();
+  readonly #uses: ReadonlyMap<BufferId, readonly PlacedCommand[]>;
   readonly #outputs: ReadonlySet<BufferId>;
   readonly #homes = new Homes();
   readonly #dropped = new Set<RecordedCommand>();
@@ -29,12 +29,7 @@ class Rewrite {
     this.#program = program;
     this.#placed = placeCommands(program.nodes);
     this.#outputs = new Set(program.outputs.map(({ buffer }) => buffer));
-    for (const item of this.#placed)
-      for (const { buffer } of operandsOf(item.command)) {
-        const known = this.#uses.get(buffer);
-        if (!known) this.#uses.set(buffer, [item]);
-        else if (known.at(-1) !== item) known.push(item);
-      }
+    this.#uses = usesOf(this.#placed);
   }
 
   /** assign(target, source): what made the source writes to the target, if nobody looks there in between. */
