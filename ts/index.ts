@@ -115,6 +115,8 @@ export { AdaptiveAvgPool2d, AvgPool2d, MaxPool2d } from "./nn/pool.ts";
 export { PixelShuffle, PixelUnshuffle, Upsample } from "./nn/resample.ts";
 export { Sequential } from "./nn/sequential.ts";
 export type { Layer } from "./nn/sequential.ts";
+export { GaussianFourierProjection, TimestepEmbedding, timestepEmbedding } from "./nn/timestep-embedding.ts";
+export type { GaussianFourierOptions, TimestepEmbeddingOptions } from "./nn/timestep-embedding.ts";
 export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";
 export type { TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
