@@ -180,7 +180,12 @@ export type {
   PredictionWeights,
 } from "./diffusion/predictions.ts";
 export { samplingGrid } from "./diffusion/grids/sampling-grid.ts";
-export type { GridScheduler, SamplingGrid, SamplingGridOptions, SigmaGridName } from "./diffusion/grids/sampling-grid.ts";
+export type {
+  GridScheduler,
+  SamplingGrid,
+  SamplingGridOptions,
+  SigmaGridName,
+} from "./diffusion/grids/sampling-grid.ts";
 export {
   betaSigmas,
   exponentialSigmas,
@@ -193,6 +198,43 @@ export {
 export type { SigmaRange } from "./diffusion/grids/sigma-grid.ts";
 export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/grids/timestep-grid.ts";
 export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/grids/timestep-grid.ts";
+export { LCMScheduler, TCDScheduler } from "./diffusion/schedulers/consistency.ts";
+export type { ConsistencyRun, LCMOptions, TCDOptions, TCDRun } from "./diffusion/schedulers/consistency.ts";
+export type { Churn } from "./diffusion/schedulers/churn.ts";
+export { DDIMScheduler } from "./diffusion/schedulers/ddim.ts";
+export type { DDIMOptions, DDIMRun } from "./diffusion/schedulers/ddim.ts";
+export { DDPMScheduler } from "./diffusion/schedulers/ddpm.ts";
+export type { DDPMOptions } from "./diffusion/schedulers/ddpm.ts";
+export { DEISMultistepScheduler } from "./diffusion/schedulers/deis.ts";
+export type { DEISOptions } from "./diffusion/schedulers/deis.ts";
+export { DPMSolverMultistepScheduler } from "./diffusion/schedulers/dpm-solver-multistep.ts";
+export type { DPMSolverMultistepOptions } from "./diffusion/schedulers/dpm-solver-multistep.ts";
+export { DPMSolverSinglestepScheduler } from "./diffusion/schedulers/dpm-solver-singlestep.ts";
+export type { DPMSolverSinglestepOptions } from "./diffusion/schedulers/dpm-solver-singlestep.ts";
+export { EDMDPMSolverMultistepScheduler, EDMEulerScheduler } from "./diffusion/schedulers/edm.ts";
+export type { EDMDPMSolverMultistepOptions, EDMEulerOptions, EDMEulerRun, EDMRun } from "./diffusion/schedulers/edm.ts";
+export { EulerAncestralDiscreteScheduler, EulerDiscreteScheduler } from "./diffusion/schedulers/euler.ts";
+export type { EulerAncestralOptions, EulerOptions, EulerRun } from "./diffusion/schedulers/euler.ts";
+export { FlowMatchEulerDiscreteScheduler } from "./diffusion/schedulers/flow-match-euler.ts";
+export type { FlowMatchEulerOptions, FlowMatchRun } from "./diffusion/schedulers/flow-match-euler.ts";
+export { HeunDiscreteScheduler } from "./diffusion/schedulers/heun.ts";
+export type { HeunOptions } from "./diffusion/schedulers/heun.ts";
+export { schedulerFromConfig, schedulers } from "./diffusion/schedulers/index.ts";
+export { LMSDiscreteScheduler } from "./diffusion/schedulers/lms.ts";
+export type { LMSOptions, LMSRun } from "./diffusion/schedulers/lms.ts";
+export type { SchedulerOptions } from "./diffusion/schedulers/options.ts";
+export { PNDMScheduler } from "./diffusion/schedulers/pndm.ts";
+export type { PNDMOptions } from "./diffusion/schedulers/pndm.ts";
+export { Scheduler } from "./diffusion/schedulers/scheduler.ts";
+export type { SchedulerConfig, SolverRun, Trajectory } from "./diffusion/schedulers/scheduler.ts";
+export type { SolverSchedulerRun } from "./diffusion/schedulers/solver-scheduler.ts";
+export { UniPCMultistepScheduler } from "./diffusion/schedulers/unipc.ts";
+export type { UniPCOptions } from "./diffusion/schedulers/unipc.ts";
+export type { Limit } from "./diffusion/solver/limit.ts";
+export { LinearForm } from "./diffusion/solver/linear-form.ts";
+export type { SolverCall } from "./diffusion/solver/solver-call.ts";
+export { Solver } from "./diffusion/solver/solver.ts";
+export type { Network, NoiseSource, SolverOptions, SolverPrediction, SolverState } from "./diffusion/solver/solver.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

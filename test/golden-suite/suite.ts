@@ -11,6 +11,7 @@ import { runTimestepEmbeddingCase } from "./models.ts";
 import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runBetasCase, runGridCase } from "./schedules.ts";
+import { runTrajectoryCase } from "./trajectories.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
 
 /** Where, in what precision and how cases run. */
@@ -95,6 +96,7 @@ function runnerOf(given: Case): Run | undefined {
   if ("alphas_cumprod" in given) return runBetasCase;
   if (isTimestepEmbedding(given)) return runTimestepEmbeddingCase;
   if ("scheduler" in given && "num_inference_steps" in given) return runGridCase;
+  if ("scheduler" in given && "x_steps" in given) return runTrajectoryCase;
   return undefined;
 }
 

@@ -8,6 +8,7 @@ import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
 import type { Tolerance } from "./compare.ts";
 import { expectClose, expectRelativeL2 } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
+import { toNCHW, toNHWC } from "./layouts.ts";
 import type { Setting } from "./suite.ts";
 
 type Names = Readonly<Record<string, string>>;
@@ -84,9 +85,6 @@ function load(model: Module, data: DataSet, names: Names): void {
   });
   loadTorchState(model, Object.fromEntries(state));
 }
-
-const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
-const toNCHW = (x: Tensor): Tensor => x.permute([0, 3, 1, 2]);
 
 /** Images of every step, [steps, N, C, H, W], for NHWC. */
 const tableOfImages = (x: Tensor): Tensor => x.permute([0, 1, 3, 4, 2]);
