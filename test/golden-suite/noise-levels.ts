@@ -1,6 +1,6 @@
 // Cases of noisy pictures at given timesteps (add_noise, velocities, scale_noise), and of preconditioned networks.
 
-import type { Preconditioning, SamplingGrid, Tensor } from "langevin";
+import type { Preconditioning, SamplingGrid, Solver, Tensor } from "langevin";
 import {
   GaussianPath,
   denoise,
@@ -13,13 +13,13 @@ import {
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
-import type { GridConfig, SetTimesteps } from "./schedules.ts";
-import { gridOf, scheduleOf } from "./schedules.ts";
+import type { ScheduleConfig, SetTimesteps } from "./schedules.ts";
+import { runOf, scheduleOf, schedulerOf } from "./schedules.ts";
 import type { Setting } from "./suite.ts";
 
 interface AddNoiseCase {
   readonly scheduler: string;
-  readonly config: GridConfig;
+  readonly config: ScheduleConfig & Readonly<Record<string, unknown>>;
   readonly set_timesteps: SetTimesteps;
   readonly inputs: Readonly<Record<"x0" | "noise" | "t", string>>;
   readonly add_noise: string;
@@ -38,12 +38,12 @@ interface PreconditionedStep {
   readonly sigma_data: number;
 }
 
-/** The path of schedulers that find sigma by the place of a timestep in their grid; undefined for those that use t itself. */
-function pathOf(scheduler: string, { sigmas }: SamplingGrid): GaussianPath | undefined {
-  if (!sigmas) return undefined;
-  if (scheduler.startsWith("FlowMatch")) return GaussianPath.flow(sigmas);
-  if (scheduler.startsWith("DPMSolver") || scheduler.startsWith("UniPC")) return GaussianPath.normalised(sigmas);
-  return GaussianPath.varianceExploding(sigmas);
+/** The path of a scheduler that finds sigma by the place of a timestep in its grid. */
+function pathOf({ levels }: Solver): GaussianPath {
+  return new GaussianPath(
+    levels.map(({ signal }) => signal),
+    levels.map(({ noise }) => noise),
+  );
 }
 
 /** Places of timesteps in a grid: of one that is visited twice the second, and the last for one that is not there. */
@@ -59,8 +59,10 @@ function stepsIn(grid: SamplingGrid, { data, shape }: Numbers): Numbers {
 export async function runAddNoiseCase(data: DataSet, given: Case, setting: Setting): Promise<boolean> {
   const { scheduler, config, set_timesteps, inputs, tolerance, ...c } = given as unknown as AddNoiseCase;
   const [x0, noise] = [data.read(inputs.x0), data.read(inputs.noise)].map((x) => setting.tensor(x));
-  const grid = gridOf(scheduler, config, set_timesteps);
-  const path = pathOf(scheduler, grid);
+  const sampler = schedulerOf(scheduler, config);
+  const grid = sampler.grid(runOf(set_timesteps));
+  // Others look t itself up in the schedule.
+  const path = grid.sigmas && pathOf(sampler.solver(runOf(set_timesteps)));
   const steps = data.read(inputs.t);
   const t = setting.tensor(path ? stepsIn(grid, steps) : steps);
   const noisy = (path ?? scheduleOf(config).path).addNoise(x0, t, noise);

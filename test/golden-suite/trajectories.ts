@@ -1,24 +1,14 @@
 // Cases of schedulers: trajectories of diffusers' step() with an analytic network and given noise.
 
 import { expect } from "chai";
-import type {
-  Network,
-  NoiseSource,
-  Scheduler,
-  Solver,
-  SolverPrediction,
-  SolverRun,
-  SolverState,
-  StepNumber,
-  Tensor,
-} from "langevin";
-import { concat, iterate, noGrad, schedulerFromConfig, scope } from "langevin";
+import type { Network, NoiseSource, Solver, SolverPrediction, SolverState, StepNumber, Tensor } from "langevin";
+import { concat, iterate, noGrad, scope } from "langevin";
 import { Counter, perStep } from "../../ts/tensor/recording.ts";
 import { expectRelativeL2 } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { toNCHW, toNHWC } from "./layouts.ts";
 import type { SetTimesteps } from "./schedules.ts";
-import { expectGrid, table } from "./schedules.ts";
+import { expectGrid, runOf, schedulerOf, table } from "./schedules.ts";
 import type { Setting } from "./suite.ts";
 
 interface TrajectoryCase {
@@ -44,35 +34,6 @@ interface TrajectoryCase {
   readonly noise?: string;
   readonly noise_at?: readonly number[];
   readonly tolerance: { readonly rel_l2: number };
-}
-
-/** diffusers' arguments of step(), as a run's options here. */
-const stepArguments: Readonly<Record<string, string>> = {
-  eta: "eta",
-  use_clipped_model_output: "useClippedModelOutput",
-  s_churn: "churn",
-  s_tmin: "churnMin",
-  s_tmax: "churnMax",
-  s_noise: "churnNoise",
-  order: "order",
-};
-
-/** A configuration of a sidecar, where numbers that JSON does not have are texts, as diffusers' file would have it. */
-export function schedulerOf(scheduler: string, config: Readonly<Record<string, unknown>>): Scheduler {
-  const options = Object.entries(config).map(([key, value]) => [key, value === "-inf" ? -Infinity : value] as const);
-  return schedulerFromConfig({ ...Object.fromEntries(options), _class_name: scheduler });
-}
-
-/** set_timesteps and the arguments of step() as a run. */
-export function runOf(
-  set: SetTimesteps,
-  begin: number | null,
-  step: Readonly<Record<string, unknown>> = {},
-): SolverRun {
-  const { num_inference_steps: steps, timesteps, sigmas, mu } = set;
-  const given = Object.entries(step).map(([name, value]) => [stepArguments[name], value] as const);
-  const run = { steps, timesteps, sigmas, ...(mu !== undefined && { mu }), ...Object.fromEntries(given) };
-  return begin === null ? run : { ...run, begin };
 }
 
 /** Runs a case of `golden/schedulers/<Class>`. */

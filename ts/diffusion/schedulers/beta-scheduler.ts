@@ -49,7 +49,7 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
 
   /** The options, whether or not this scheduler has them. */
   protected get all(): Partial<SchedulerOptions> {
-    return this.options as Partial<SchedulerOptions>;
+    return this.options;
   }
 
   /** What the network's output says at a noise level. */
@@ -62,8 +62,7 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
     return this.all.setAlphaToOne ? 1 : this.schedule.alphaBar[0];
   }
 
-  /** The timesteps and sigmas of a run. */
-  protected grid(run: SolverRun, flowShift = this.all.flowShift): SamplingGrid {
+  grid(run: R): SamplingGrid {
     const { all } = this;
     return samplingGrid(this.name as GridScheduler, this.schedule, {
       steps: run.steps,
@@ -73,13 +72,18 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
       sigmas: run.sigmas ?? this.namedSigmas(),
       sigmaMin: all.sigmaMin ?? undefined,
       sigmaMax: all.sigmaMax ?? undefined,
-      flowShift,
+      flowShift: this.flowShift(run),
       finalSigma: all.finalSigmasType,
       lambdaMin: all.lambdaMinClipped,
       interpolation: all.interpolationType,
       continuous: all.timestepType && all.timestepType === "continuous" && all.predictionType === "v_prediction",
       skipRungeKutta: all.skipPrkSteps,
     });
+  }
+
+  /** The flow's shift in a run. */
+  protected flowShift(_run: R): number | undefined {
+    return this.all.flowShift;
   }
 
   private namedSigmas(): SigmaGridName | undefined {

@@ -1,6 +1,7 @@
 // LCMScheduler and TCDScheduler: few steps with networks that were distilled to jump along whole trajectories.
 
 import { ArgumentError } from "../../errors/index.ts";
+import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import { consistencyGrid } from "../grids/timestep-grid.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { noise, predictedEpsilon, predictedX0, x, x0At } from "../solver/solver-call.ts";
@@ -48,34 +49,30 @@ export interface TCDRun extends ConsistencyRun {
 /** A sampler of a consistency model: a grid of the timesteps of its distillation. */
 abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyRun> extends BetaScheduler<K, R> {
   protected trajectory(run: R): Trajectory {
-    const timesteps = this.timesteps(run);
+    const { timesteps, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, timesteps.at(i + 1), run));
-    return { calls: calls.slice(run.begin), initialNoise: 1 };
+    return { calls: calls.slice(run.begin), initialNoise };
   }
 
   /** From t to the next timestep; undefined after the last. */
   protected abstract call(t: number, next: number | undefined, run: R): SolverCall;
 
-  private timesteps({ steps, timesteps, strength }: R): Float64Array {
-    if (timesteps === undefined)
-      return consistencyGrid({
-        steps: steps ?? NaN,
-        trainSteps: this.schedule.steps,
-        originalSteps: this.all.originalInferenceSteps,
-        strength,
-      });
+  override grid({ steps, timesteps, strength }: R): SamplingGrid {
+    const { steps: trainSteps } = this.schedule;
+    if (timesteps === undefined) {
+      const { originalInferenceSteps: originalSteps } = this.all;
+      const grid = consistencyGrid({ steps: steps ?? NaN, trainSteps, originalSteps, strength });
+      return { timesteps: grid, initialNoise: 1 };
+    }
     const list = Float64Array.from(timesteps);
-    if (
-      steps !== undefined ||
-      list.length === 0 ||
-      !list.every((t, i) => t >= 0 && t < (i === 0 ? this.schedule.steps : list[i - 1]))
-    )
+    const descends = list.every((t, i) => t >= 0 && t < (i === 0 ? trainSteps : list[i - 1]));
+    if (steps !== undefined || list.length === 0 || !descends)
       throw new ArgumentError({
         op: this.name,
         problem: `timesteps are [${list.join(", ")}]${steps === undefined ? "" : ` and steps is ${steps}`}.`,
-        advice: `Expected numbers that descend from below ${this.schedule.steps} to 0, and no steps beside them.`,
+        advice: `Expected numbers that descend from below ${trainSteps} to 0, and no steps beside them.`,
       });
-    return list;
+    return { timesteps: list, initialNoise: 1 };
   }
 }
 

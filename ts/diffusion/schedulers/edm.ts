@@ -73,7 +73,7 @@ abstract class EDMScheduler<K extends OptionName, R extends EDMRun> extends Sche
     return this.options as unknown as SchedulerOptions;
   }
 
-  protected grid({ steps, timesteps, sigmas }: SolverRun): SamplingGrid & { readonly sigmas: Float64Array } {
+  grid({ steps, timesteps, sigmas }: SolverRun): SamplingGrid & { readonly sigmas: Float64Array } {
     if (timesteps !== undefined || sigmas !== undefined || !Number.isInteger(steps) || steps! < 1)
       throw new ArgumentError({
         op: this.name,

@@ -2,6 +2,7 @@
 
 import { ArgumentError } from "../../errors/index.ts";
 import { flowMatchGrid } from "../grids/flow-match-grid.ts";
+import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { noise, output, x } from "../solver/solver-call.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
@@ -49,7 +50,7 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof defi
     super(definition, options);
   }
 
-  protected trajectory(run: FlowMatchRun): Trajectory {
+  grid(run: FlowMatchRun): SamplingGrid {
     const { useDynamicShifting, timeShiftType: type, shiftTerminal } = this.options;
     if ((run.mu !== undefined) !== useDynamicShifting)
       throw new ArgumentError({
@@ -57,7 +58,7 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof defi
         problem: `mu is ${run.mu} and useDynamicShifting is ${useDynamicShifting}.`,
         advice: "Runs with a dynamic shift are given mu, and others are not.",
       });
-    const { timesteps, sigmas } = flowMatchGrid({
+    return flowMatchGrid({
       steps: run.steps,
       times: run.sigmas,
       trainSteps: this.options.numTrainTimesteps,
@@ -67,8 +68,12 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof defi
       sigmas: this.otherTimes(),
       invert: this.options.invertSigmas,
     });
+  }
+
+  protected trajectory(run: FlowMatchRun): Trajectory {
+    const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1]));
-    return { calls: calls.slice(run.begin), initialNoise: 1 };
+    return { calls: calls.slice(run.begin), initialNoise };
   }
 
   private call(t: number, sigma: number, next: number): SolverCall {

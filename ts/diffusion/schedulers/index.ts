@@ -47,5 +47,5 @@ export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
       advice: `Expected ${Object.keys(schedulers).join(", ")}.`,
     });
   const scheduler: SchedulerClass<Scheduler> = schedulers[name as keyof typeof schedulers];
-  return Scheduler.fromConfig.call(scheduler, config) as Scheduler;
+  return Scheduler.fromConfig.call<SchedulerClass<Scheduler>, [SchedulerConfig], Scheduler>(scheduler, config);
 }

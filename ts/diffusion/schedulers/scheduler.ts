@@ -2,6 +2,7 @@
 
 import type { z } from "zod";
 import { ArgumentError, showValue } from "../../errors/index.ts";
+import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import type { NoiseSchedule } from "../noise-schedule.ts";
 import type { Limit } from "../solver/limit.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
@@ -73,7 +74,7 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
   /** All options, those that were not given included. */
   readonly options: Readonly<Pick<SchedulerOptions, K>>;
   /** Keys of a config file that this scheduler has no use for, such as the version of diffusers. */
-  private otherKeys: SchedulerConfig = {};
+  private readonly otherKeys: Record<string, unknown> = {};
 
   constructor(definition: SchedulerDefinition<K>, given: GivenOptions<K>) {
     const { schedule, ...options } = given;
@@ -100,7 +101,7 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
   static fromConfig<S extends Scheduler>(this: SchedulerClass<S>, config: SchedulerConfig): S {
     const { options, otherKeys } = optionsOfConfig(this.definition, config);
     const scheduler = new this(options as never);
-    scheduler.otherKeys = otherKeys;
+    Object.assign(scheduler.otherKeys, otherKeys);
     return scheduler;
   }
 
@@ -129,6 +130,9 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
     const entries = [...Object.entries({ _class_name: this.name, ...this.otherKeys }), ...options];
     return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
+
+  /** The timesteps of all calls of a run, and its sigmas where it steps through sigmas, as diffusers' set_timesteps makes them. */
+  abstract grid(run: R): SamplingGrid;
 
   /** The calls of a run. */
   protected abstract trajectory(run: R): Trajectory;

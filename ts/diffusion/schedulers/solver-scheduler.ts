@@ -46,7 +46,7 @@ export abstract class SolverScheduler<
 > extends BetaScheduler<K, R> {
   protected trajectory(run: R): Trajectory {
     const { begin = 0 } = run;
-    const { timesteps, sigmas, initialNoise } = this.shifted(run);
+    const { timesteps, sigmas, initialNoise } = this.grid(run);
     const level = this.all.useFlowSigmas ? flowLevel : preservingLevel;
     const levels = Array.from(sigmas!.subarray(begin), level);
     const calls = Array.from(timesteps.subarray(begin), (t, i) => {
@@ -68,14 +68,14 @@ export abstract class SolverScheduler<
   /** x and the registers after a step, from the prediction of it. */
   protected abstract next(place: StepPlace, value: LinearForm): SolverCall["next"];
 
-  private shifted(run: R): ReturnType<BetaScheduler["grid"]> {
+  protected override flowShift({ mu }: R): number {
     const { useDynamicShifting, flowShift } = this.all;
-    if ((run.mu !== undefined) !== (useDynamicShifting ?? false))
+    if ((mu !== undefined) !== (useDynamicShifting ?? false))
       throw new ArgumentError({
         op: this.name,
-        problem: `mu is ${run.mu} and useDynamicShifting is ${useDynamicShifting}.`,
+        problem: `mu is ${mu} and useDynamicShifting is ${useDynamicShifting}.`,
         advice: "Runs with a dynamic shift are given mu, and others are not.",
       });
-    return this.grid(run, run.mu === undefined ? flowShift : Math.exp(run.mu));
+    return mu === undefined ? flowShift! : Math.exp(mu);
   }
 }
