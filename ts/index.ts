@@ -102,9 +102,13 @@ export {
   Tanh,
 } from "./nn/activations.ts";
 export type { Gives, Takes, Verdicts } from "./nn/channels.ts";
+export { DiT, ditPresets } from "./nn/dit/dit.ts";
+export type { DiTConditions, DiTGuidance, DiTOptions, DiTPreset, DiTSize } from "./nn/dit/dit.ts";
 export { Dropout } from "./nn/dropout.ts";
 export { MultiHeadAttention } from "./nn/attention.ts";
 export type { MultiHeadAttentionOptions } from "./nn/attention.ts";
+export { xavierUniform } from "./nn/init.ts";
+export type { WeightInit } from "./nn/init.ts";
 export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
 export type { LayerOptions } from "./nn/layers.ts";
 export { Module } from "./nn/module.ts";
