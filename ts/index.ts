@@ -115,6 +115,7 @@ export { Module } from "./nn/module.ts";
 export { GroupNorm, LayerNorm, RMSNorm } from "./nn/norm.ts";
 export type { NormLayerOptions } from "./nn/norm.ts";
 export type { StateDict } from "./nn/module.ts";
+export type { LayerSummary, MemorySummary, ModelSummary, SummaryOptions } from "./nn/summary.ts";
 export { AdaptiveAvgPool2d, AvgPool2d, MaxPool2d } from "./nn/pool.ts";
 export { PixelShuffle, PixelUnshuffle, Upsample } from "./nn/resample.ts";
 export { Sequential } from "./nn/sequential.ts";
