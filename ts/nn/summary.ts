@@ -38,9 +38,9 @@ export interface LayerSummary {
   readonly depth: number;
   /** Name of its class. */
   readonly type: string;
-  /** How often its forward ran. */
+  /** How often its forward was called; in `repeat` and `iterate`, as often as it was recorded. */
   readonly calls: number;
-  /** Shapes of its results, when it ran last. */
+  /** Shapes of its results, of the last call. */
   readonly outputs: readonly Shape[];
   /** Number of values in its parameters and those of the layers in it. */
   readonly parameters: number;

@@ -45,7 +45,7 @@ export class PatchEmbed extends Module {
       throw new ShapeError({
         op: "PatchEmbed",
         problem: `x has shape ${showShape(x.shape)}, expected [N, ${height}, ${width}, ${this.proj.inChannels}].`,
-        advice: "The positions that were learned with are those of one image size.",
+        advice: "The positions that it knows are those of one image size.",
       });
     return scope(() => this.proj.forward(x).flatten(1, 2));
   }
