@@ -47,11 +47,17 @@ export function normal(
   return new Parameter(drawn.keep(), layout);
 }
 
-/**
- * How weights begin that do not begin as PyTorch's default: uniform in +-`uniform`, normal with the standard deviation
- * `normal`, or all zero.
- */
-export type WeightInit = { readonly uniform: number } | { readonly normal: number } | "zeros";
+/** How weights begin that do not begin as PyTorch's default. */
+export type WeightInit =
+  | {
+      /** Uniform between minus this and this. */
+      readonly uniform: number;
+    }
+  | {
+      /** Normal with mean 0 and this standard deviation. */
+      readonly normal: number;
+    }
+  | "zeros";
 
 /** Keeps the variance of signals and gradients alike (Glorot and Bengio 2010, eq. 16; `torch.nn.init.xavier_uniform_`). */
 export function xavierUniform(fanIn: number, fanOut: number): WeightInit {

@@ -52,6 +52,7 @@ export interface LayerSummary {
 
 /** Memory in bytes, inputs not counted. */
 export interface MemorySummary {
+  /** All parameters. */
   readonly weights: number;
   /** Of trained parameters. */
   readonly gradients: number;
@@ -59,6 +60,7 @@ export interface MemorySummary {
   readonly moments: number;
   /** Intermediate results and constants of a plan, which share memory where they can. */
   readonly activations: number;
+  /** All of these. */
   readonly total: number;
 }
 

@@ -125,6 +125,7 @@ export class DiTBlock extends Module {
 
 /** Makes numbers of a patch's pixels from its vector: x [N, L, width], c [N, width] -> [N, L, outFeatures]. */
 export class FinalLayer extends Module {
+  /** Before the linear layer. */
   readonly norm_final: LayerNorm;
   /** All 0 at first, so that the model begins by predicting 0. */
   readonly linear: Linear;

@@ -95,11 +95,15 @@ export class DiT extends Module {
   readonly imageSize: readonly [height: number, width: number];
   /** Where each patch lies; fixed. */
   readonly pos_embed: Parameter;
+  /** Makes vectors of patches. */
   readonly x_embedder: PatchEmbed;
+  /** Makes a vector of the timestep. */
   readonly t_embedder: TimestepEmbedder;
-  /** Undefined where the model knows no classes. */
+  /** Makes a vector of the class; undefined where the model knows none. */
   readonly y_embedder: LabelEmbedder | undefined;
+  /** The transformer. */
   readonly blocks: readonly DiTBlock[];
+  /** Makes pixels of vectors. */
   readonly final_layer: FinalLayer;
 
   constructor(options: DiTOptions) {
@@ -150,9 +154,10 @@ export class DiT extends Module {
   }
 
   /**
-   * Classifier-free guidance (Ho and Salimans 2022, eq. 6): without + guidanceScale (with - without the labels), both from
-   * one forward of 2 N images; channels that are not guided are those with the labels (the original's
-   * `forward_with_cfg`). The model is to be in `eval` mode, or labels are dropped.
+   * Classifier-free guidance (Ho and Salimans 2022, eq. 6, where guidanceScale is 1 + w): what the model says without
+   * labels + guidanceScale (what it says with them - that), both from one forward of 2 N images; channels that are not
+   * guided are those with labels (the original's `forward_with_cfg`). x, t and the result are as in `forward`. The model
+   * is to be in `eval` mode, or labels are dropped.
    */
   forwardGuided(x: Tensor, t: Tensor, options: DiTGuidance): Tensor {
     const { classLabels, guidanceScale, guidedChannels = this.inChannels } = options;
