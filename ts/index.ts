@@ -102,15 +102,20 @@ export {
   Tanh,
 } from "./nn/activations.ts";
 export type { Gives, Takes, Verdicts } from "./nn/channels.ts";
+export { DiT, ditPresets } from "./nn/dit/dit.ts";
+export type { DiTConditions, DiTGuidance, DiTOptions, DiTPreset, DiTSize } from "./nn/dit/dit.ts";
 export { Dropout } from "./nn/dropout.ts";
 export { MultiHeadAttention } from "./nn/attention.ts";
 export type { MultiHeadAttentionOptions } from "./nn/attention.ts";
+export { xavierUniform } from "./nn/init.ts";
+export type { WeightInit } from "./nn/init.ts";
 export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
 export type { LayerOptions } from "./nn/layers.ts";
 export { Module } from "./nn/module.ts";
 export { GroupNorm, LayerNorm, RMSNorm } from "./nn/norm.ts";
 export type { NormLayerOptions } from "./nn/norm.ts";
 export type { StateDict } from "./nn/module.ts";
+export type { LayerSummary, MemorySummary, ModelSummary, SummaryOptions } from "./nn/summary.ts";
 export { AdaptiveAvgPool2d, AvgPool2d, MaxPool2d } from "./nn/pool.ts";
 export { PixelShuffle, PixelUnshuffle, Upsample } from "./nn/resample.ts";
 export { Sequential } from "./nn/sequential.ts";

@@ -7,7 +7,7 @@ import type { TensorTree } from "../../ts/tensor/tree.ts";
 import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
-import { runTimestepEmbeddingCase } from "./models.ts";
+import { runDiTCase, runTimestepEmbeddingCase } from "./models.ts";
 import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runBetasCase, runGridCase } from "./schedules.ts";
@@ -95,6 +95,7 @@ function runnerOf(given: Case): Run | undefined {
   if (given.kind === "preconditioning") return runPreconditioningCase;
   if ("alphas_cumprod" in given) return runBetasCase;
   if (isTimestepEmbedding(given)) return runTimestepEmbeddingCase;
+  if ("patch_size" in Object(given.config)) return runDiTCase;
   if ("scheduler" in given && "num_inference_steps" in given) return runGridCase;
   if ("scheduler" in given && "x_steps" in given) return runTrajectoryCase;
   return undefined;
