@@ -121,7 +121,24 @@ export { UNet2D } from "./nn/unet2d/unet2d.ts";
 export type { UNet2DInputs } from "./nn/unet2d/unet2d.ts";
 export type { ActivationName } from "./nn/unet2d/activation.ts";
 export type { ConfigNotes, UNet2DConfig } from "./nn/unet2d/config.ts";
-export type { DownBlockType, ResolvedUNet2DOptions, UNet2DOptions, UpBlockType } from "./nn/unet2d/options.ts";
+export type {
+  DownBlockType,
+  PlainDownBlockType,
+  PlainUpBlockType,
+  ResolvedUNet2DOptions,
+  UNet2DOptions,
+  UpBlockType,
+} from "./nn/unet2d/options.ts";
+export type { BlockSettings, DownBlockOptions, DownResult, UpBlockOptions, UpResult } from "./nn/unet2d/blocks.ts";
+export { DownBlock } from "./nn/unet2d/down-block.ts";
+export type { DownBlockParts } from "./nn/unet2d/down-block.ts";
+export { MidBlock } from "./nn/unet2d/mid-block.ts";
+export type { MidBlockOptions } from "./nn/unet2d/mid-block.ts";
+export { SkipDownBlock, SkipUpBlock } from "./nn/unet2d/skip-blocks.ts";
+export type { SkipBlockParts } from "./nn/unet2d/skip-blocks.ts";
+export { Timesteps } from "./nn/unet2d/timesteps.ts";
+export { UpBlock } from "./nn/unet2d/up-block.ts";
+export type { UpBlockParts } from "./nn/unet2d/up-block.ts";
 export type { UNet2DPreset } from "./nn/unet2d/presets.ts";
 export { ResnetBlock2D } from "./nn/unet2d/resnet-block.ts";
 export type { ResnetBlock2DOptions, ResnetSettings } from "./nn/unet2d/resnet-block.ts";

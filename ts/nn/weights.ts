@@ -54,7 +54,7 @@ export function loadTorchState(model: Module, state: TorchState): void {
   });
 }
 
-/** The state with what layers are called now. */
+/** The state with what layers are called now. A name that would come twice stays, and is refused with the unknown ones. */
 function withPresentNames(model: Module, state: TorchState): TorchState {
   const present = new Map<string, string>();
   for (const [path, module] of model.namedModules())
@@ -65,7 +65,11 @@ function withPresentNames(model: Module, state: TorchState): TorchState {
           present.set(`${prefix}${former}.${parameter}`, `${prefix}${name}.${parameter}`);
       }
   if (present.size === 0) return state;
-  return Object.fromEntries(Object.entries(state).map(([name, values]) => [present.get(name) ?? name, values]));
+  const renamed = (name: string): string => {
+    const now = present.get(name);
+    return now === undefined || now in state ? name : now;
+  };
+  return Object.fromEntries(Object.entries(state).map(([name, values]) => [renamed(name), values]));
 }
 
 /** Says in errors which of the parameters they are about. */

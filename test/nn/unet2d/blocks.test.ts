@@ -70,7 +70,7 @@ describe("blocks of UNet2D in float64", () => {
     });
 
   it("images are filtered by [1, 3, 3, 1] to half and to double size", () => {
-    const x = tensor([1, 2, 4, 8], { shape: [1, 1, 4, 1] }).add(tensor([0, 0, 0, 0], { shape: [1, 1, 4, 1] }));
+    const x = tensor([1, 2, 4, 8], { shape: [1, 1, 4, 1] });
     // One row: above and below are zeros, so that rows weigh 3/8 at half size, and 3/4 at double size.
     const pair = x.broadcastTo([1, 2, 4, 1]);
     expect(flat(firDownsample(pair))).to.deep.equal([(0 + 3 + 6 + 4) / 8, (2 + 12 + 24 + 0) / 8].map((v) => v * 0.75));
@@ -81,15 +81,12 @@ describe("blocks of UNet2D in float64", () => {
 
   it("Downsample2D with padding 0 sees zeros below and right only", () => {
     const x = randn([1, 4, 4, 2], { seed: 1 });
-    const [symmetric, below] = [new Downsample2D(2, 1), new Downsample2D(2, 0)];
-    below.loadStateDict(symmetric.stateDict());
+    const below = new Downsample2D(2, 0);
     expect(below.forward(x).shape).to.deep.equal([1, 2, 2, 2]);
-    // Its image is the other's, of images moved by a pixel up and left.
-    const moved = below.forward(x).slice(null, [0, 1], [0, 1]);
-    const padded = symmetric.forward(x.slice(null, [1, 4], [1, 4])).slice(null, [0, 1], [0, 1]);
-    expect(flat(moved)).not.to.deep.equal(flat(padded));
-    const corner = symmetric.conv.weight.mul(x.slice(null, [0, 3], [0, 3]).reshape([3, 3, 2, 1])).sum([0, 1, 2]);
-    flat(corner.add(symmetric.conv.bias!)).forEach((value, i) => expect(flat(moved)[i]).to.be.closeTo(value, 1e-12));
+    // So its first pixel sees the first 3x3 of x.
+    const first = below.forward(x).slice(null, [0, 1], [0, 1]);
+    const corner = below.conv.weight.mul(x.slice(null, [0, 3], [0, 3]).reshape([3, 3, 2, 1])).sum([0, 1, 2]);
+    flat(corner.add(below.conv.bias!)).forEach((value, i) => expect(flat(first)[i]).to.be.closeTo(value, 1e-12));
   });
 
   it("have the names of diffusers", () => {

@@ -92,6 +92,11 @@ const variants: Readonly<Record<string, UNet2DOptions>> = {
     downBlockTypes: ["AttnDownBlock2D", "DownBlock2D"],
     upBlockTypes: ["UpBlock2D", "AttnUpBlock2D"],
   },
+  "names of blocks in old files": {
+    ...small,
+    downBlockTypes: ["UNetResDownBlock2D", "UNetResAttnDownBlock2D"],
+    upBlockTypes: ["UNetResAttnUpBlock2D", "UNetResUpBlock2D"],
+  },
   "one level": { ...small, blockOutChannels: [4], downBlockTypes: ["DownBlock2D"], upBlockTypes: ["UpBlock2D"] },
   "centred input": { ...small, centerInputSample: true },
   "an odd number of channels": { ...small, blockOutChannels: [5, 10], normNumGroups: 5 },

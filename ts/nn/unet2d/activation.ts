@@ -3,13 +3,13 @@
 import type { Tensor } from "../../tensor/tensor.ts";
 
 /** What diffusers calls `act_fn`; "swish" is another name of "silu". */
-export const activations = {
-  silu: (x: Tensor): Tensor => x.silu(),
-  swish: (x: Tensor): Tensor => x.silu(),
-  mish: (x: Tensor): Tensor => x.mish(),
-  gelu: (x: Tensor): Tensor => x.gelu(),
-  relu: (x: Tensor): Tensor => x.relu(),
-} as const;
+export type ActivationName = "silu" | "swish" | "mish" | "gelu" | "relu";
 
-/** Names of activations. */
-export type ActivationName = keyof typeof activations;
+/** The functions by their names. */
+export const activations: Readonly<Record<ActivationName, (x: Tensor) => Tensor>> = {
+  silu: (x) => x.silu(),
+  swish: (x) => x.silu(),
+  mish: (x) => x.mish(),
+  gelu: (x) => x.gelu(),
+  relu: (x) => x.relu(),
+};

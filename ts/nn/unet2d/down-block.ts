@@ -24,6 +24,7 @@ export interface DownBlockParts {
 export class DownBlock extends Module {
   /** One for each resnet block, or none. */
   readonly attentions: readonly SpatialAttention[];
+  /** Each after what it is given by the one before. */
   readonly resnets: readonly ResnetBlock2D[];
   /** A list of one, as in diffusers; undefined where the block keeps the size. */
   readonly downsamplers: readonly [Downsample2D | ResnetBlock2D] | undefined;

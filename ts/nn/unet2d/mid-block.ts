@@ -26,6 +26,7 @@ export interface MidBlockOptions extends BlockSettings {
 export class MidBlock extends Module {
   /** One, or none. */
   readonly attentions: readonly SpatialAttention[];
+  /** Each after what it is given by the one before. */
   readonly resnets: readonly ResnetBlock2D[];
 
   constructor(options: MidBlockOptions) {

@@ -67,11 +67,15 @@ export class ResnetBlock2D extends Module {
   readonly inChannels: number;
   /** Channels of the result. */
   readonly outChannels: number;
+  /** Before the first convolution. */
   readonly norm1: GroupNorm;
+  /** The first convolution. */
   readonly conv1: Conv2d;
   /** Brings the embedding to the width of the features, or to twice that: scale and shift. */
   readonly time_emb_proj: Linear;
+  /** Before the second convolution. */
   readonly norm2: GroupNorm;
+  /** The second convolution. */
   readonly conv2: Conv2d;
   /** Of the shortcut, where x is not added as it is. */
   readonly conv_shortcut: Conv2d | undefined;

@@ -23,9 +23,11 @@ const outputScale = Math.SQRT2;
 /** Groups before attention, whatever its channels. */
 const attentionGroups = 32;
 
-/** Whether a block of these has attention, and whether it ends with another size. */
+/** What a `SkipDownBlock` or `SkipUpBlock` is made of beside resnet blocks. */
 export interface SkipBlockParts {
+  /** Whether attention follows every resnet block on the way down, on the way up the last one. */
   readonly attention: boolean;
+  /** Whether the block ends with another size. */
   readonly resample: boolean;
 }
 
@@ -36,6 +38,7 @@ export interface SkipBlockParts {
 export class SkipDownBlock extends Module {
   /** One for each resnet block, or none. */
   readonly attentions: readonly SpatialAttention[];
+  /** Each after what it is given by the one before. */
   readonly resnets: readonly ResnetBlock2D[];
   /** Halves the features; undefined where the block keeps the size. */
   readonly resnet_down: ResnetBlock2D | undefined;
@@ -91,6 +94,7 @@ export class SkipDownBlock extends Module {
 export class SkipUpBlock extends Module {
   /** One, after all resnet blocks, or none. */
   readonly attentions: readonly SpatialAttention[];
+  /** Each after what it is given by the one before. */
   readonly resnets: readonly ResnetBlock2D[];
   /** Doubles the features; undefined where the block keeps the size. */
   readonly resnet_up: ResnetBlock2D | undefined;

@@ -52,17 +52,23 @@ export class UNet2D extends Module {
   readonly outChannels: number;
   /** The options, those that were left out included. */
   readonly options: ResolvedUNet2DOptions;
+  /** Makes features of images. */
   readonly conv_in: Conv2d;
   /** What the network is told of t, before layers. */
   readonly time_proj: Timesteps | GaussianFourierProjection | Embedding;
+  /** The layers after it. */
   readonly time_embedding: TimestepEmbedding;
   /** Of class labels; undefined where there are none. */
   readonly class_embedding: Embedding | TimestepEmbedding | Identity | undefined;
+  /** From the largest images to the smallest. */
   readonly down_blocks: readonly (DownBlock | SkipDownBlock)[];
+  /** From the smallest images to the largest. */
   readonly up_blocks: readonly (UpBlock | SkipUpBlock)[];
   /** Undefined where `midBlockType` is null. */
   readonly mid_block: MidBlock | undefined;
+  /** Normalises what the last block gives. */
   readonly conv_norm_out: GroupNorm;
+  /** Makes the result of it. */
   readonly conv_out: Conv2d;
   /** What a config.json said about itself. */
   private readonly notes: ConfigNotes;
