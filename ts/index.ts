@@ -168,10 +168,10 @@ export { SGD } from "./optim/sgd.ts";
 export type { SGDOptions } from "./optim/sgd.ts";
 
 export type { AlphaBarCurve, BetaRange } from "./diffusion/betas.ts";
-export { edmGrid } from "./diffusion/edm-grid.ts";
-export type { EdmGridOptions } from "./diffusion/edm-grid.ts";
-export { flowMatchGrid } from "./diffusion/flow-match-grid.ts";
-export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/flow-match-grid.ts";
+export { edmGrid } from "./diffusion/grids/edm-grid.ts";
+export type { EdmGridOptions } from "./diffusion/grids/edm-grid.ts";
+export { flowMatchGrid } from "./diffusion/grids/flow-match-grid.ts";
+export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/grids/flow-match-grid.ts";
 export { GaussianPath } from "./diffusion/gaussian-path.ts";
 export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
@@ -208,8 +208,8 @@ export type {
   PredictionType,
   PredictionWeights,
 } from "./diffusion/predictions.ts";
-export { samplingGrid } from "./diffusion/sampling-grid.ts";
-export type { GridScheduler, SamplingGrid, SamplingGridOptions, SigmaGridName } from "./diffusion/sampling-grid.ts";
+export { samplingGrid } from "./diffusion/grids/sampling-grid.ts";
+export type { GridScheduler, SamplingGrid, SamplingGridOptions, SigmaGridName } from "./diffusion/grids/sampling-grid.ts";
 export {
   betaSigmas,
   exponentialSigmas,
@@ -218,10 +218,10 @@ export {
   shiftTimes,
   stretchTimes,
   timestepsOfSigmas,
-} from "./diffusion/sigma-grid.ts";
-export type { SigmaRange } from "./diffusion/sigma-grid.ts";
-export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/timestep-grid.ts";
-export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/timestep-grid.ts";
+} from "./diffusion/grids/sigma-grid.ts";
+export type { SigmaRange } from "./diffusion/grids/sigma-grid.ts";
+export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/grids/timestep-grid.ts";
+export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/grids/timestep-grid.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";
