@@ -122,8 +122,37 @@ export { Sequential } from "./nn/sequential.ts";
 export type { Layer } from "./nn/sequential.ts";
 export { GaussianFourierProjection, TimestepEmbedding, timestepEmbedding } from "./nn/timestep-embedding.ts";
 export type { GaussianFourierOptions, TimestepEmbeddingOptions } from "./nn/timestep-embedding.ts";
+export { UNet2D } from "./nn/unet2d/unet2d.ts";
+export type { UNet2DInputs } from "./nn/unet2d/unet2d.ts";
+export type { ActivationName } from "./nn/unet2d/activation.ts";
+export type { ConfigNotes, UNet2DConfig } from "./nn/unet2d/config.ts";
+export type {
+  DownBlockType,
+  PlainDownBlockType,
+  PlainUpBlockType,
+  ResolvedUNet2DOptions,
+  UNet2DOptions,
+  UpBlockType,
+} from "./nn/unet2d/options.ts";
+export type { BlockSettings, DownBlockOptions, DownResult, UpBlockOptions, UpResult } from "./nn/unet2d/blocks.ts";
+export { DownBlock } from "./nn/unet2d/down-block.ts";
+export type { DownBlockParts } from "./nn/unet2d/down-block.ts";
+export { MidBlock } from "./nn/unet2d/mid-block.ts";
+export type { MidBlockOptions } from "./nn/unet2d/mid-block.ts";
+export { SkipDownBlock, SkipUpBlock } from "./nn/unet2d/skip-blocks.ts";
+export type { SkipBlockParts } from "./nn/unet2d/skip-blocks.ts";
+export { Timesteps } from "./nn/unet2d/timesteps.ts";
+export { UpBlock } from "./nn/unet2d/up-block.ts";
+export type { UpBlockParts } from "./nn/unet2d/up-block.ts";
+export type { UNet2DPreset } from "./nn/unet2d/presets.ts";
+export { ResnetBlock2D } from "./nn/unet2d/resnet-block.ts";
+export type { ResnetBlock2DOptions, ResnetSettings } from "./nn/unet2d/resnet-block.ts";
+export { Downsample2D, Upsample2D } from "./nn/unet2d/resample.ts";
+export type { DownsamplePadding } from "./nn/unet2d/resample.ts";
+export { SpatialAttention } from "./nn/unet2d/spatial-attention.ts";
+export type { SpatialAttentionOptions } from "./nn/unet2d/spatial-attention.ts";
 export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";
-export type { TorchState } from "./nn/weights.ts";
+export type { RenamedLayers, TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
 export type { AdamOptions } from "./optim/adam.ts";
 export { clipGradNorm, clipGradValue } from "./optim/clip.ts";

@@ -100,6 +100,10 @@ export class Solver {
   readonly levels: readonly NoiseLevel[];
   /** Whether steps need noise. */
   readonly isStochastic: boolean;
+  /** Whether it remembers anything of earlier calls. */
+  get remembers(): boolean {
+    return this.registers.length > 0;
+  }
   private readonly limit: Limit | undefined;
   private readonly learnsVariance: boolean;
   private readonly inputScale: StepTable | undefined;
