@@ -205,6 +205,8 @@ export type {
   VePreconditioningOptions,
   VpPreconditioningOptions,
 } from "./diffusion/preconditioning.ts";
+export { guided } from "./diffusion/guidance.ts";
+export type { ConditionalNetwork, GuidanceOptions } from "./diffusion/guidance.ts";
 export { convertPrediction, predictionWeights } from "./diffusion/predictions.ts";
 export type {
   Conversion,
@@ -269,6 +271,8 @@ export { LinearForm } from "./diffusion/solver/linear-form.ts";
 export type { SolverCall } from "./diffusion/solver/solver-call.ts";
 export { Solver } from "./diffusion/solver/solver.ts";
 export type { Network, NoiseSource, SolverOptions, SolverPrediction, SolverState } from "./diffusion/solver/solver.ts";
+export { slerp } from "./diffusion/slerp.ts";
+export type { InpaintOptions } from "./pipeline/inpainting.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

@@ -98,17 +98,20 @@ export async function sample(options: SampleOptions): Promise<Tensor> {
     const { done, value } = await run.next();
     if (done) return value;
     try {
-      refusePromise("onPreview", onPreview!(value) as unknown);
+      // A copy, since the images go on to change.
+      scope(() => {
+        refusePromise("onPreview", onPreview!({ ...value, x: value.x.clone() }));
+      });
     } catch (error) {
-      await run.return(undefined as never);
+      await run.return(value.x);
       throw error;
     }
   }
 }
 
 /**
- * @internal The run of `sample`, with a look before the first step and after every `previewEvery` steps of each batch.
- * The tensor of a look is freed when the next one is asked for, unless kept.
+ * @internal The run of `sample`, with a look before the first step and after every `previewEvery` steps of each batch. The
+ * tensor of a look is the run's own, which the next steps overwrite.
  */
 export async function* sampling(
   options: SampleOptions,
@@ -147,16 +150,7 @@ async function* batchOf(
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
   sampler.begin(image, inputs);
   for (let step = 0; ;) {
-    if (withLooks) {
-      // A copy, since the images go on to change.
-      const x = scope(() => sampler.x.clone().keep());
-      const look = x.detach();
-      try {
-        yield { image, step, x: look };
-      } finally {
-        x.dispose();
-      }
-    }
+    if (withLooks) yield { image, step, x: sampler.x };
     if (step === sampler.steps) return scope(() => sampler.x.clone().keep());
     const next = Math.min(step + every, sampler.steps);
     await sampler.advance(next - step);
