@@ -120,6 +120,17 @@ export type { TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
 export type { AdamOptions } from "./optim/adam.ts";
 export { clipGradNorm, clipGradValue } from "./optim/clip.ts";
+export { EMA } from "./optim/ema.ts";
+export type { EMAOptions, EMAState } from "./optim/ema.ts";
+export {
+  constantLr,
+  cosineLr,
+  cosineWithRestartsLr,
+  linearLr,
+  piecewiseConstantLr,
+  polynomialLr,
+} from "./optim/learning-rates.ts";
+export type { DecayOptions, LearningRateSchedule, LearningRateStair, WarmupOptions } from "./optim/learning-rates.ts";
 export { Optimizer } from "./optim/optimizer.ts";
 export type {
   LearningRate,

@@ -6,6 +6,8 @@ import { capture, scope, setDefaultDType, setDefaultDevice, tensor } from "lange
 import type { TensorTree } from "../../ts/tensor/tree.ts";
 import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
+import { runDecayTableCase, runEmaCase } from "./ema.ts";
+import { runLearningRatesCase } from "./learning-rates.ts";
 import { runOpCase } from "./ops.ts";
 import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
@@ -86,6 +88,9 @@ function runnerOf(given: Case): Run | undefined {
   if ("grad_index" in given) return runClipCase;
   if ("op" in given) return runOpCase;
   if ("optimizer" in given) return runOptimizerCase;
+  if ("shadow" in given) return runEmaCase;
+  if ("warmup_decay" in given) return runDecayTableCase;
+  if ("schedule" in given && "lr" in given) return runLearningRatesCase;
   if (given.kind === "train") return runTrainCase;
   if (given.kind === "reverse") return runReverseCase;
   if ("sample_prev_step" in given) return runScheduleCase;
