@@ -202,6 +202,15 @@ export {
 export type { SigmaRange } from "./diffusion/sigma-grid.ts";
 export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/timestep-grid.ts";
 export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/timestep-grid.ts";
+export { FeatureStatistics } from "./metrics/feature-statistics.ts";
+export type { GaussianStatistics } from "./metrics/feature-statistics.ts";
+export type { Features, ShapedNumbers } from "./metrics/features.ts";
+export { frechetDistance } from "./metrics/frechet-distance.ts";
+export { inceptionScore } from "./metrics/inception-score.ts";
+export { kernelDistance } from "./metrics/kernel-distance.ts";
+export type { KernelDistanceOptions } from "./metrics/kernel-distance.ts";
+export { psnr } from "./metrics/psnr.ts";
+export type { PsnrOptions } from "./metrics/psnr.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

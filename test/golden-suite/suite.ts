@@ -8,6 +8,7 @@ import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runDecayTableCase, runEmaCase } from "./ema.ts";
 import { runLearningRatesCase } from "./learning-rates.ts";
+import { runDistancesCase, runInceptionScoreCase, runPsnrCase } from "./metrics.ts";
 import { runOpCase } from "./ops.ts";
 import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
@@ -88,6 +89,9 @@ function runnerOf(given: Case): Run | undefined {
   if ("grad_index" in given) return runClipCase;
   if ("op" in given) return runOpCase;
   if ("optimizer" in given) return runOptimizerCase;
+  if ("frechet" in given) return runDistancesCase;
+  if (given.name === "inception_score") return runInceptionScoreCase;
+  if ("psnr" in given) return runPsnrCase;
   if ("shadow" in given) return runEmaCase;
   if ("warmup_decay" in given) return runDecayTableCase;
   if ("schedule" in given && "lr" in given) return runLearningRatesCase;
