@@ -152,8 +152,19 @@ export { edmGrid } from "./diffusion/edm-grid.ts";
 export type { EdmGridOptions } from "./diffusion/edm-grid.ts";
 export { flowMatchGrid } from "./diffusion/flow-match-grid.ts";
 export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/flow-match-grid.ts";
+export { GaussianDiffusion } from "./diffusion/gaussian-diffusion.ts";
+export type {
+  ClipOptions,
+  GaussianDiffusionOptions,
+  HybridLosses,
+  NoisedPictures,
+  ReverseGaussian,
+  ReverseStep,
+} from "./diffusion/gaussian-diffusion.ts";
 export { GaussianPath } from "./diffusion/gaussian-path.ts";
 export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
+export { discretizedLogLikelihood, gaussianKl } from "./diffusion/gaussians.ts";
+export type { Gaussian } from "./diffusion/gaussians.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
 export type {
   AlphaBarCurveOptions,
@@ -188,6 +199,17 @@ export type {
   PredictionType,
   PredictionWeights,
 } from "./diffusion/predictions.ts";
+export { respace, spacedTimesteps } from "./diffusion/respacing.ts";
+export type { Respacing, Spacing } from "./diffusion/respacing.ts";
+export type { VarianceType } from "./diffusion/reverse-variance.ts";
+export { denoisingLoss, edmTraining, veTraining, vpTraining } from "./diffusion/sigma-training.ts";
+export type {
+  DenoisingLossOptions,
+  EdmTrainingOptions,
+  SigmaTraining,
+  VeTrainingOptions,
+  VpTrainingOptions,
+} from "./diffusion/sigma-training.ts";
 export { samplingGrid } from "./diffusion/sampling-grid.ts";
 export type { GridScheduler, SamplingGrid, SamplingGridOptions, SigmaGridName } from "./diffusion/sampling-grid.ts";
 export {
