@@ -200,7 +200,7 @@ export type {
   PredictionWeights,
 } from "./diffusion/predictions.ts";
 export { respace, spacedTimesteps } from "./diffusion/respacing.ts";
-export type { Respacing, Spacing } from "./diffusion/respacing.ts";
+export type { Respacing, Spacing, TimestepModel } from "./diffusion/respacing.ts";
 export type { VarianceType } from "./diffusion/reverse-variance.ts";
 export { denoisingLoss, edmTraining, veTraining, vpTraining } from "./diffusion/sigma-training.ts";
 export type {

@@ -60,6 +60,7 @@ describe("matrices", () => {
         for (let j = 0; j < n; j++)
           for (let k = 0; k < rows; k++) expected.data[i * n + j] += a.data[k * m + i] * b.data[k * n + j];
       expectNear(transposedProduct(a, b), expected, 1e-12);
+      expectNear(transposedProduct(a, a), transposedProduct(a, { ...a }), 1e-12);
     });
 
   for (const [n, rank] of [

@@ -86,8 +86,11 @@ export interface HybridLosses {
  * ```
  */
 export class GaussianDiffusion {
+  /** The forward process. */
   readonly schedule: NoiseSchedule;
+  /** What the network predicts. */
   readonly prediction: PredictionType;
+  /** What the term of the variational bound is multiplied by in `losses`. */
   readonly boundWeight: number;
   private readonly reverseVariance: ReverseVariance;
   /** Factors of x0 and x_t in the mean of q(x_{t-1} | x_t, x_0), eq. 7 of Ho et al. 2020. */

@@ -70,6 +70,12 @@ function refusal(spacing: Spacing, problem: string): ArgumentError {
   });
 }
 
+/** A network that is told timesteps. */
+export interface TimestepModel<X extends readonly unknown[], R> {
+  /** What it returns for x [N, ...] at timesteps t, int32 [N]. */
+  forward(x: Tensor, t: Tensor, ...others: X): R;
+}
+
 /**
  * A respaced schedule (guided-diffusion: `SpacedDiffusion`). Its step k goes from the original timestep `timesteps[k]` to
  * the one before: alphaBar_k is alphaBar there, and beta_k = 1 - alphaBar_k / alphaBar_{k-1}.
@@ -87,9 +93,7 @@ export interface Respacing {
   /** The original timesteps, int32 [N], of steps t of the respaced schedule for x [N, ...]. */
   original(t: Tensor | StepNumber, x: Tensor): Tensor;
   /** A network that is asked about steps of the respaced schedule and knows the original timesteps. */
-  wrap<X extends readonly unknown[], R>(model: {
-    forward(x: Tensor, t: Tensor, ...others: X): R;
-  }): { forward(x: Tensor, t: Tensor, ...others: X): R };
+  wrap<X extends readonly unknown[], R>(model: TimestepModel<X, R>): TimestepModel<X, R>;
 }
 
 /** The schedule that takes only some of the timesteps of `schedule`; see `spacedTimesteps`. */

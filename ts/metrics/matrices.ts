@@ -18,23 +18,29 @@ export function zeroMatrix(rows: number, columns: number): Matrix {
 /** Rows that `addTransposedProduct` works on at once: of 2,048 columns they fit into a cache of the second level. */
 const block = 32;
 
-/** Adds Aᵀ B to `sum`, for A and B of equally many rows. */
+/**
+ * Adds Aᵀ B to `sum`, for A and B of equally many rows. Where both are the same object, `sum` is symmetric and only one half
+ * of it is computed.
+ */
 export function addTransposedProduct(sum: Matrix, a: Matrix, b: Matrix): void {
   const [m, n] = [a.columns, b.columns];
   const [x, y, z] = [a.data, b.data, sum.data];
   for (let first = 0; first < a.rows; first += block)
     for (let i = 0; i < m; i++) {
       const end = Math.min(first + block, a.rows);
+      const start = a === b ? i : 0;
       const to = i * n;
       let k = first;
       for (; k + 4 <= end; k += 4) {
         const at = k * m + i;
         const [x0, x1, x2, x3] = [x[at], x[at + m], x[at + 2 * m], x[at + 3 * m]];
         const [y0, y1, y2, y3] = [k * n, (k + 1) * n, (k + 2) * n, (k + 3) * n];
-        for (let j = 0; j < n; j++) z[to + j] += x0 * y[y0 + j] + x1 * y[y1 + j] + (x2 * y[y2 + j] + x3 * y[y3 + j]);
+        for (let j = start; j < n; j++)
+          z[to + j] += x0 * y[y0 + j] + x1 * y[y1 + j] + (x2 * y[y2 + j] + x3 * y[y3 + j]);
       }
-      for (; k < end; k++) for (let j = 0; j < n; j++) z[to + j] += x[k * m + i] * y[k * n + j];
+      for (; k < end; k++) for (let j = start; j < n; j++) z[to + j] += x[k * m + i] * y[k * n + j];
     }
+  if (a === b) for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) z[i * n + j] = z[j * n + i];
 }
 
 /** Aᵀ B. */
