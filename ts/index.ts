@@ -156,6 +156,17 @@ export type { RenamedLayers, TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
 export type { AdamOptions } from "./optim/adam.ts";
 export { clipGradNorm, clipGradValue } from "./optim/clip.ts";
+export { EMA } from "./optim/ema.ts";
+export type { EMAOptions, EMAState } from "./optim/ema.ts";
+export {
+  constantLr,
+  cosineLr,
+  cosineWithRestartsLr,
+  linearLr,
+  piecewiseConstantLr,
+  polynomialLr,
+} from "./optim/learning-rates.ts";
+export type { DecayOptions, LearningRateSchedule, LearningRateStair, WarmupOptions } from "./optim/learning-rates.ts";
 export { Optimizer } from "./optim/optimizer.ts";
 export type {
   LearningRate,
@@ -177,8 +188,19 @@ export { edmGrid } from "./diffusion/grids/edm-grid.ts";
 export type { EdmGridOptions } from "./diffusion/grids/edm-grid.ts";
 export { flowMatchGrid } from "./diffusion/grids/flow-match-grid.ts";
 export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/grids/flow-match-grid.ts";
+export { GaussianDiffusion } from "./diffusion/gaussian-diffusion.ts";
+export type {
+  ClipOptions,
+  GaussianDiffusionOptions,
+  HybridLosses,
+  NoisedPictures,
+  ReverseGaussian,
+  ReverseStep,
+} from "./diffusion/gaussian-diffusion.ts";
 export { GaussianPath } from "./diffusion/gaussian-path.ts";
 export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
+export { discretizedLogLikelihood, gaussianKl } from "./diffusion/gaussians.ts";
+export type { Gaussian } from "./diffusion/gaussians.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
 export type {
   AlphaBarCurveOptions,
@@ -222,6 +244,17 @@ export type {
   SamplingGridOptions,
   SigmaGridName,
 } from "./diffusion/grids/sampling-grid.ts";
+export { respace, spacedTimesteps } from "./diffusion/respacing.ts";
+export type { Respacing, Spacing, TimestepModel } from "./diffusion/respacing.ts";
+export type { VarianceType } from "./diffusion/reverse-variance.ts";
+export { denoisingLoss, edmTraining, veTraining, vpTraining } from "./diffusion/sigma-training.ts";
+export type {
+  DenoisingLossOptions,
+  EdmTrainingOptions,
+  SigmaTraining,
+  VeTrainingOptions,
+  VpTrainingOptions,
+} from "./diffusion/sigma-training.ts";
 export {
   betaSigmas,
   exponentialSigmas,
@@ -273,6 +306,15 @@ export { Solver } from "./diffusion/solver/solver.ts";
 export type { Network, NoiseSource, SolverOptions, SolverPrediction, SolverState } from "./diffusion/solver/solver.ts";
 export { slerp } from "./diffusion/slerp.ts";
 export type { InpaintOptions } from "./pipeline/inpainting.ts";
+export { FeatureStatistics } from "./metrics/feature-statistics.ts";
+export type { GaussianStatistics } from "./metrics/feature-statistics.ts";
+export type { Features, ShapedNumbers } from "./metrics/features.ts";
+export { frechetDistance } from "./metrics/frechet-distance.ts";
+export { inceptionScore } from "./metrics/inception-score.ts";
+export { kernelDistance } from "./metrics/kernel-distance.ts";
+export type { KernelDistanceOptions } from "./metrics/kernel-distance.ts";
+export { psnr } from "./metrics/psnr.ts";
+export type { PsnrOptions } from "./metrics/psnr.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";
