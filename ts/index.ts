@@ -184,6 +184,9 @@ export { SGD } from "./optim/sgd.ts";
 export type { SGDOptions } from "./optim/sgd.ts";
 
 export type { AlphaBarCurve, BetaRange } from "./diffusion/betas.ts";
+export { edmSampler } from "./diffusion/edm-sampler.ts";
+export type { EdmDiscretization, EdmSamplerOptions } from "./diffusion/edm-sampler.ts";
+export type { IddpmLevelsOptions } from "./diffusion/grids/iddpm-levels.ts";
 export { edmGrid } from "./diffusion/grids/edm-grid.ts";
 export type { EdmGridOptions } from "./diffusion/grids/edm-grid.ts";
 export { flowMatchGrid } from "./diffusion/grids/flow-match-grid.ts";
@@ -221,7 +224,6 @@ export {
 } from "./diffusion/preconditioning.ts";
 export type {
   EdmPreconditioningOptions,
-  IddpmPreconditioningOptions,
   Preconditioning,
   PreconditioningFactors,
   VePreconditioningOptions,

@@ -103,7 +103,8 @@ async function expectPreconditioned(
   expectClose("denoised", await setting.numbers(denoised), data.read(step.denoised), tolerance);
 }
 
-type PreconditioningName = "edm" | "vp" | "ve" | "iddpm";
+/** The preconditionings by the names that the golden data gives them. */
+export type PreconditioningName = "edm" | "vp" | "ve" | "iddpm";
 
 /** The network a u + b sin(w cNoise) + d cos(u). */
 type NetworkFactors = Readonly<Record<"a" | "b" | "w" | "d", number>>;
@@ -120,7 +121,11 @@ interface PreconditioningCase {
   readonly tolerance: Tolerance;
 }
 
-function preconditioningOf(name: PreconditioningName, config: Readonly<Record<string, number>>): Preconditioning {
+/** The preconditioning of this name and configuration. */
+export function preconditioningOf(
+  name: PreconditioningName,
+  config: Readonly<Record<string, number>>,
+): Preconditioning {
   switch (name) {
     case "edm":
       return edmPreconditioning({ sigmaData: config.sigma_data });

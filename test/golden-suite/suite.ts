@@ -6,6 +6,7 @@ import { capture, scope, setDefaultDType, setDefaultDevice, tensor } from "lange
 import type { TensorTree } from "../../ts/tensor/tree.ts";
 import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
+import { runEdmSamplerCase } from "./edm-samplers.ts";
 import { runDecayTableCase, runEmaCase } from "./ema.ts";
 import { runLearningRatesCase } from "./learning-rates.ts";
 import { runGaussianDiffusionCase } from "./gaussian-diffusion.ts";
@@ -105,6 +106,7 @@ function runnerOf(given: Case): Run | undefined {
   if ("add_noise" in given && "set_timesteps" in given) return runAddNoiseCase;
   if (given.kind === "preconditioning") return runPreconditioningCase;
   if (given.kind === "loss") return runDenoisingLossCase;
+  if (given.kind === "sampler") return runEdmSamplerCase;
   if ("p_mean_variance" in given) return runGaussianDiffusionCase;
   if ("alphas_cumprod" in given) return runBetasCase;
   if (isTimestepEmbedding(given)) return runTimestepEmbeddingCase;
