@@ -82,32 +82,38 @@ export function edmSampler(options: EdmSamplerOptions): Solver {
   if (!(alpha > 0 && alpha <= 1))
     throw new ArgumentError({ op: "edmSampler", problem: `alpha is ${alpha}, expected a number above 0, at most 1.` });
   const { levels, path } = levelsAndPath(options);
-  const times = [...Array.from(levels, (sigma) => path.timeOf(sigma)), 0];
-  const hats = Array.from(levels, (sigma) => {
-    const { sigmaHat, deviation } = raised(sigma, options, steps);
-    const [rounded] = sigmaHat === sigma ? [sigma] : roundedTo(preconditioning, [sigmaHat]);
-    const added =
-      sigmaHat === sigma ? 0 : (options.churnNoise ?? 1) * Math.sqrt(Math.max(0, rounded ** 2 - sigma ** 2));
-    return { time: path.timeOf(rounded), added: deviation === 0 ? 0 : added };
-  });
-  const scales = hats.map(({ time }, i) => path.scale(time) / path.scale(times[i]));
-  const calls = hats.flatMap<SolverCall>(({ time, added }, i) => {
+  const times = [...levels.map((sigma) => path.timeOf(sigma)), 0];
+  const hats = levels.map((sigma) => raisedTime(sigma, path, options));
+  // x is scaled for the raised sigma of each step where the step before ends.
+  const rescale = hats.map(({ time }, i) => path.scale(time) / path.scale(times[i]));
+  const calls = hats.flatMap(({ time, added }, i): SolverCall[] => {
     const h = times[i + 1] - time;
+    const ending = rescale[i + 1] ?? 1;
     const first = callAt(time, path, preconditioning, added * path.scale(time));
-    // x is scaled for the raised sigma of the step after.
-    const rescale = scales[i + 1] ?? 1;
-    const moved = x.plus(first.derivative.times(h));
-    if (method === "euler" || i === steps - 1) return [{ ...first.call, next: { x: moved.times(rescale) } }];
+    if (method === "euler" || i === steps - 1)
+      return [{ ...first.call, next: { x: x.plus(first.derivative.times(h)).times(ending) } }];
     const second = callAt(time + alpha * h, path, preconditioning, 0);
     const mean = slope.times(1 - 1 / (2 * alpha)).plus(second.derivative.times(1 / (2 * alpha)));
     const looked = x.plus(first.derivative.times(alpha * h));
     return [
       { ...first.call, next: { x: looked, start: x, slope: first.derivative } },
-      { ...second.call, next: { x: start.plus(mean.times(h)).times(rescale) } },
+      { ...second.call, next: { x: start.plus(mean.times(h)).times(ending) } },
     ];
   });
-  const initialNoise = levels[0] * path.scale(times[0]) * scales[0];
-  return new Solver({ name: "edmSampler", calls, initialNoise });
+  return new Solver({ name: "edmSampler", calls, initialNoise: levels[0] * path.scale(times[0]) * rescale[0] });
+}
+
+/** Where a step starts after noise raised its sigma to what the network knows, and the noise that did so. */
+function raisedTime(
+  sigma: number,
+  path: Path,
+  options: EdmSamplerOptions,
+): { readonly time: number; readonly added: number } {
+  const { sigmaHat } = raised(sigma, options, options.steps);
+  if (sigmaHat === sigma) return { time: path.timeOf(sigma), added: 0 };
+  const [rounded] = roundedTo(options.preconditioning, [sigmaHat]);
+  const { churnNoise = 1 } = options;
+  return { time: path.timeOf(rounded), added: churnNoise * Math.sqrt(Math.max(0, rounded ** 2 - sigma ** 2)) };
 }
 
 /** The call of the network at a time, and the derivative of x there. */
