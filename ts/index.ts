@@ -7,6 +7,7 @@ export {
   CaptureError,
   DTypeError,
   DeviceError,
+  ExportError,
   FormatError,
   GradientError,
   LangevinError,

@@ -1,0 +1,87 @@
+// Every sample of every op that can be exported, as an ONNX graph of its own, against double arithmetic.
+
+import { expect } from "chai";
+import { ExportError } from "langevin";
+import type { Tensor } from "langevin";
+import type { AnyOp } from "../../../ts/ops/index.ts";
+import { opList } from "../../../ts/ops/index.ts";
+import { toOnnx } from "../../../ts/pipeline/export-onnx.ts";
+import { knownRule, views } from "../../../ts/pipeline/onnx/rules.ts";
+import { apply } from "../../../ts/tensor/tensor.ts";
+import type { Case, Value } from "../../ops/draw.ts";
+import { drawCase, magnitudeOf } from "../../ops/draw.ts";
+import { oracle } from "../../ops/executors.ts";
+import { evaluate } from "../../ops/run-op.ts";
+import { expectClose } from "../../ops/tolerance.ts";
+import { describeWithRuntime, runOnnx } from "./runtime.ts";
+
+const isExportable = (op: AnyOp): boolean => views.includes(op) || typeof knownRule(op) === "function";
+
+/** The op as a model of its own, with the inputs of the case. */
+async function modelOf({ op, inputs, attributes }: Case) {
+  const present = inputs.flatMap((value, i) => (value ? [[`x${i}`, value] as const] : []));
+  const types = present.map(([name, { type }]) => [name, type as { shape: number[]; dtype: "float32" }] as const);
+  const forward = (...given: Tensor[]): Tensor => {
+    const operands = inputs.map((value) => value && given.shift()!);
+    return apply(op, operands, attributes as never);
+  };
+  const model = await toOnnx({ forward, inputs: Object.fromEntries(types), layout: "NHWC" });
+  return { model, inputs: Object.fromEntries(present) };
+}
+
+/** Half the distance between 1 and the next float32. */
+const unit = 2 ** -24;
+
+/**
+ * How many roundings of the largest number among operands and results a runtime's float32 may be off: means and
+ * coordinates are rounded to float32 before they are used, sums are not pairwise, sigmoids and the like are polynomials.
+ */
+function roundings({ op, inputs, attributes }: Case, { elements }: Value): number {
+  if (op.name === "resize2d") return 4 * Math.max(...inputs[0]!.type.shape.slice(1, 3)); // coordinates
+  const largest = Math.max(1, ...inputs.map((value) => value?.elements.length ?? 0));
+  const types = inputs.map((value) => value?.type);
+  return 4 * Math.sqrt(op.terms ? op.terms(types, attributes) : Math.max(1, largest / Math.max(1, elements.length)));
+}
+
+/** Refuses a result that is further from the expected one than a runtime's roundings explain; moved elements are exact. */
+function expectAgrees(c: Case, got: Value, expected: Value): void {
+  if (c.op.exact === true || got.type.dtype === "int32") {
+    expectClose(c, got, expected);
+    return;
+  }
+  const magnitude = Math.max(...[expected, ...c.inputs].map((value) => (value ? magnitudeOf(value) : 0)));
+  const absolute = roundings(c, expected) * unit * magnitude;
+  expected.elements.forEach((element, i) => {
+    expect(got.elements[i], `element ${i}`).to.be.closeTo(element, absolute + 8 * unit * Math.abs(element));
+  });
+}
+
+/** The one rule that does not hold for all samples: a reverse step may draw its noise. */
+const isRefused = ({ op, inputs }: Case): boolean => op.name === "ddpmStep" && inputs[4] === undefined;
+
+describe("rules of ONNX export", () => {
+  for (const op of opList)
+    it(`${op.name} can be exported, or there is a reason why not`, () => {
+      const rule = views.includes(op) ? "a view" : knownRule(op);
+      expect(rule, `write its rule in ts/pipeline/onnx/rules/, or give the reason in ts/pipeline/onnx/rules.ts`).to
+        .exist;
+    });
+});
+
+describeWithRuntime("ops in onnxruntime", () => {
+  for (const op of opList.filter(isExportable))
+    for (const sample of op.samples)
+      it(`${op.name}: ${sample.name}`, async () => {
+        const c = drawCase(op, sample, "float32");
+        if (isRefused(c)) {
+          const error: unknown = await modelOf(c).catch((reason: unknown) => reason);
+          expect(error).to.be.instanceOf(ExportError).with.property("problem").that.includes("noise");
+          return;
+        }
+        const { model, inputs } = await modelOf(c);
+        const { output } = await runOnnx(model, inputs);
+        const expected = evaluate(oracle.open(), drawCase(op, sample, "float64"));
+        expect(output.type.shape).to.deep.equal(expected.type.shape);
+        expectAgrees(c, output, expected);
+      });
+});
