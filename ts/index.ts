@@ -192,6 +192,8 @@ export {
 export type { SigmaRange } from "./diffusion/sigma-grid.ts";
 export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/timestep-grid.ts";
 export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/timestep-grid.ts";
+export { exportOnnx } from "./pipeline/export-onnx.ts";
+export type { ExportOnnxOptions, OnnxShape, OnnxSummary } from "./pipeline/export-onnx.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

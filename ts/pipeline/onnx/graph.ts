@@ -164,7 +164,7 @@ export class OnnxGraph {
 
   /** The same elements in the same order under another shape. */
   reshape(value: OnnxValue, shape: readonly Size[]): OnnxValue {
-    return this.#reshaped(this.ours(value), shape);
+    return sameSizes(value.shape, shape) ? value : this.#reshaped(this.ours(value), shape);
   }
 
   #reshaped(value: OnnxValue, shape: readonly Size[]): OnnxValue {
