@@ -6,7 +6,7 @@ import type { Tensor } from "langevin";
 import type { AnyOp } from "../../../ts/ops/index.ts";
 import { opList } from "../../../ts/ops/index.ts";
 import { toOnnx } from "../../../ts/pipeline/export-onnx.ts";
-import { knownRule, views } from "../../../ts/pipeline/onnx/rules.ts";
+import { ruleFor, views } from "../../../ts/pipeline/onnx/rules.ts";
 import { apply } from "../../../ts/tensor/tensor.ts";
 import type { Case, Value } from "../../ops/draw.ts";
 import { drawCase, magnitudeOf } from "../../ops/draw.ts";
@@ -15,7 +15,7 @@ import { evaluate } from "../../ops/run-op.ts";
 import { expectClose } from "../../ops/tolerance.ts";
 import { describeWithRuntime, runOnnx } from "./runtime.ts";
 
-const isExportable = (op: AnyOp): boolean => views.includes(op) || typeof knownRule(op) === "function";
+const isExportable = (op: AnyOp): boolean => views.includes(op) || typeof ruleFor(op) === "function";
 
 /** The op as a model of its own, with the inputs of the case. */
 async function modelOf({ op, inputs, attributes }: Case) {
@@ -62,7 +62,7 @@ const isRefused = ({ op, inputs }: Case): boolean => op.name === "ddpmStep" && i
 describe("rules of ONNX export", () => {
   for (const op of opList)
     it(`${op.name} can be exported, or there is a reason why not`, () => {
-      const rule = views.includes(op) ? "a view" : knownRule(op);
+      const rule = views.includes(op) ? "a view" : ruleFor(op);
       expect(rule, `write its rule in ts/pipeline/onnx/rules/, or give the reason in ts/pipeline/onnx/rules.ts`).to
         .exist;
     });

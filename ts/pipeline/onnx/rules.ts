@@ -49,13 +49,8 @@ const reasons: Readonly<Partial<Record<keyof typeof ops, string>>> = {
 };
 
 /** The rule of an op, or, in words, why it has none; undefined where nobody has thought of it. */
-export function knownRule({ name }: AnyOp): AnyRule | string | undefined {
+export function ruleFor({ name }: AnyOp): AnyRule | string | undefined {
   const rule = (rules as Readonly<Record<string, AnyRule | undefined>>)[name];
   const reason = (reasons as Readonly<Record<string, string | undefined>>)[name];
   return rule ?? reason ?? (/Gradient$/.test(name) ? gradient : undefined);
-}
-
-/** The rule of an op, or why it has none. */
-export function ruleFor(op: AnyOp): AnyRule | string {
-  return knownRule(op) ?? "there is no rule for it yet";
 }

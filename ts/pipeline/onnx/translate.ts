@@ -22,7 +22,6 @@ import type { TensorTree } from "../../tensor/tree.ts";
 import { tensorsByPath } from "../../tensor/tree.ts";
 import type { OnnxValue } from "./graph.ts";
 import { OnnxGraph, channelsFirst, ourOrder } from "./graph.ts";
-import type { AnyRule } from "./rule.ts";
 import { ruleFor } from "./rules.ts";
 import type { Size } from "./size.ts";
 import { nameOfSize, probedBatches, sizeOfValues } from "./size.ts";
@@ -77,13 +76,15 @@ class Translator {
   constructor(given: Translation) {
     this.#given = given;
     const { inputs, batch, parameters, executor } = given;
-    this.#graph = new OnnxGraph([...inputs.keys(), ...parameters.keys()]);
     const probes = (batch === undefined ? [1] : probedBatches).map((size) => {
       const shapes = [...inputs.values()].map(({ shape }) => shape.map((n) => (typeof n === "string" ? size : n)));
       return record(given, shapes, executor);
     });
     this.#recordings = probes.map(({ step }) => step);
     this.#inputs = probes.map(({ operands }) => operands);
+    const taken = [...inputs.keys(), ...parameters.keys()];
+    for (const name of this.#outputNames()) expectFree(name, taken);
+    this.#graph = new OnnxGraph([...taken, ...this.#outputNames()]);
   }
 
   model(): OnnxModel {
@@ -136,17 +137,13 @@ class Translator {
   #command(commands: readonly RecordedCommand[]): void {
     const [{ op, perStep, layer, inputs }] = commands;
     const rule = ruleFor(op);
-    if (typeof rule === "string")
-      throw new ExportError({ op: op.name, problem: `this cannot be exported: ${rule}.`, advice: adviceFor(op) });
+    if (typeof rule === "string") refuse(op, `this cannot be exported: ${rule}.`, adviceFor(op));
     if (perStep.length > 0)
-      throw new ExportError({
-        op: op.name,
-        problem: `${perStep[0].attribute} differs from step to step, and a file has no steps.`,
-        advice: "Pass it as a tensor.",
-      });
+      refuse(op, `${perStep[0].attribute} differs from step to step, and a file has no steps.`, "Pass it as a tensor.");
+    if (rule === undefined) refuse(op, "there is no rule yet by which this could be exported.");
     this.#graph.layer = layer;
     const results = commands.map(({ output }) => output!);
-    const value = (rule as AnyRule)(this.#graph, {
+    const value = rule(this.#graph, {
       inputs: inputs.map((input, i) => input && this.#value(commands.map((command) => command.inputs[i]!))),
       attributes: this.#attributes(commands),
       shape: this.#shape(results),
@@ -315,22 +312,36 @@ class Translator {
     return isImages && this.#given.channelsFirst ? channelsFirst(rank) : ourOrder(rank);
   }
 
-  #outputs(): Map<string, OnnxValue> {
-    const results = this.#recordings.map(({ result }) => [...tensorsByPath(result)].map(([path]) => path));
-    if (results.some((paths) => paths.join() !== results[0].join()))
+  /** The outputs' names: their places in what the function returns. */
+  #outputNames(): string[] {
+    const names = this.#recordings.map(({ result }) => [...tensorsByPath(result).keys()].map(outputName));
+    if (names.some((list) => list.join() !== names[0].join()))
       this.#refuseBatch("exportOnnx", "has other results at each size of the batch");
-    if (results[0].length === 0)
-      throw new ExportError({ op: "exportOnnx", problem: "the function returns no tensor." });
+    if (names[0].length === 0) throw new ExportError({ op: "exportOnnx", problem: "the function returns no tensor." });
+    return names[0];
+  }
+
+  #outputs(): Map<string, OnnxValue> {
     this.#graph.layer = "";
     const operands = this.#recordings.map(outputOperands);
     return new Map(
-      results[0].map((path) => {
-        const value = this.#value(operands.map((byPath) => byPath.get(path)!));
-        const stored = this.#graph.arranged(value, this.#portOrder(value.dtype, value.shape.length));
-        return [path === "" ? "output" : path, stored];
+      this.#outputNames().map((name) => {
+        const value = this.#value(operands.map((byName) => byName.get(name)!));
+        return [name, this.#graph.arranged(value, this.#portOrder(value.dtype, value.shape.length))];
       }),
     );
   }
+}
+
+const outputName = (path: string): string => (path === "" ? "output" : path);
+
+function expectFree(name: string, taken: readonly string[]): void {
+  if (taken.includes(name))
+    throw new ExportError({
+      op: "exportOnnx",
+      problem: `a result is called ${name}, as an input or a parameter is.`,
+      advice: "Return an object in which it has another name.",
+    });
 }
 
 /** Records the function once; what is of the shape of its inputs is made for that, and freed again. */
@@ -348,9 +359,11 @@ function record(
   });
 }
 
-/** The operand of each result by its path. */
+/** The operand of each result by its name. */
 function outputOperands({ result, leaves, program }: RecordedStep): Map<string, Operand> {
-  return new Map([...tensorsByPath(result)].map(([path, leaf]) => [path, program.outputs[leaves.indexOf(leaf)]]));
+  return new Map(
+    [...tensorsByPath(result)].map(([path, leaf]) => [outputName(path), program.outputs[leaves.indexOf(leaf)]]),
+  );
 }
 
 function commandsOf({ program }: RecordedStep): RecordedCommand[] {
@@ -380,6 +393,10 @@ function sameElements(a: ElementArray, b: ElementArray): boolean {
 
 function portOf({ name, dtype, shape, order }: OnnxValue, batch: string): OnnxPort {
   return { name, dtype, shape: order.map((axis) => nameOfSize(shape[axis], batch)) };
+}
+
+function refuse({ name }: AnyOp, problem: string, advice?: string): never {
+  throw new ExportError({ op: name, problem, advice });
 }
 
 /** What to do instead of an op that has no rule. */
