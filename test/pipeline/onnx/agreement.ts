@@ -67,18 +67,24 @@ export async function expectAgreement(subject: Subject, batches: readonly number
       const results = await loaded.run(Object.fromEntries(given));
       const expected = computed(subject, inputs);
       expect(Object.keys(results), "outputs").to.have.members([...expected.keys()]);
-      for (const [name, ours] of expected)
-        expectNear(`${name}, batch ${batch}`, results[name], toFile(ours), tolerance);
+      for (const [name, ours] of expected) {
+        expect(results[name].type.dtype, name).to.equal(ours.type.dtype);
+        const absolute = ours.type.dtype === "int32" ? 0 : tolerance * magnitudeOf(ours);
+        expectNear(`${name}, batch ${batch}`, results[name], toFile(ours), absolute);
+      }
     }
   } finally {
     await loaded.release();
   }
 }
 
-function expectNear(name: string, got: Value, expected: Value, tolerance: number): void {
-  expect(got.type, name).to.deep.equal(expected.type);
-  const allowed = expected.type.dtype === "int32" ? 0 : tolerance * magnitudeOf(expected);
+/** Refuses values of another shape, and the first element that is off by more than `absolute + relative * |expected|`. */
+export function expectNear(name: string, got: Value, expected: Value, absolute: number, relative = 0): void {
+  expect(got.type.shape, name).to.deep.equal(expected.type.shape);
   expected.elements.forEach((element, i) => {
-    expect(got.elements[i], `${name}, element ${i}`).to.be.closeTo(element, allowed);
+    const off = Math.abs(got.elements[i] - element);
+    const allowed = absolute + relative * Math.abs(element);
+    if (!(off <= allowed))
+      throw new Error(`${name}: element ${i} is ${got.elements[i]}, expected ${element} within ${allowed}`);
   });
 }
