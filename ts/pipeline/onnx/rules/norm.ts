@@ -47,6 +47,6 @@ export const normRules: Rules = {
     const variance = mean(graph, square(f, deviation), last);
     const rows = new Formula(graph, variance.shape);
     const root = rows.node("Sqrt", [rows.add(variance, epsilon)]);
-    return scaled(f, f.div(deviation, root), weight, bias);
+    return scaled(f, f.div(deviation, root), weight && graph.ours(weight), bias && graph.ours(bias));
   },
 };
