@@ -28,23 +28,29 @@ interface Runtime {
 }
 
 const peers = join(packageRoot(), "bench", "peers");
-const installed = existsSync(join(peers, "node_modules", "onnxruntime-node", "package.json"));
 
-/** Why onnxruntime is not there. */
-export const runtimeAbsent = installed
-  ? undefined
-  : "onnxruntime-node is not installed (npm ci --ignore-scripts --prefix bench/peers)";
+/** The runtime, or why it is not there. */
+const found = findRuntime();
 
-let loaded: Runtime | undefined;
+function findRuntime(): { readonly runtime: Runtime } | { readonly absent: string } {
+  if (!existsSync(join(peers, "node_modules", "onnxruntime-node")))
+    return { absent: "onnxruntime-node is not installed (npm ci --ignore-scripts --prefix bench/peers)" };
+  try {
+    return { runtime: createRequire(join(peers, "package.json"))("onnxruntime-node") as Runtime };
+  } catch (error) {
+    return { absent: `onnxruntime-node does not load here (${(error as Error).message.split("\n")[0]})` };
+  }
+}
 
 function runtime(): Runtime {
-  return (loaded ??= createRequire(join(peers, "package.json"))("onnxruntime-node") as Runtime);
+  if ("runtime" in found) return found.runtime;
+  throw new Error(found.absent);
 }
 
 /** Opens a block of tests that need onnxruntime; where it is absent, one skipped test says why. */
 export function describeWithRuntime(name: string, tests: () => void): void {
   describe(name, () => {
-    if (runtimeAbsent) it.skip(`skipped: ${runtimeAbsent}`);
+    if ("absent" in found) it.skip(`skipped: ${found.absent}`);
     else tests();
   });
 }
