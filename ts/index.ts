@@ -116,6 +116,8 @@ export { AdaptiveAvgPool2d, AvgPool2d, MaxPool2d } from "./nn/pool.ts";
 export { PixelShuffle, PixelUnshuffle, Upsample } from "./nn/resample.ts";
 export { Sequential } from "./nn/sequential.ts";
 export type { Layer } from "./nn/sequential.ts";
+export { GaussianFourierProjection, TimestepEmbedding, timestepEmbedding } from "./nn/timestep-embedding.ts";
+export type { GaussianFourierOptions, TimestepEmbeddingOptions } from "./nn/timestep-embedding.ts";
 export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";
 export type { TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
@@ -138,10 +140,10 @@ export { SGD } from "./optim/sgd.ts";
 export type { SGDOptions } from "./optim/sgd.ts";
 
 export type { AlphaBarCurve, BetaRange } from "./diffusion/betas.ts";
-export { edmGrid } from "./diffusion/edm-grid.ts";
-export type { EdmGridOptions } from "./diffusion/edm-grid.ts";
-export { flowMatchGrid } from "./diffusion/flow-match-grid.ts";
-export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/flow-match-grid.ts";
+export { edmGrid } from "./diffusion/grids/edm-grid.ts";
+export type { EdmGridOptions } from "./diffusion/grids/edm-grid.ts";
+export { flowMatchGrid } from "./diffusion/grids/flow-match-grid.ts";
+export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/grids/flow-match-grid.ts";
 export { GaussianPath } from "./diffusion/gaussian-path.ts";
 export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
@@ -178,8 +180,13 @@ export type {
   PredictionType,
   PredictionWeights,
 } from "./diffusion/predictions.ts";
-export { samplingGrid } from "./diffusion/sampling-grid.ts";
-export type { GridScheduler, SamplingGrid, SamplingGridOptions, SigmaGridName } from "./diffusion/sampling-grid.ts";
+export { samplingGrid } from "./diffusion/grids/sampling-grid.ts";
+export type {
+  GridScheduler,
+  SamplingGrid,
+  SamplingGridOptions,
+  SigmaGridName,
+} from "./diffusion/grids/sampling-grid.ts";
 export {
   betaSigmas,
   exponentialSigmas,
@@ -188,10 +195,10 @@ export {
   shiftTimes,
   stretchTimes,
   timestepsOfSigmas,
-} from "./diffusion/sigma-grid.ts";
-export type { SigmaRange } from "./diffusion/sigma-grid.ts";
-export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/timestep-grid.ts";
-export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/timestep-grid.ts";
+} from "./diffusion/grids/sigma-grid.ts";
+export type { SigmaRange } from "./diffusion/grids/sigma-grid.ts";
+export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/grids/timestep-grid.ts";
+export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/grids/timestep-grid.ts";
 export { exportOnnx } from "./pipeline/export-onnx.ts";
 export type { ExportOnnxOptions, OnnxShape, OnnxSummary } from "./pipeline/export-onnx.ts";
 export { sample } from "./pipeline/sample.ts";

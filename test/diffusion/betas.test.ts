@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { NoiseScheduleOptions } from "langevin";
 import { ArgumentError, NoiseSchedule, ones } from "langevin";
 import { rescaleZeroTerminalSnr } from "../../ts/diffusion/betas.ts";
-import { linearGrid, roundHalfToEven } from "../../ts/diffusion/linear-grid.ts";
+import { linearGrid, roundHalfToEven } from "../../ts/diffusion/grids/linear-grid.ts";
 import { failure } from "../failure.ts";
 
 const range = { steps: 1000, betaStart: 0.00085, betaEnd: 0.012 };

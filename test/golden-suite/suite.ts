@@ -7,6 +7,7 @@ import type { TensorTree } from "../../ts/tensor/tree.ts";
 import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import { runOpCase } from "./ops.ts";
+import { runTimestepEmbeddingCase } from "./models.ts";
 import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runBetasCase, runGridCase } from "./schedules.ts";
@@ -92,8 +93,13 @@ function runnerOf(given: Case): Run | undefined {
   if ("add_noise" in given && "set_timesteps" in given) return runAddNoiseCase;
   if (given.kind === "preconditioning") return runPreconditioningCase;
   if ("alphas_cumprod" in given) return runBetasCase;
+  if (isTimestepEmbedding(given)) return runTimestepEmbeddingCase;
   if ("scheduler" in given && "num_inference_steps" in given) return runGridCase;
   return undefined;
+}
+
+function isTimestepEmbedding({ params, inputs }: Case): boolean {
+  return "dim" in Object(params) && "timesteps" in Object(inputs);
 }
 
 /** How a case ended; `problem` tells why it failed. */

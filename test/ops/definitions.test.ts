@@ -257,6 +257,28 @@ const definitions: readonly [AnyOp, Definition][] = [
       }),
   ],
   [
+    ops.linearCombination,
+    (y, [coefficients, ...terms]) =>
+      subscripts(y.shape, (s) => terms.forEach((x, k) => y.add(s, at(coefficients!, k) * at(x!, ...s)))),
+  ],
+  [
+    // Each element in turn as the one that exactly `rank` others are sorted before.
+    ops.quantile,
+    (y, [x], { q }) => {
+      const n = x!.type.shape.at(-1)!;
+      subscripts(y.shape, (s) => {
+        const line = Array.from({ length: n }, (_, i) => at(x!, ...s, i));
+        const elementAt = (rank: number): number =>
+          line.find(
+            (value) => line.filter((v) => v < value).length <= rank && line.filter((v) => v <= value).length > rank,
+          )!;
+        const place = (q as number) * (n - 1);
+        const below = elementAt(Math.floor(place));
+        y.add(s, below + (place - Math.floor(place)) * (elementAt(Math.ceil(place)) - below));
+      });
+    },
+  ],
+  [
     ops.cumsum,
     (y, [x], { axis, reverse }) =>
       eachPair(y.shape, axis, (s, earlier) => (reverse ? y.add(earlier, at(x!, ...s)) : y.add(s, at(x!, ...earlier)))),

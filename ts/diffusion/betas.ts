@@ -1,7 +1,7 @@
 // Beta schedules: the variance of the noise that each step of the forward process adds, in float64.
 
 import { ArgumentError } from "../errors/index.ts";
-import { linearGrid } from "./linear-grid.ts";
+import { linearGrid } from "./grids/linear-grid.ts";
 
 /** Schedules that go from betaStart to betaEnd; names as diffusers writes them in `beta_schedule`. */
 export type BetaRange = "linear" | "scaled_linear" | "sigmoid";

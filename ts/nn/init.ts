@@ -5,6 +5,7 @@ import type { Shape } from "../ops/index.ts";
 import { ops } from "../ops/index.ts";
 import { Parameter } from "../tensor/parameter.ts";
 import { floatingType, nextWeights } from "../tensor/random.ts";
+import { scope } from "../tensor/scope.ts";
 import type { TensorOptions } from "../tensor/tensor.ts";
 import { apply, executorOf } from "../tensor/tensor.ts";
 
@@ -31,6 +32,17 @@ export function uniformByFanIn(
 
 /** Standard normal: PyTorch's default for embeddings. */
 export function standardNormal(shape: Shape, options: TensorOptions = {}): Parameter {
+  return normal(shape, 1, "plain", options);
+}
+
+/** Normal with mean 0 and the given standard deviation (`torch.nn.init.normal_`). */
+export function normal(
+  shape: Shape,
+  deviation: number,
+  layout: TorchLayout = "plain",
+  options: TensorOptions = {},
+): Parameter {
   const attributes = { shape, dtype: floatingType("initial weights", options.dtype), ...nextWeights() };
-  return new Parameter(apply(ops.randn, [], attributes, executorOf(options)).keep());
+  const drawn = scope(() => apply(ops.randn, [], attributes, executorOf(options)).mul(deviation));
+  return new Parameter(drawn.keep(), layout);
 }

@@ -57,9 +57,11 @@ import {
 } from "./functions.ts";
 import { gather, rowGradient, row, scatterAdd } from "./indexing.ts";
 import { mseLoss, mseLossGradient } from "./loss.ts";
+import { linearCombination } from "./linear-combination.ts";
 import { matmul } from "./matmul.ts";
 import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
 import { avgPool2d, avgPool2dGradient, maxPool2d, maxPool2dGradient } from "./pool.ts";
+import { quantile } from "./quantile.ts";
 import { argmax, argmin, extremeGradient, logSumExp, max, min, norm, normGradient, variance } from "./reduce.ts";
 import { resize2d, resize2dGradient } from "./resize.ts";
 import {
@@ -101,6 +103,7 @@ export const ops = {
   logSumExp,
   norm,
   normGradient,
+  quantile,
   cumsum,
   cumprod,
   cumprodGradient,
@@ -173,6 +176,7 @@ export const ops = {
   flip,
   triangle,
   concat,
+  linearCombination,
   matmul,
   attention,
   attentionGradient,

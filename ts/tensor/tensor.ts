@@ -588,6 +588,15 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
   any(axes?: Axes, options: ReduceOptions = {}): Tensor {
     return scope(() => this.notEqual(0).sum(axes, options).notEqual(0));
   }
+  /**
+   * The value that a share q, 0 to 1, of the elements along `axis` lies below, on the straight line between neighbours
+   * (`torch.quantile`). NaN where any of them is. No gradient.
+   */
+  quantile(q: number, axis = -1): Tensor {
+    const along = resolveAxis("quantile", axis, this.rank);
+    const others = this.shape.map((_, i) => i).filter((i) => i !== along);
+    return scope(() => apply(ops.quantile, [along === this.rank - 1 ? this : this.permute([...others, along])], { q }));
+  }
   /** Running sum along `axis` (`torch.cumsum`); with `reverse` from the end. */
   cumsum(axis: number, options: { readonly reverse?: boolean } = {}): Tensor {
     return apply(ops.cumsum, [this], { axis, reverse: options.reverse ?? false });

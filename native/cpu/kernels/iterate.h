@@ -66,7 +66,8 @@ LANGEVIN_INLINE static void forEachPiece(Context& context, int64_t count, int64_
   }
 }
 
-constexpr int kMaxRunOperands = 5;
+// The output of linearCombination, and the most terms that it has.
+constexpr int kMaxRunOperands = 9;
 
 // Operands of one shape as runs of adjacent elements: run r of operand k starts at r * pitch[k].
 struct Runs {

@@ -29,7 +29,7 @@ export interface OnnxNode {
   /** `Conv`, `Add`. */
   readonly type: string;
   readonly inputs: readonly string[];
-  readonly output: string;
+  readonly outputs: readonly string[];
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
 }
 
@@ -89,10 +89,10 @@ function graphProto({ name, nodes, initializers, inputs, outputs }: OnnxModel): 
   ]);
 }
 
-function nodeProto({ name, type, inputs, output, attributes }: OnnxNode): Encoded {
+function nodeProto({ name, type, inputs, outputs, attributes }: OnnxNode): Encoded {
   return sequence([
     ...inputs.map((input) => text(1, input)),
-    text(2, output),
+    ...outputs.map((output) => text(2, output)),
     text(3, name),
     text(4, type),
     ...Object.entries(attributes).map(([key, value]) => message(5, attributeProto(key, value))),

@@ -88,9 +88,19 @@ export class OnnxGraph {
     return this.numbers(dtype, [value], []);
   }
 
+  /** One position, as ONNX wants it. */
+  position(value: number): OnnxValue {
+    return this.constant("int64", [], BigInt64Array.of(BigInt(value)));
+  }
+
   /** A vector of fixed sizes, axes or positions, which ONNX wants as int64. */
   positions(values: readonly number[]): OnnxValue {
     return this.constant("int64", [values.length], BigInt64Array.from(values, BigInt));
+  }
+
+  /** The part of a value at one place of a stored axis, which is gone from `result`. */
+  picked(value: OnnxValue, axis: number, place: number, result: ResultType): OnnxValue {
+    return this.node("Gather", [value, this.position(place)], { axis }, result);
   }
 
   // ---- sizes ---------------------------------------------------------------------------------------------------------
@@ -117,19 +127,20 @@ export class OnnxGraph {
 
   // ---- nodes ---------------------------------------------------------------------------------------------------------
 
-  /** Adds a node; optional inputs may be absent. */
+  /** Adds a node; optional inputs may be absent, and all outputs but the first are of no use. */
   node(
     type: string,
     inputs: readonly (OnnxValue | undefined)[],
     attributes: Readonly<Record<string, OnnxAttribute>>,
     { dtype, shape, order = ourOrder(shape.length) }: ResultType,
+    outputs = 1,
   ): OnnxValue {
     const name = this.#unused(this.layer === "" ? type : `${this.layer}.${type}`);
     this.#nodes.set(name, {
       name,
       type,
       inputs: inputs.map((input) => input?.name ?? ""),
-      output: name,
+      outputs: [name, ...Array.from({ length: outputs - 1 }, () => this.#unused(`${name}.unused`))],
       attributes,
     });
     return { name, dtype, shape, order };
@@ -207,7 +218,7 @@ export class OnnxGraph {
           name: this.#unused("Identity"),
           type: "Identity",
           inputs: [value.name],
-          output: name,
+          outputs: [name],
           attributes: {},
         });
     const needed = new Set([...outputs.values()].map(({ name }) => name));
@@ -221,7 +232,7 @@ export class OnnxGraph {
       nodes: [...nodes.reverse(), ...copies].map((node) => ({
         ...node,
         inputs: node.inputs.map(called),
-        output: called(node.output),
+        outputs: node.outputs.map(called),
       })),
       initializers: [...this.#constants.values()].filter(({ name }) => needed.has(name)),
     };

@@ -13,10 +13,12 @@ import * as dropout from "./dropout.ts";
 import * as embedding from "./embedding.ts";
 import * as functions from "./functions.ts";
 import * as indexing from "./indexing.ts";
+import * as linearCombination from "./linear-combination.ts";
 import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
 import * as norm from "./norm.ts";
 import * as pool from "./pool.ts";
+import * as quantile from "./quantile.ts";
 import * as reduce from "./reduce.ts";
 import * as resize from "./resize.ts";
 import * as selection from "./selection.ts";
@@ -43,10 +45,12 @@ export const kernels: Table = {
   ...embedding,
   ...functions,
   ...indexing,
+  ...linearCombination,
   ...loss,
   ...matmul,
   ...norm,
   ...pool,
+  ...quantile,
   ...reduce,
   ...resize,
   ...selection,

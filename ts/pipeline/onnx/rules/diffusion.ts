@@ -1,34 +1,38 @@
-// Rules of the fused steps of diffusion.
+// Rules of the fused steps of diffusion and of samplers.
 
 import { ExportError } from "../../../errors/index.ts";
 import type { OnnxGraph, OnnxValue } from "../graph.ts";
 import type { Rules } from "../rule.ts";
 import type { Size } from "../size.ts";
-import { Formula } from "./element-wise.ts";
+import { Formula, aligned } from "./element-wise.ts";
 
 /** Column `column` of a schedule's table at the timesteps t, one number for each image, of a shape that broadcasts. */
 function coefficient(graph: OnnxGraph, table: OnnxValue, t: OnnxValue, column: number, rank: number): OnnxValue {
   const [batch] = t.shape;
-  const at = graph.constant("int64", [], BigInt64Array.of(BigInt(column)));
-  const ofColumn = graph.node(
-    "Gather",
-    [graph.ours(table), at],
-    { axis: 1 },
-    { dtype: "float32", shape: [table.shape[0]] },
-  );
+  const ofColumn = graph.picked(graph.ours(table), 1, column, { dtype: "float32", shape: [table.shape[0]] });
   const ofImages = graph.node("Gather", [ofColumn, t], { axis: 0 }, { dtype: "float32", shape: [batch] });
   return graph.reshape(ofImages, perImage(batch, rank));
 }
 
 const perImage = (batch: Size, rank: number): Size[] => [batch, ...new Array<number>(rank - 1).fill(1)];
 
-/** Rules of noising and of the reverse step. */
+/** Rules of noising and of reverse steps. */
 export const diffusionRules: Rules = {
   addNoise: (graph, { inputs, shape }) => {
     const [x0, noise, t, table] = inputs.map((input) => graph.ours(input!));
     const f = new Formula(graph, shape);
     const [signalScale, noiseScale] = [0, 1].map((column) => coefficient(graph, table, t, column, shape.length));
     return f.add(f.mul(x0, signalScale), f.mul(noise, noiseScale));
+  },
+
+  linearCombination: (graph, { inputs: [coefficients, ...terms], shape }) => {
+    const { operands, order } = aligned(graph, terms as readonly OnnxValue[], shape.length);
+    const f = new Formula(graph, shape, order);
+    const products = operands.map((x, k) => {
+      const coefficient = graph.picked(coefficients!, 0, k, { dtype: "float32", shape: [] });
+      return f.mul(coefficient, x);
+    });
+    return products.reduce((sum, product) => f.add(sum, product));
   },
 
   ddpmStep: (graph, { inputs: [, , , , given], inputs, shape }) => {

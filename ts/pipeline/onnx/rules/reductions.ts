@@ -106,6 +106,22 @@ export const reductionRules: Rules = {
     return product;
   },
 
+  // The largest of each line in falling order, as many as it takes to get down to the two that q lies between.
+  quantile: (graph, { inputs: [x], attributes: { q }, shape, dtype }) => {
+    const length = fixedSize("quantile", "last axis", x!.shape.at(-1)!);
+    const position = q * (length - 1);
+    const below = Math.floor(position);
+    const count = length - below;
+    const lines = graph.ours(x!);
+    const sorted = { dtype, shape: [...shape, count] };
+    const top = graph.node("TopK", [lines, graph.positions([count])], { axis: -1, largest: 1, sorted: 1 }, sorted, 2);
+    const at = (place: number): OnnxValue => graph.picked(top, shape.length, place, { dtype, shape });
+    const lower = at(count - 1);
+    if (position === below) return lower;
+    const f = new Formula(graph, shape);
+    return f.add(lower, f.mul(f.sub(at(count - 2), lower), position - below));
+  },
+
   softmax: alongAxis("Softmax"),
   logSoftmax: alongAxis("LogSoftmax"),
 

@@ -87,8 +87,10 @@ export const shapeRules: Rules = {
     const attributes = { upper: part === "upper" ? 1 : 0 };
     // Trilu exists for int64, but not in every runtime for int32.
     const matrices = graph.ours(dtype === "int32" ? graph.cast(x!, "int64") : x!);
-    const k = graph.constant("int64", [], BigInt64Array.of(BigInt(diagonal)));
-    return graph.cast(graph.node("Trilu", [matrices, k], attributes, { dtype: matrices.dtype, shape }), dtype);
+    return graph.cast(
+      graph.node("Trilu", [matrices, graph.position(diagonal)], attributes, { dtype: matrices.dtype, shape }),
+      dtype,
+    );
   },
 
   concat: (graph, { inputs, attributes: { axis }, shape, dtype }) => {

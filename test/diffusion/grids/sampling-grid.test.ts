@@ -3,7 +3,7 @@
 import { expect } from "chai";
 import type { GridScheduler, SamplingGridOptions } from "langevin";
 import { ArgumentError, NoiseSchedule, samplingGrid } from "langevin";
-import { failure } from "../failure.ts";
+import { failure } from "../../failure.ts";
 
 const schedule = new NoiseSchedule({ steps: 1000, betaStart: 0.00085, betaEnd: 0.012, schedule: "scaled_linear" });
 const sigmas = schedule.noiseToSignal();

@@ -1,7 +1,7 @@
 // Grids of noise levels sigma that samplers step through, each a function, in float64; and where sigmas lie in training.
 
-import { ArgumentError } from "../errors/index.ts";
-import { betaQuantile } from "./beta-distribution.ts";
+import { ArgumentError } from "../../errors/index.ts";
+import { betaQuantile } from "../beta-distribution.ts";
 import { linearGrid } from "./linear-grid.ts";
 
 /** Number of levels and the range they span. */

@@ -3,7 +3,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { ArgumentError, consistencyGrid, pndmTimesteps, timestepGrid } from "langevin";
-import { failure } from "../failure.ts";
+import { failure } from "../../failure.ts";
 
 const spacing = fc.constantFrom("leading" as const, "linspace" as const, "trailing" as const);
 

@@ -1,6 +1,6 @@
 // Which of the T training timesteps a sampler visits: the spacings of Lin et al. 2024, table 2, as diffusers computes them.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError } from "../../errors/index.ts";
 import { linearGrid, roundHalfToEven } from "./linear-grid.ts";
 
 /**

@@ -1,8 +1,8 @@
 // The timesteps and sigmas of each of diffusers' schedulers: what they share, and a table of what differs between them.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError } from "../../errors/index.ts";
 import { linearGrid, roundHalfToEven } from "./linear-grid.ts";
-import type { NoiseSchedule } from "./noise-schedule.ts";
+import type { NoiseSchedule } from "../noise-schedule.ts";
 import type { SigmaRange } from "./sigma-grid.ts";
 import {
   betaSigmas,

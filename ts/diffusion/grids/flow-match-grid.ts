@@ -1,6 +1,6 @@
 // The times of flow matching that a sampler steps through, as diffusers' FlowMatchEulerDiscreteScheduler has them.
 
-import { ArgumentError } from "../errors/index.ts";
+import { ArgumentError } from "../../errors/index.ts";
 import { linearGrid } from "./linear-grid.ts";
 import type { SamplingGrid } from "./sampling-grid.ts";
 import { betaSigmas, exponentialSigmas, karrasSigmas, shiftTimes, stretchTimes } from "./sigma-grid.ts";

@@ -14,8 +14,8 @@ import {
   stretchTimes,
   timestepsOfSigmas,
 } from "langevin";
-import { betaQuantile } from "../../ts/diffusion/beta-distribution.ts";
-import { failure } from "../failure.ts";
+import { betaQuantile } from "../../../ts/diffusion/beta-distribution.ts";
+import { failure } from "../../failure.ts";
 
 const range = { steps: 9, sigmaMin: 0.002, sigmaMax: 80 };
 

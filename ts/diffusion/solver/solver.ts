@@ -1,0 +1,268 @@
+// Runs a sampler that is written as calls of a network: tables of its coefficients in float64, and one step in tensor
+// operations, the same for every sampler, eagerly or in a plan.
+
+import { ArgumentError, ShapeError, showShape } from "../../errors/index.ts";
+import { ops } from "../../ops/index.ts";
+import { zerosLike } from "../../tensor/creation.ts";
+import type { StepNumber } from "../../tensor/recording.ts";
+import { outsideRecording } from "../../tensor/recording.ts";
+import { scope } from "../../tensor/scope.ts";
+import { Tensor, apply, tensor } from "../../tensor/tensor.ts";
+import { StepTable } from "../step-table.ts";
+import type { Limit } from "./limit.ts";
+import { limited } from "./limit.ts";
+import { LinearForm } from "./linear-form.ts";
+import type { SolverCall } from "./solver-call.ts";
+
+/** What a network predicts for x [N, ...] at t [N]; int32 where all timesteps are whole numbers, else of the dtype of x. */
+export type Network = (x: Tensor, t: Tensor) => Tensor;
+
+/** Noise of variance 1 in the shape of x, for the call of this number. */
+export type NoiseSource = (call: StepNumber) => Tensor;
+
+/** What a sampler carries from call to call. */
+export interface SolverState {
+  /** The pictures as they are now [N, ...]. */
+  readonly x: Tensor;
+  /** What it remembers of earlier calls, by name, in the shape of x. */
+  readonly registers: Readonly<Record<string, Tensor>>;
+}
+
+/** What came of a call. */
+export interface SolverPrediction {
+  /** The state after it. */
+  readonly state: SolverState;
+  /** The predicted x0, within its limit. */
+  readonly x0: Tensor;
+}
+
+/** How a sampler is written down. */
+export interface SolverOptions {
+  /** Who samples, for errors: diffusers' class. */
+  readonly name: string;
+  /** One entry for each call of the network, in order. */
+  readonly calls: readonly SolverCall[];
+  /** Standard deviation of the noise to start from. */
+  readonly initialNoise: number;
+  /** How x0 is limited. Default: not. */
+  readonly limit?: Limit;
+  /** The network returns twice the channels, the second half about the variance. Default false. */
+  readonly learnsVariance?: boolean;
+}
+
+/** One sum for each call, as a table of coefficients of the sources that any of the calls has. */
+class SumTable {
+  readonly sources: readonly string[];
+  private readonly table: StepTable;
+  /** The source that all calls take as it is. */
+  private readonly only: string | undefined;
+
+  constructor(forms: readonly LinearForm[]) {
+    const names = new Set(forms.flatMap((form) => form.sources));
+    this.sources = [...names].filter((source) => forms.some((form) => form.coefficient(source) !== 0));
+    this.table = new StepTable(
+      this.sources.map((source) => Float64Array.from(forms, (form) => form.coefficient(source))),
+    );
+    const [first] = this.sources;
+    this.only = this.sources.length === 1 && forms.every((form) => form.coefficient(first) === 1) ? first : undefined;
+  }
+
+  at(call: StepNumber, tensors: (source: string) => Tensor): Tensor {
+    if (this.only !== undefined) return tensors(this.only);
+    if (this.sources.length === 0) return zerosLike(tensors("x"));
+    const terms = this.sources.map(tensors);
+    return apply(ops.linearCombination, [this.table.on(terms[0]).row(call), ...terms], {});
+  }
+}
+
+/**
+ * A sampler for a number of steps. Its state is a tree of tensors and its step a pure function, so that
+ *
+ * ```ts
+ * let state = solver.start(randn([4, 32, 32, 3]).mul(solver.initialNoise));
+ * for (let call = 0; call < solver.calls; call++)
+ *   state = solver.step(state, call, (x, t) => model.forward(x, t), () => randn([4, 32, 32, 3]));
+ * ```
+ *
+ * samples four pictures, and `iterate(solver.calls, state, (state, call) => ...)` does so within a plan.
+ */
+export class Solver {
+  /** diffusers' name of the sampler. */
+  readonly name: string;
+  /** Number of calls of the network. */
+  readonly calls: number;
+  /** What the network is given for t at each call. */
+  readonly timesteps: Float64Array;
+  /** Standard deviation of the noise to start from (diffusers' `init_noise_sigma`). */
+  readonly initialNoise: number;
+  /** Whether steps need noise. */
+  readonly isStochastic: boolean;
+  private readonly limit: Limit | undefined;
+  private readonly learnsVariance: boolean;
+  private readonly inputScale: StepTable | undefined;
+  private readonly churn: StepTable | undefined;
+  private readonly x0: SumTable;
+  private readonly next: ReadonlyMap<string, SumTable>;
+  private readonly registers: readonly string[];
+  private readonly logDeviation: readonly [constant: StepTable, slope: StepTable] | undefined;
+  private readonly wholeTimesteps: boolean;
+  private readonly madeTimesteps = new Map<string, Tensor>();
+
+  constructor({ name, calls, initialNoise, limit, learnsVariance = false }: SolverOptions) {
+    this.name = name;
+    this.calls = calls.length;
+    this.initialNoise = initialNoise;
+    this.limit = limit;
+    this.learnsVariance = learnsVariance;
+    this.timesteps = Float64Array.from(calls, ({ t }) => t);
+    this.wholeTimesteps = this.timesteps.every(Number.isInteger);
+    expectFinite(name, calls);
+    this.inputScale = columnUnless(
+      1,
+      calls.map(({ inputScale = 1 }) => inputScale),
+    );
+    this.churn = columnUnless(
+      0,
+      calls.map(({ churn = 0 }) => churn),
+    );
+    this.x0 = new SumTable(calls.map((call) => call.x0));
+    const targets = [...new Set(calls.flatMap(({ next }) => Object.keys(next)))];
+    this.registers = targets.filter((target) => target !== "x");
+    this.next = new Map(
+      targets.map((target) => [target, new SumTable(calls.map(({ next }) => next[target] ?? LinearForm.of(target)))]),
+    );
+    const sources = [...this.next.values()].flatMap((sum) => sum.sources);
+    this.isStochastic = this.churn !== undefined || sources.includes("noise");
+    const deviations = calls.map(({ logDeviation }) => logDeviation);
+    if (deviations.some((deviation) => deviation !== undefined))
+      this.logDeviation = [
+        new StepTable([Float64Array.from(deviations, (deviation) => deviation?.constant ?? 0)]),
+        new StepTable([Float64Array.from(deviations, (deviation) => deviation?.slope ?? 0)]),
+      ];
+  }
+
+  /** The state before the first call, from x [N, ...] of standard deviation `initialNoise`. */
+  start(x: Tensor): SolverState {
+    return { x, registers: Object.fromEntries(this.registers.map((register) => [register, zerosLike(x)])) };
+  }
+
+  /**
+   * The state after a call of the network. `noise` is asked only by samplers that need it, once in a call. The tensors of
+   * the result belong to the scope that is open.
+   */
+  step(state: SolverState, call: StepNumber, network: Network, noise: NoiseSource): SolverState {
+    return this.call(state, call, network, noise).state;
+  }
+
+  /** The state after a call of the network, and what the network predicted for x0, within its limit. */
+  predict(state: SolverState, call: StepNumber, network: Network, noise: NoiseSource): SolverPrediction {
+    const { state: next, x0 } = this.call(state, call, network, noise);
+    return { state: next, x0: x0() };
+  }
+
+  private call(
+    state: SolverState,
+    call: StepNumber,
+    network: Network,
+    noise: NoiseSource,
+  ): { readonly state: SolverState; readonly x0: () => Tensor } {
+    if (typeof call === "number" && !(Number.isInteger(call) && call >= 0 && call < this.calls))
+      throw new ArgumentError({
+        op: this.name,
+        problem: `call is ${call}, expected an integer from 0 to ${this.calls - 1}.`,
+      });
+    const given = this.isStochastic ? this.expectNoise(noise(call), state.x) : undefined;
+    const x = this.churn ? state.x.add(given!.mul(numberAt(this.churn, call, state.x))) : state.x;
+    const input = this.inputScale ? x.mul(numberAt(this.inputScale, call, x)) : x;
+    const { output, variance } = this.outputs(network(input, this.timestepsAt(call, x)), x);
+    const x0 = once(() => {
+      const predicted = this.x0.at(call, (source) => (source === "x" ? x : output));
+      return this.limit ? limited(predicted, this.limit) : predicted;
+    });
+    const scaledNoise = once(() => (variance ? this.scaledNoise(given!, variance, call) : given!));
+    const sources = new Map<string, () => Tensor>([
+      ["x", () => x],
+      ["output", () => output],
+      ["x0", x0],
+      ["noise", scaledNoise],
+      ...Object.entries(state.registers).map(([name, register]) => [name, () => register] as const),
+    ]);
+    const after = (target: string): Tensor => this.next.get(target)!.at(call, (source) => sources.get(source)!());
+    const registers = Object.fromEntries(this.registers.map((register) => [register, after(register)]));
+    return { state: { x: after("x"), registers }, x0 };
+  }
+
+  /** The network's output, and what it says about the variance. */
+  private outputs(output: Tensor, x: Tensor): { readonly output: Tensor; readonly variance?: Tensor } {
+    const channels = x.shape.at(-1)!;
+    const expected = this.learnsVariance ? [...x.shape.slice(0, -1), 2 * channels] : x.shape;
+    if (!(output instanceof Tensor) || showShape(output.shape) !== showShape(expected))
+      throw new ShapeError({
+        op: this.name,
+        problem: `the network returned ${output instanceof Tensor ? `shape ${showShape(output.shape)}` : typeof output} for x of shape ${showShape(x.shape)}, expected ${showShape(expected)}.`,
+        advice: this.learnsVariance
+          ? "A network with learned variance returns twice the channels."
+          : "A network whose second half of the channels is about the variance needs a varianceType of learned or learned_range.",
+      });
+    if (!this.learnsVariance) return { output };
+    const [mean, variance] = output.chunk(2, -1);
+    return { output: mean, variance };
+  }
+
+  private scaledNoise(noise: Tensor, variance: Tensor, call: StepNumber): Tensor {
+    if (!this.logDeviation) return noise;
+    const [constant, slope] = this.logDeviation.map((table) => numberAt(table, call, noise));
+    return noise.mul(variance.mul(slope).add(constant).exp());
+  }
+
+  private timestepsAt(call: StepNumber, x: Tensor): Tensor {
+    const dtype = this.wholeTimesteps ? "int32" : x.dtype;
+    const key = `${x.device} ${dtype}`;
+    let table = this.madeTimesteps.get(key);
+    if (!table) {
+      const { timesteps } = this;
+      table = outsideRecording(() => scope(() => tensor(timesteps, { dtype, device: x.device }).keep()));
+      this.madeTimesteps.set(key, table);
+    }
+    return table.row(call).broadcastTo([x.shape[0]]);
+  }
+
+  private expectNoise(noise: Tensor, x: Tensor): Tensor {
+    if (showShape(noise.shape) === showShape(x.shape)) return noise;
+    throw new ShapeError({
+      op: this.name,
+      problem: `noise has shape ${showShape(noise.shape)}, expected ${showShape(x.shape)} as x.`,
+    });
+  }
+}
+
+/** Refuses coefficients that are no finite numbers: they would make NaN of every picture. */
+function expectFinite(name: string, calls: readonly SolverCall[]): void {
+  calls.forEach(({ t, inputScale = 1, churn = 0, next, logDeviation }, k) => {
+    const coefficients = Object.values(next).flatMap((form) => form.sources.map((source) => form.coefficient(source)));
+    const all = [inputScale, churn, ...coefficients, logDeviation?.constant ?? 0, logDeviation?.slope ?? 0];
+    const singular = all.find((coefficient) => !Number.isFinite(coefficient));
+    if (singular !== undefined)
+      throw new ArgumentError({
+        op: name,
+        problem: `step ${k + 1} of ${calls.length}, at t = ${t}, is singular: it would multiply a picture by ${singular}.`,
+        advice:
+          "A prediction, an order or an end of the grid does not go with the noise level there: often a sampler of higher order or of epsilon that ends at sigma 0, or epsilon where x_t is noise alone.",
+      });
+  });
+}
+
+/** A column of factors, or undefined where all of them are `neutral`. */
+function columnUnless(neutral: number, factors: readonly number[]): StepTable | undefined {
+  return factors.every((factor) => factor === neutral) ? undefined : new StepTable([Float64Array.from(factors)]);
+}
+
+/** The number of a table of one column for a call, as a tensor [1]. */
+function numberAt(table: StepTable, call: StepNumber, like: Tensor): Tensor {
+  return table.on(like).row(call);
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
