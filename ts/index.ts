@@ -200,7 +200,7 @@ export type { SigmaRange } from "./diffusion/grids/sigma-grid.ts";
 export { consistencyGrid, pndmTimesteps, timestepGrid } from "./diffusion/grids/timestep-grid.ts";
 export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } from "./diffusion/grids/timestep-grid.ts";
 export { exportOnnx } from "./pipeline/export-onnx.ts";
-export type { ExportOnnxOptions, OnnxShape, OnnxSummary } from "./pipeline/export-onnx.ts";
+export type { ExportOnnxOptions, OnnxInput, OnnxShape, OnnxSummary } from "./pipeline/export-onnx.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

@@ -15,6 +15,14 @@ import { translate } from "./onnx/translate.ts";
 /** Sizes of an input in this library's order of axes. The first may be a name, `"batch"`: then any batch size will do. */
 export type OnnxShape = readonly (number | string)[];
 
+/** An input that is not just float32. */
+export interface OnnxInput {
+  /** Its sizes. */
+  readonly shape: OnnxShape;
+  /** The type of its elements. */
+  readonly dtype: "float32" | "int32";
+}
+
 /** What is to be exported, and how. */
 export interface ExportOnnxOptions {
   /** The model; its parameters become initializers under PyTorch's names and in PyTorch's layouts. */
@@ -25,9 +33,7 @@ export interface ExportOnnxOptions {
    * Names of the inputs with their shapes, images as [N, H, W, C]; float32 unless it says otherwise:
    * `{ x: ["batch", 8, 8, 1], t: { shape: ["batch"], dtype: "int32" } }`.
    */
-  readonly inputs: Readonly<
-    Record<string, OnnxShape | { readonly shape: OnnxShape; readonly dtype: "float32" | "int32" }>
-  >;
+  readonly inputs: Readonly<Record<string, OnnxShape | OnnxInput>>;
   /** How float32 inputs and outputs of four axes lie in the file. Default "NCHW", as other runtimes and their users expect. */
   readonly layout?: "NCHW" | "NHWC";
 }

@@ -137,6 +137,11 @@ describe("an open batch size is refused", () => {
     expect(message).to.match(/^concat: it is computed at some sizes of the batch/);
   });
 
+  it("where an operation has more operands", async () => {
+    const forward = (x: Tensor): Tensor => concat(new Array<Tensor>(x.shape[0]).fill(x.slice([0, 1])), 0);
+    expect(await refusal({ forward, inputs })).to.match(/^concat: it has other operands at each size of the batch/);
+  });
+
   it("where host data depend on it", async () => {
     const message = await refusal({
       forward: (x) => x.mul(tensor([...x.shape.keys()].map(() => x.shape[0])).mean()),

@@ -27,7 +27,8 @@ interface Runtime {
   readonly Tensor: new (type: string, data: Float32Array | Int32Array, dims: readonly number[]) => RuntimeTensor;
 }
 
-const peers = join(packageRoot(), "bench", "peers");
+/** The folder of the packages that this library is compared with. */
+export const peers = join(packageRoot(), "bench", "peers");
 
 /** The runtime, or why it is not there. */
 const found = findRuntime();

@@ -141,6 +141,9 @@ class Translator {
     if (perStep.length > 0)
       refuse(op, `${perStep[0].attribute} differs from step to step, and a file has no steps.`, "Pass it as a tensor.");
     if (rule === undefined) refuse(op, "there is no rule yet by which this could be exported.");
+    const present = commands.map((command) => command.inputs.map((input) => input !== undefined).join());
+    if (present.some((list) => list !== present[0]))
+      this.#refuseBatch(op.name, "has other operands at each size of the batch");
     this.#graph.layer = layer;
     const results = commands.map(({ output }) => output!);
     const value = rule(this.#graph, {
