@@ -17,6 +17,7 @@ import {
   randn,
   stack,
   tensor,
+  where,
   zerosLike,
 } from "langevin";
 import type { ExportOnnxOptions, Tensor, TensorTree } from "langevin";
@@ -58,6 +59,7 @@ const functions: Record<string, (x: Tensor) => TensorTree> = {
   "the input itself": (x) => ({ it: x, same: x, moved: x.permute([2, 0, 1]) }),
   "indices for it": (x) => embedding(tensor([1, 2, 3, 4], { shape: [4, 1] }), x.argmax(1)).reshape([-1, 6]),
   "a stack": (x) => stack([x, x.neg()], 1),
+  "a mask that is turned": (x) => where(x.greater(0.2).permute([0, 2, 1]), x.permute([0, 2, 1]), -1),
   "an index of each row": (x) => x.gather(2, x.argmin(2, { keepDims: true })),
 };
 

@@ -185,12 +185,12 @@ export class OnnxGraph {
     if (source?.dtype === dtype) return this.#reshaped(source, shape);
     // One size that is not fixed is what the others leave of the elements.
     const growing = shape.filter((size) => typeof size !== "number").length;
-    const inferable = growing === 1 && !shape.includes(0);
-    const target = inferable
-      ? this.positions(shape.map((size) => (typeof size === "number" ? size : -1)))
-      : this.sizes(shape);
-    const attributes = shape.includes(0) ? { allowzero: 1 } : undefined;
-    const result = this.#onceNode("Reshape", [value, target], attributes ?? {}, { dtype, shape });
+    const isEmpty = shape.includes(0);
+    const target =
+      growing === 1 && !isEmpty
+        ? this.positions(shape.map((size) => (typeof size === "number" ? size : -1)))
+        : this.sizes(shape);
+    const result = this.#onceNode("Reshape", [value, target], isEmpty ? { allowzero: 1 } : {}, { dtype, shape });
     this.#sources.set(result.name, value);
     return result;
   }
@@ -199,7 +199,7 @@ export class OnnxGraph {
   cast(value: OnnxValue, dtype: OnnxDType): OnnxValue {
     if (value.dtype === dtype) return value;
     const source = this.#sources.get(value.name);
-    if (source?.dtype === "bool" && dtype === "bool") return source;
+    if (source?.dtype === "bool" && dtype === "bool") return { ...value, name: source.name, dtype };
     const result = this.node("Cast", [value], { to: dataTypes[dtype] }, { ...value, dtype });
     if (value.dtype === "bool") this.#sources.set(result.name, value);
     return result;

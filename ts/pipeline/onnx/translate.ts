@@ -88,35 +88,42 @@ class Translator {
   }
 
   model(): OnnxModel {
-    const { inputs, batch = "" } = this.#given;
-    const ports: OnnxPort[] = [];
-    [...inputs].forEach(([name, { dtype, shape }], i) => {
-      const operands = this.#inputs.map((list) => list[i]);
-      const value = {
-        name,
-        dtype: this.#dtype(dtype),
-        shape: this.#shape(operands),
-        order: this.#portOrder(dtype, shape.length),
-      };
-      this.#keep(operands, value);
-      if (typeof shape[0] === "string") this.#graph.readBatchFrom(value);
-      ports.push(portOf(value, batch));
-    });
-    for (const [name, { parameter, data }] of this.#given.parameters) {
-      const { shape, layout } = parameter;
-      const operand = parameter.operand("exportOnnx");
-      const order = axesOfTorch(layout, shape.length);
-      const value = this.#graph.namedConstant(name, data, { dtype: "float32", shape, order });
-      this.#keep(
-        this.#recordings.map(() => operand),
-        value,
-      );
-    }
+    const { batch = "" } = this.#given;
+    const inputs = this.#takeInputs();
+    this.#takeParameters();
     this.#commands();
     const outputs = this.#outputs();
     const { nodes, initializers } = this.#graph.finish(outputs);
-    const results = [...outputs].map(([name, value]) => portOf({ ...value, name }, batch));
-    return { name: "langevin", opset, irVersion, inputs: ports, outputs: results, nodes, initializers };
+    return {
+      name: "langevin",
+      opset,
+      irVersion,
+      inputs: inputs.map((value) => portOf(value, batch)),
+      outputs: [...outputs].map(([name, value]) => portOf({ ...value, name }, batch)),
+      nodes,
+      initializers,
+    };
+  }
+
+  #takeInputs(): OnnxValue[] {
+    return [...this.#given.inputs].map(([name, { dtype, shape }], i) => {
+      const operands = this.#inputs.map((list) => list[i]);
+      const order = this.#portOrder(dtype, shape.length);
+      const value = { name, dtype: this.#dtype(dtype), shape: this.#shape(operands), order };
+      this.#keep(operands, value);
+      if (typeof shape[0] === "string") this.#graph.readBatchFrom(value);
+      return value;
+    });
+  }
+
+  #takeParameters(): void {
+    for (const [name, { parameter, data }] of this.#given.parameters) {
+      const { shape, layout } = parameter;
+      const operand = parameter.operand("exportOnnx");
+      const type = { dtype: "float32", shape, order: axesOfTorch(layout, shape.length) } as const;
+      const operands = this.#recordings.map(() => operand);
+      this.#keep(operands, this.#graph.namedConstant(name, data, type));
+    }
   }
 
   /** Translates the commands, in their order. */
@@ -225,43 +232,34 @@ class Translator {
     const place = this.#place(operands);
     const source = this.#sources.get(place)?.find((candidate) => holds(candidate.operands, operands));
     if (!source) return this.#constant(operands);
-    const { value } = source;
-    const shape = this.#shape(operands);
-    const starts = operands.map(({ offset }, k) => offset - source.operands[k].offset);
-    const counts = operands.map(({ shape: sizes }) => sizeOf(sizes));
-    if (counts.every((count, k) => count === sizeOf(source.operands[k].shape)))
-      return this.#graph.reshape(value, shape);
-    // Whole rows of axis 0, or else a stretch of the elements.
-    const rows = source.operands.map((whole) => sizeOf(whole.shape.slice(1)));
-    const ofRows = rows.every((n, k) => n === rows[0] && n > 0 && starts[k] % n === 0 && counts[k] % n === 0);
-    const unit = ofRows ? rows[0] : 1;
-    const flat = ofRows
-      ? this.#graph.ours(value)
-      : this.#graph.reshape(value, [
-          this.#size(
-            "slice",
-            "size",
-            source.operands.map((whole) => sizeOf(whole.shape)),
-          ),
-        ]);
-    const first = this.#size(
-      "slice",
-      "start",
-      starts.map((start) => start / unit),
+    const isWhole = operands.every((operand, k) => sizeOf(operand.shape) === sizeOf(source.operands[k].shape));
+    return this.#graph.reshape(isWhole ? source.value : this.#part(operands, source), this.#shape(operands));
+  }
+
+  /** A stretch of a value's memory: whole rows of axis 0 where it is some, else elements in a row. */
+  #part(operands: Operands, { operands: wholes, value }: Source): OnnxValue {
+    const graph = this.#graph;
+    const along = (name: string, of: (part: Operand, whole: Operand) => number): Size =>
+      this.#size(
+        "slice",
+        name,
+        operands.map((part, k) => of(part, wholes[k])),
+      );
+    const start = (part: Operand, whole: Operand): number => part.offset - whole.offset;
+    const row = sizeOf(wholes[0].shape.slice(1));
+    const isRows = operands.every(
+      (part, k) =>
+        sizeOf(wholes[k].shape.slice(1)) === row &&
+        start(part, wholes[k]) % row === 0 &&
+        sizeOf(part.shape) % row === 0,
     );
-    const last = this.#size(
-      "slice",
-      "stop",
-      starts.map((start, k) => (start + counts[k]) / unit),
-    );
-    const count = this.#size(
-      "slice",
-      "size",
-      counts.map((n) => n / unit),
-    );
-    const bounds = [this.#graph.sizes([first]), this.#graph.sizes([last]), this.#graph.positions([0])];
-    const part = this.#graph.node("Slice", [flat, ...bounds], {}, { ...flat, shape: [count, ...flat.shape.slice(1)] });
-    return this.#graph.reshape(part, shape);
+    const unit = isRows ? row : 1;
+    const rows = isRows ? graph.ours(value) : graph.reshape(value, [along("size", (_, whole) => sizeOf(whole.shape))]);
+    const first = along("start", (part, whole) => start(part, whole) / unit);
+    const last = along("stop", (part, whole) => (start(part, whole) + sizeOf(part.shape)) / unit);
+    const shape = [along("size", (part) => sizeOf(part.shape) / unit), ...rows.shape.slice(1)];
+    const bounds = [graph.sizes([first]), graph.sizes([last]), graph.positions([0])];
+    return graph.node("Slice", [rows, ...bounds], {}, { ...rows, shape });
   }
 
   /** Elements that are the same whenever the function runs. */
