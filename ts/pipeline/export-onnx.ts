@@ -40,8 +40,13 @@ export interface ExportOnnxOptions {
 
 /** What was written. */
 export interface OnnxSummary {
-  /** Bytes of the file. */
-  readonly bytes: number;
+  /** The files: the one that was asked for and, where it would have 2 GiB or more, one beside it with the weights. */
+  readonly files: readonly {
+    /** As `path` was given. */
+    readonly path: string;
+    /** Size. */
+    readonly bytes: number;
+  }[];
   /** The version of ONNX's operators, 18. */
   readonly opset: number;
   /** How many operators there are of each type. */
@@ -55,14 +60,15 @@ export interface OnnxSummary {
  *
  * With an open batch size the function is recorded for several batches; it must do the same for each, and all sizes in it
  * must be multiples of the batch plus a constant, else that is an error. Throws ExportError for what a file cannot hold: noise, gradients,
- * in-place updates, loops of `repeat`, float64, 2 GiB.
+ * in-place updates, loops of `repeat`, float64. A model of 2 GiB or more, which the format does not allow, becomes two files:
+ * the weights lie in `path.data`, which has to stay beside the other.
  */
 export async function exportOnnx(path: string, options: ExportOnnxOptions): Promise<OnnxSummary> {
   const model = await toOnnx(options);
-  const bytes = await writeOnnx(path, model);
+  const files = await writeOnnx(path, model);
   const operators: Record<string, number> = {};
   for (const { type } of model.nodes) operators[type] = (operators[type] ?? 0) + 1;
-  return { bytes, opset: model.opset, operators };
+  return { files, opset: model.opset, operators };
 }
 
 /** @internal The model that `exportOnnx` writes. */

@@ -1,10 +1,12 @@
 // ONNX files byte for byte as the onnx package writes them, and what is too large for one.
 
 import { readFileSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
 import { ExportError } from "langevin";
-import type { OnnxModel } from "../../../ts/io/onnx/model.ts";
+import type { OnnxModel, OnnxTensor } from "../../../ts/io/onnx/model.ts";
 import { encodeOnnx, writeOnnx } from "../../../ts/io/onnx/model.ts";
 import { float, integer, message, text } from "../../../ts/io/onnx/wire.ts";
 import { rejection } from "../../failure.ts";
@@ -71,16 +73,47 @@ describe("ONNX files", () => {
     expect(Buffer.concat(pieces).equals(Buffer.concat(encodeOnnx(small).pieces))).to.equal(true);
   });
 
-  it("of 2 GiB are refused before anything is written", async () => {
-    const data = new Float32Array(2 ** 27);
-    const initializers = Array.from({ length: 4 }, (_, i) => ({
-      name: `w${i}`,
-      dtype: "float32" as const,
-      shape: [2 ** 27],
-      data,
-    }));
-    const error = await rejection(writeOnnx("/nowhere/large.onnx", { ...small, initializers }));
-    expect(error).to.be.instanceOf(ExportError);
-    expect((error as ExportError).problem).to.match(/takes 2147\d+ bytes/);
+  describe("that would be too large", () => {
+    let folder: string;
+    beforeEach(async () => (folder = await mkdtemp(join(tmpdir(), "langevin-onnx-"))));
+    afterEach(() => rm(folder, { recursive: true }));
+
+    const row = (name: string, length: number): OnnxTensor => {
+      return { name, dtype: "float32", shape: [length], data: Float32Array.from({ length }, (_, i) => i) };
+    };
+    const large = { ...small, initializers: [row("a", 1025), row("b", 3), row("c", 300)] };
+
+    it("become two, with tensors at multiples of 4096 bytes in the other", async () => {
+      const path = join(folder, "large.onnx");
+      const files = await writeOnnx(path, large, 2000);
+      expect(files.map(({ path: name }) => name)).to.deep.equal([path, `${path}.data`]);
+      const [model, data] = await Promise.all(files.map(({ path: name }) => readFile(name)));
+      expect([model.length, data.length]).to.deep.equal(files.map(({ bytes }) => bytes));
+      expect(data.length).to.equal(8192 + 1200);
+      expect([data.readFloatLE(4 * 1024), data.readFloatLE(8192 + 4 * 299)]).to.deep.equal([1024, 299]);
+      expect(data.subarray(4100, 8192).every((byte) => byte === 0)).to.equal(true);
+      for (const entry of ["large.onnx.data", "location", "8192", "1200"]) expect(model.includes(entry)).to.equal(true);
+    });
+
+    it("do not leave an older model beside new weights", async () => {
+      const path = join(folder, "large.onnx");
+      await writeFile(path, "old");
+      await mkdir(`${path}.data`); // so that the weights cannot be written
+      await rejection(writeOnnx(path, large, 2000));
+      expect(await readdir(folder)).to.deep.equal(["large.onnx.data"]);
+    });
+
+    it("are refused where that does not help", async () => {
+      const path = join(folder, "large.onnx");
+      const error = await rejection(writeOnnx(path, large, 100));
+      expect(error).to.be.instanceOf(ExportError).with.property("problem").that.includes("without its weights");
+      expect(await readdir(folder)).to.deep.equal([]);
+    });
+
+    it("are those of 2 GiB, whose weights are not copied", async () => {
+      const data = new Float32Array(2 ** 27);
+      const initializers = ["a", "b", "c", "d"].map((name) => ({ ...row(name, 0), shape: [2 ** 27], data }));
+      expect(encodeOnnx({ ...small, initializers }).length).to.be.above(2 ** 31);
+    });
   });
 });

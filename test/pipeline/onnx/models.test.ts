@@ -29,6 +29,7 @@ import {
 import type { Tensor, TorchState } from "langevin";
 import { TinyNet, TutorialUNet } from "../../../examples/tutorial-nets.ts";
 import { packageRoot } from "../../../ts/device/native/addon.ts";
+import { writeOnnx } from "../../../ts/io/onnx/model.ts";
 import { toOnnx } from "../../../ts/pipeline/export-onnx.ts";
 import { rejection } from "../../failure.ts";
 import { expectAgreement } from "./agreement.ts";
@@ -164,7 +165,7 @@ describe("exportOnnx", () => {
   it("writes one file and says what is in it", async () => {
     const path = join(folder, "unet.onnx");
     const summary = await exportOnnx(path, { model: trainedUNet(), inputs });
-    expect(summary.bytes).to.equal((await stat(path)).size);
+    expect(summary.files).to.deep.equal([{ path, bytes: (await stat(path)).size }]);
     expect(summary.opset).to.equal(18);
     expect(summary.operators).to.deep.equal({
       Gather: 1,
@@ -238,15 +239,31 @@ describe("exportOnnx", () => {
 });
 
 describeWithRuntime("an exported file", () => {
-  it("is loaded from where it was written", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "langevin-onnx-"));
+  let folder: string;
+  beforeEach(async () => (folder = await mkdtemp(join(tmpdir(), "langevin-onnx-"))));
+  afterEach(() => rm(folder, { recursive: true }));
+
+  const inputs = { x: [1, 8, 8, 1], t: { shape: [1], dtype: "int32" } } as const;
+  const given = {
+    x: { type: { shape: [1, 1, 8, 8], dtype: "float32" }, elements: new Float32Array(64).fill(0.5) },
+    t: { type: { shape: [1], dtype: "int32" }, elements: Int32Array.of(7) },
+  } as const;
+
+  async function runFile(path: string): Promise<number[]> {
+    const loaded = await LoadedModel.load(path);
     try {
-      const path = join(folder, "net.onnx");
-      await exportOnnx(path, { model: new TinyNet(1), inputs: { x: [1, 8, 8, 1], t: { shape: [1], dtype: "int32" } } });
-      const loaded = await LoadedModel.load(path);
-      await loaded.release();
+      return Array.from((await loaded.run(given)).output.elements);
     } finally {
-      await rm(folder, { recursive: true });
+      await loaded.release();
     }
+  }
+
+  it("is the same model whether its weights lie in it or beside it", async () => {
+    const model = trainedUNet();
+    const [one, two] = [join(folder, "one.onnx"), join(folder, "two.onnx")];
+    await exportOnnx(one, { model, inputs });
+    const files = await writeOnnx(two, await toOnnx({ model, inputs }), 100_000);
+    expect(files).to.have.length(2);
+    expect(await runFile(two)).to.deep.equal(await runFile(one));
   });
 });

@@ -1,5 +1,7 @@
 // ONNX files: a graph of operators with its weights, encoded as onnx.proto says. Names of fields are those of that file.
 
+import { rm } from "node:fs/promises";
+import { basename } from "node:path";
 import { ExportError } from "../../errors/index.ts";
 import { writeFileAtomically } from "../atomic-file.ts";
 import type { Encoded } from "./wire.ts";
@@ -56,34 +58,76 @@ export interface OnnxModel {
 /** Bytes that a message of protocol buffers can have at most. */
 const mostBytes = 2 ** 31 - 1;
 
-/** Writes the model as a file, whole or not at all; returns its bytes. Throws ExportError for one of 2 GiB or more. */
-export async function writeOnnx(path: string, model: OnnxModel): Promise<number> {
-  const { length, pieces } = encodeOnnx(model);
-  if (length > mostBytes)
-    throw new ExportError({
-      op: "exportOnnx",
-      problem: `the model takes ${length} bytes, and an ONNX file can have ${mostBytes} at most.`,
-      advice: "Export parts of it, each to a file of its own.",
-    });
-  await writeFileAtomically(path, pieces);
-  return length;
+/** A file that was written. */
+export interface WrittenFile {
+  readonly path: string;
+  readonly bytes: number;
 }
 
-/** The bytes of the file: a ModelProto. */
-export function encodeOnnx(model: OnnxModel): Encoded {
+/**
+ * Writes the model as a file, whole or not at all. One of 2 GiB or more, which no message of protocol buffers can be,
+ * becomes two: `path`, and `path.data` beside it with the elements of its tensors. What was at `path` is then removed
+ * first, so that it never stands beside other weights.
+ */
+export async function writeOnnx(path: string, model: OnnxModel, limit = mostBytes): Promise<WrittenFile[]> {
+  const whole = encodeOnnx(model);
+  if (whole.length <= limit) return [await written(path, whole)];
+  const elsewhere = new ExternalData(`${basename(path)}.data`);
+  const rest = encodeOnnx(model, elsewhere);
+  if (rest.length > limit)
+    throw new ExportError({
+      op: "exportOnnx",
+      problem: `the model takes ${rest.length} bytes without its weights, and an ONNX file can have ${limit} at most.`,
+      advice: "Export parts of it, each to a file of its own.",
+    });
+  await rm(path, { force: true });
+  const data = await written(`${path}.data`, elsewhere);
+  return [await written(path, rest), data];
+}
+
+async function written(path: string, { length, pieces }: Encoded): Promise<WrittenFile> {
+  await writeFileAtomically(path, pieces);
+  return { path, bytes: length };
+}
+
+/** The elements of tensors in a file beside the model's, each from a multiple of 4096 bytes on, so that it can be mapped. */
+class ExternalData implements Encoded {
+  readonly location: string;
+  readonly pieces: Uint8Array[] = [];
+  length = 0;
+
+  constructor(location: string) {
+    this.location = location;
+  }
+
+  /** Adds a tensor's elements, and tells from which byte on they lie. */
+  add(elements: Uint8Array): number {
+    const padding = new Uint8Array(-this.length & 4095);
+    const offset = this.length + padding.length;
+    this.pieces.push(padding, elements);
+    this.length = offset + elements.length;
+    return offset;
+  }
+}
+
+/** Tensors of fewer bytes stay in the model's file: sizes and axes, which runtimes want to see there. */
+const leastExternal = 1024;
+
+/** The bytes of the file: a ModelProto, without the elements that are put elsewhere. */
+export function encodeOnnx(model: OnnxModel, elsewhere?: ExternalData): Encoded {
   return sequence([
     integer(1, model.irVersion),
     text(2, "langevin"),
-    message(7, graphProto(model)),
+    message(7, graphProto(model, elsewhere)),
     message(8, text(1, ""), integer(2, model.opset)), // opset_import: "" is the domain of the standard operators
   ]);
 }
 
-function graphProto({ name, nodes, initializers, inputs, outputs }: OnnxModel): Encoded {
+function graphProto({ name, nodes, initializers, inputs, outputs }: OnnxModel, elsewhere?: ExternalData): Encoded {
   return sequence([
     ...nodes.map((node) => message(1, nodeProto(node))),
     text(2, name),
-    ...initializers.map((tensor) => message(5, tensorProto(tensor))),
+    ...initializers.map((tensor) => message(5, tensorProto(tensor, elsewhere))),
     ...inputs.map((port) => message(11, valueInfoProto(port))),
     ...outputs.map((port) => message(12, valueInfoProto(port))),
   ]);
@@ -111,14 +155,26 @@ function attributeProto(name: string, value: OnnxAttribute): Encoded {
   return typed("ints", ...value.map((n) => integer(8, n)));
 }
 
-function tensorProto({ name, dtype, shape, data }: OnnxTensor): Encoded {
+function tensorProto({ name, dtype, shape, data }: OnnxTensor, elsewhere?: ExternalData): Encoded {
+  const elements = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return sequence([
     ...shape.map((n) => integer(1, n)),
     integer(2, dataTypes[dtype]),
     text(8, name),
-    bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+    elsewhere && elements.length >= leastExternal ? externalData(elements, elsewhere) : bytes(9, elements),
   ]);
 }
+
+/** Where the elements lie in the other file, as pairs of texts. */
+function externalData(elements: Uint8Array, elsewhere: ExternalData): Encoded {
+  const { location } = elsewhere;
+  const place = { location, offset: String(elsewhere.add(elements)), length: String(elements.length) };
+  const entries = Object.entries(place).map(([key, value]) => message(13, text(1, key), text(2, value)));
+  return sequence([...entries, integer(14, dataLocations.external)]);
+}
+
+/** The numbers of TensorProto.DataLocation that are not the default. */
+const dataLocations = { external: 1 } as const;
 
 function valueInfoProto({ name, dtype, shape }: OnnxPort): Encoded {
   const dimensions = shape.map((n) => message(1, typeof n === "number" ? integer(1, n) : text(2, n)));
