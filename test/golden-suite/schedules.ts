@@ -1,7 +1,7 @@
 // Cases of noise schedules and of the grids of samplers, in diffusers' words.
 
-import type { SamplingGrid, SigmaGridName, TimestepSpacing } from "langevin";
-import { NoiseSchedule, consistencyGrid, edmGrid, flowMatchGrid, samplingGrid } from "langevin";
+import type { SamplingGrid, Scheduler, SolverRun } from "langevin";
+import { NoiseSchedule, schedulerFromConfig } from "langevin";
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
@@ -65,34 +65,6 @@ export async function runBetasCase(data: DataSet, given: Case): Promise<boolean>
   return true;
 }
 
-/** What diffusers' configurations say of the grid of a sampler. */
-export interface GridConfig extends ScheduleConfig {
-  readonly timestep_spacing?: TimestepSpacing;
-  readonly steps_offset?: number;
-  readonly use_karras_sigmas?: boolean;
-  readonly use_exponential_sigmas?: boolean;
-  readonly use_beta_sigmas?: boolean;
-  readonly use_lu_lambdas?: boolean;
-  readonly use_flow_sigmas?: boolean;
-  readonly flow_shift?: number;
-  readonly final_sigmas_type?: "zero" | "sigma_min";
-  readonly lambda_min_clipped?: number | "-inf";
-  readonly interpolation_type?: "linear" | "log_linear";
-  readonly timestep_type?: "discrete" | "continuous";
-  readonly prediction_type?: string;
-  readonly skip_prk_steps?: boolean;
-  readonly original_inference_steps?: number;
-  readonly sigma_min?: number | null;
-  readonly sigma_max?: number | null;
-  readonly sigma_schedule?: "karras" | "exponential";
-  readonly rho?: number;
-  readonly shift?: number;
-  readonly shift_terminal?: number | null;
-  readonly use_dynamic_shifting?: boolean;
-  readonly time_shift_type?: "exponential" | "linear";
-  readonly invert_sigmas?: boolean;
-}
-
 /** Arguments of diffusers' set_timesteps. */
 export interface SetTimesteps {
   readonly num_inference_steps?: number;
@@ -101,88 +73,38 @@ export interface SetTimesteps {
   readonly mu?: number;
 }
 
-function namedSigmas(config: GridConfig): SigmaGridName | undefined {
-  const { use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas, use_flow_sigmas } = config;
-  if (use_karras_sigmas) return "karras";
-  if (use_exponential_sigmas) return "exponential";
-  if (use_beta_sigmas) return "beta";
-  if (use_lu_lambdas) return "lu";
-  return use_flow_sigmas ? "flow" : undefined;
+/** diffusers' arguments of step(), as a run's options here. */
+const stepArguments: Readonly<Record<string, string>> = {
+  eta: "eta",
+  use_clipped_model_output: "useClippedModelOutput",
+  s_churn: "churn",
+  s_tmin: "churnMin",
+  s_tmax: "churnMax",
+  s_noise: "churnNoise",
+  order: "order",
+};
+
+/** A configuration of a sidecar, where numbers that JSON does not have are texts, as diffusers' file would have it. */
+export function schedulerOf(scheduler: string, config: Readonly<Record<string, unknown>>): Scheduler {
+  const options = Object.entries(config).map(([key, value]) => [key, value === "-inf" ? -Infinity : value] as const);
+  return schedulerFromConfig({ ...Object.fromEntries(options), _class_name: scheduler });
 }
 
-/** The grid that a scheduler of diffusers has after set_timesteps. */
-export function gridOf(scheduler: string, config: GridConfig, set: SetTimesteps): SamplingGrid {
-  const { num_inference_steps: steps, timesteps } = set;
-  const [sigmaMin, sigmaMax] = [config.sigma_min ?? undefined, config.sigma_max ?? undefined];
-  const finalSigma = config.final_sigmas_type;
-  const sigmas = namedSigmas(config);
-  switch (scheduler) {
-    case "LCMScheduler":
-    case "TCDScheduler": {
-      const { num_train_timesteps: trainSteps = 1000, original_inference_steps: originalSteps } = config;
-      return { timesteps: consistencyGrid({ steps: steps!, trainSteps, originalSteps }), initialNoise: 1 };
-    }
-    case "EDMEulerScheduler":
-    case "EDMDPMSolverMultistepScheduler":
-      return edmGrid({
-        steps: steps!,
-        sigmaMin,
-        sigmaMax,
-        spacing: config.sigma_schedule,
-        rho: config.rho,
-        finalSigma,
-      });
-    case "FlowMatchEulerDiscreteScheduler":
-      return flowMatchGrid({
-        steps: set.sigmas ? undefined : steps,
-        times: set.sigmas,
-        trainSteps: config.num_train_timesteps,
-        shift: config.shift,
-        dynamicShift: config.use_dynamic_shifting ? { mu: set.mu!, type: config.time_shift_type } : undefined,
-        terminal: config.shift_terminal ?? undefined,
-        sigmas: sigmas as "karras" | "exponential" | "beta" | undefined,
-        invert: config.invert_sigmas,
-      });
-    case "DDPMScheduler":
-    case "DDIMScheduler":
-    case "PNDMScheduler":
-      return samplingGrid(scheduler, scheduleOf(config), {
-        steps,
-        timesteps,
-        spacing: config.timestep_spacing,
-        offset: config.steps_offset,
-        skipRungeKutta: config.skip_prk_steps,
-      });
-    case "EulerDiscreteScheduler":
-    case "EulerAncestralDiscreteScheduler":
-    case "HeunDiscreteScheduler":
-    case "LMSDiscreteScheduler":
-    case "DPMSolverMultistepScheduler":
-    case "DPMSolverSinglestepScheduler":
-    case "DEISMultistepScheduler":
-    case "UniPCMultistepScheduler":
-      return samplingGrid(scheduler, scheduleOf(config), {
-        steps,
-        timesteps,
-        spacing: config.timestep_spacing,
-        offset: config.steps_offset,
-        sigmas: set.sigmas ?? sigmas,
-        sigmaMin,
-        sigmaMax,
-        flowShift: config.flow_shift,
-        finalSigma,
-        lambdaMin: config.lambda_min_clipped === "-inf" ? undefined : config.lambda_min_clipped,
-        interpolation: config.interpolation_type,
-        continuous: config.timestep_type === "continuous" && config.prediction_type === "v_prediction",
-      });
-    default:
-      throw new Error(`no scheduler ${scheduler}`);
-  }
+/** set_timesteps and the arguments of step() as a run. */
+export function runOf(
+  set: SetTimesteps,
+  begin: number | null = null,
+  step: Readonly<Record<string, unknown>> = {},
+): SolverRun {
+  const { num_inference_steps: steps, timesteps, sigmas, mu } = set;
+  const given = Object.entries(step).map(([name, value]) => [stepArguments[name], value] as const);
+  const run = { steps, timesteps, sigmas, ...(mu !== undefined && { mu }), ...Object.fromEntries(given) };
+  return begin === null ? run : { ...run, begin };
 }
 
 interface GridCase {
   readonly scheduler: string;
-  readonly config: GridConfig;
+  readonly config: Readonly<Record<string, unknown>>;
   readonly num_inference_steps: number;
   readonly timesteps: string;
   readonly sigmas?: string;
@@ -216,7 +138,7 @@ export function expectGrid(
 /** Runs a case of `golden/schedulers/timesteps`. */
 export async function runGridCase(data: DataSet, given: Case): Promise<boolean> {
   const { scheduler, config, num_inference_steps, timesteps, sigmas, ...c } = given as unknown as GridCase;
-  const got = gridOf(scheduler, config, { num_inference_steps });
+  const got = schedulerOf(scheduler, config).grid(runOf({ num_inference_steps }));
   expectGrid(got, data.read(timesteps), sigmas === undefined ? undefined : data.read(sigmas), c.init_noise_sigma);
   return true;
 }

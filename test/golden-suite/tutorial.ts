@@ -8,6 +8,7 @@ import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
 import type { Tolerance } from "./compare.ts";
 import { expectClose, expectRelativeL2 } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
+import { toNCHW, toNHWC } from "./layouts.ts";
 import type { Setting } from "./suite.ts";
 
 type Names = Readonly<Record<string, string>>;
@@ -77,16 +78,14 @@ function networkOf(constructor: Readonly<Record<string, number>>): Network {
   return new TutorialUNet({ imageChannels: 1, channels: [base, 2 * base, 4 * base], timeDim, steps });
 }
 
-function load(model: Module, data: DataSet, names: Names): void {
+/** Gives a model the weights that lie in the data set under these names. */
+export function load(model: Module, data: DataSet, names: Names): void {
   const state = Object.entries(names).map(([name, key]) => {
     const { data: values, shape } = data.read(key);
     return [name, { data: Float64Array.from(values), shape }] as const;
   });
   loadTorchState(model, Object.fromEntries(state));
 }
-
-const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
-const toNCHW = (x: Tensor): Tensor => x.permute([0, 3, 1, 2]);
 
 /** Images of every step, [steps, N, C, H, W], for NHWC. */
 const tableOfImages = (x: Tensor): Tensor => x.permute([0, 1, 3, 4, 2]);

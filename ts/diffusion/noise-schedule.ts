@@ -93,6 +93,8 @@ export const largestResidualSignal = 0.05;
 export class NoiseSchedule {
   /** T, the number of steps. */
   readonly steps: number;
+  /** What it was made from. */
+  readonly options: NoiseScheduleOptions;
   /** The name of the schedule, "custom" where betas were given. */
   readonly schedule: BetaRange | AlphaBarCurve | "custom";
   /** beta_t: variance of the noise that step t adds. */
@@ -114,6 +116,7 @@ export class NoiseSchedule {
   constructor(options: NoiseScheduleOptions) {
     const { schedule, betas } = betasOf(options);
     this.schedule = schedule;
+    this.options = schedule === "custom" ? { ...options, betas } : { ...options };
     this.beta = options.rescaleZeroTerminalSnr ? rescaleZeroTerminalSnr(betas) : betas;
     this.steps = betas.length;
     this.alpha = this.beta.map((beta) => 1 - beta);

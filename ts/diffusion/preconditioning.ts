@@ -200,7 +200,8 @@ export function preconditioningTable(
   );
 }
 
-function expectPositive(op: string, values: Readonly<Record<string, number>>): void {
+/** @internal Refuses numbers that are not above 0. */
+export function expectPositive(op: string, values: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(values))
     if (!(value > 0 && value < Infinity))
       throw new ArgumentError({ op, problem: `${name} is ${value}, expected a positive number.` });

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import {
   Conv2d,
+  DiT,
   Dropout,
   Embedding,
   ExportError,
@@ -16,6 +17,7 @@ import {
   Module,
   MultiHeadAttention,
   RMSNorm,
+  UNet2D,
   concat,
   exportOnnx,
   loadTorchState,
@@ -26,7 +28,7 @@ import {
   tensor,
   toFloat32,
 } from "langevin";
-import type { Tensor, TorchState } from "langevin";
+import type { Tensor, TorchState, UNet2DOptions } from "langevin";
 import { TinyNet, TutorialUNet } from "../../../examples/tutorial-nets.ts";
 import { packageRoot } from "../../../ts/device/native/addon.ts";
 import { writeOnnx } from "../../../ts/io/onnx/model.ts";
@@ -142,6 +144,56 @@ describeWithRuntime("models in onnxruntime", () => {
 
   it("part B's layers on images of odd size", async () => {
     await expectAgreement({ model: new TinyNet(3), inputs: { x: ["batch", 7, 5, 3], t } }, [1, 4]);
+  });
+
+  const unet2D = {
+    inChannels: 2,
+    outChannels: 3,
+    blockOutChannels: [4, 6],
+    downBlockTypes: ["DownBlock2D", "AttnDownBlock2D"],
+    upBlockTypes: ["AttnUpBlock2D", "UpBlock2D"],
+    layersPerBlock: 1,
+    normNumGroups: 2,
+    attentionHeadDim: 3,
+  } as const satisfies UNet2DOptions;
+
+  it("UNet2D", async () => {
+    await expectAgreement({ model: new UNet2D(unet2D), inputs: { x: ["batch", 8, 12, 2], t } }, [1, 3], 1e-5);
+  });
+
+  it("UNet2D with classes, steps by resnet blocks, scale and shift", async () => {
+    const steps = { downsampleType: "resnet", upsampleType: "resnet", resnetTimeScaleShift: "scale_shift" } as const;
+    const model = new UNet2D({ ...unet2D, ...steps, numClassEmbeds: 10 });
+    const forward = (x: Tensor, times: Tensor, classLabels: Tensor): Tensor => model.forward(x, times, { classLabels });
+    await expectAgreement({ model, forward, inputs: { x: ["batch", 8, 12, 2], t, label: t } }, [1, 3], 1e-5);
+  });
+
+  it("UNet2D with noise levels and images beside features", async () => {
+    const model = new UNet2D({
+      inChannels: 3,
+      outChannels: 3,
+      layersPerBlock: 1,
+      timeEmbeddingType: "fourier",
+      normNumGroups: null,
+      blockOutChannels: [8, 12],
+      downBlockTypes: ["SkipDownBlock2D", "SkipDownBlock2D"],
+      upBlockTypes: ["SkipUpBlock2D", "SkipUpBlock2D"],
+    });
+    const forward = (x: Tensor, level: Tensor): Tensor => model.forward(x, level.abs().add(0.1));
+    await expectAgreement({ model, forward, inputs: { x: ["batch", 8, 8, 3], level: ["batch"] } }, [1, 3], 1e-5);
+  });
+
+  it("DiT, alone and guided", async () => {
+    const size = { patchSize: 2, width: 24, depth: 2, heads: 3 };
+    const model = new DiT({ ...size, imageSize: [8, 12], inChannels: 3, classes: 10 });
+    // Fresh ones are 0 where it matters.
+    for (const parameter of model.parameters()) parameter.assign(randn(parameter.shape, { seed: 3 }).mul(0.1));
+    const inputs = { x: ["batch", 8, 12, 3], t, label: t };
+    const forward = (x: Tensor, times: Tensor, classLabels: Tensor): Tensor => model.forward(x, times, { classLabels });
+    await expectAgreement({ model, forward, inputs }, [1, 3], 1e-5);
+    const guided = (x: Tensor, times: Tensor, classLabels: Tensor): Tensor =>
+      model.forwardGuided(x, times, { classLabels, guidanceScale: 2 });
+    await expectAgreement({ model, forward: guided, inputs }, [1, 3], 1e-5);
   });
 
   for (const size of [

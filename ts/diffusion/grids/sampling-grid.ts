@@ -215,7 +215,8 @@ function alphaBarGrid(
   const timesteps = spacedTimesteps(scheduler, rule, schedule.steps, options);
   if (rule.calls !== "pndm") return { timesteps, initialNoise: 1 };
   const { skipRungeKutta = false } = options;
-  return { timesteps: pndmTimesteps(timesteps, schedule.steps, { skipRungeKutta }), initialNoise: 1 };
+  const apart = Math.floor(schedule.steps / timesteps.length);
+  return { timesteps: pndmTimesteps(timesteps, apart, { skipRungeKutta }), initialNoise: 1 };
 }
 
 /** The timesteps that are given, or as many as asked for, spread by the spacing; `below` as in `timestepGrid`. */

@@ -115,13 +115,14 @@ export function consistencyGrid(options: ConsistencyGridOptions): Float64Array {
 }
 
 /**
- * The timesteps at which PNDM calls the network (Liu et al. 2022), from its ascending grid. Without `skipRungeKutta`, the
- * first three steps are made of four evaluations each, at t, twice halfway and at the next t (diffusers' prk_timesteps);
- * all others, and with it all, are linear multistep ones, whose first is made twice (plms_timesteps).
+ * The timesteps at which PNDM calls the network (Liu et al. 2022), from a descending grid of timesteps that lie `apart`.
+ * Without `skipRungeKutta`, the first three steps are made of four evaluations each, at t, twice halfway and at the next t
+ * (diffusers' prk_timesteps); all others, and with it all, are linear multistep ones, whose first is made twice
+ * (plms_timesteps).
  */
 export function pndmTimesteps(
   grid: Float64Array,
-  trainSteps: number,
+  apart: number,
   { skipRungeKutta }: { readonly skipRungeKutta: boolean },
 ): Float64Array {
   const n = grid.length;
@@ -132,7 +133,7 @@ export function pndmTimesteps(
       problem: `PNDM starts with Runge-Kutta steps between four timesteps, and there are ${n}.`,
       advice: "Take more steps, or skipRungeKutta.",
     });
-  const half = Math.floor(Math.floor(trainSteps / n) / 2);
+  const half = Math.floor(apart / 2);
   const pairs = Array.from(grid.subarray(0, 4), (t) => [t + half, t]).flat();
   const rungeKutta = pairs.slice(1).flatMap((t) => [t, t]);
   return Float64Array.from([...rungeKutta.slice(1, -1), ...grid.subarray(3)]);

@@ -17,11 +17,13 @@ export const limitedX0 = LinearForm.of("x0");
 export interface SolverCall {
   /** What the network is given for t. */
   readonly t: number;
+  /** How much of x0 and of noise is in x when the network is called. */
+  readonly level: NoiseLevel;
   /** What x is scaled by for the network. Default 1. */
   readonly inputScale?: number;
   /** Standard deviation of noise that is added to x before the network sees it (Karras et al. 2022, algorithm 2). Default 0. */
   readonly churn?: number;
-  /** The predicted x0 before it is limited: a sum of `x` and `output`. */
+  /** The predicted x0 before it is limited: a sum of `x`, `output`, `noise` and registers. */
   readonly x0: LinearForm;
   /**
    * What x and the registers are after the call, as sums of `x`, `output`, `noise`, `x0` and registers. A register that is

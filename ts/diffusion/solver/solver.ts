@@ -8,6 +8,7 @@ import type { StepNumber } from "../../tensor/recording.ts";
 import { outsideRecording } from "../../tensor/recording.ts";
 import { scope } from "../../tensor/scope.ts";
 import { Tensor, apply, tensor } from "../../tensor/tensor.ts";
+import type { NoiseLevel } from "../predictions.ts";
 import { StepTable } from "../step-table.ts";
 import type { Limit } from "./limit.ts";
 import { limited } from "./limit.ts";
@@ -20,13 +21,13 @@ export type Network = (x: Tensor, t: Tensor) => Tensor;
 /** Noise of variance 1 in the shape of x, for the call of this number. */
 export type NoiseSource = (call: StepNumber) => Tensor;
 
-/** What a sampler carries from call to call. */
-export interface SolverState {
+/** What a sampler carries from call to call: a tree of tensors, as loops hand it on. */
+export type SolverState = Readonly<{
   /** The pictures as they are now [N, ...]. */
-  readonly x: Tensor;
+  x: Tensor;
   /** What it remembers of earlier calls, by name, in the shape of x. */
-  readonly registers: Readonly<Record<string, Tensor>>;
-}
+  registers: Readonly<Record<string, Tensor>>;
+}>;
 
 /** What came of a call. */
 export interface SolverPrediction {
@@ -95,8 +96,14 @@ export class Solver {
   readonly timesteps: Float64Array;
   /** Standard deviation of the noise to start from (diffusers' `init_noise_sigma`). */
   readonly initialNoise: number;
+  /** How much of x0 and of noise is in x before each call, and after the last. */
+  readonly levels: readonly NoiseLevel[];
   /** Whether steps need noise. */
   readonly isStochastic: boolean;
+  /** Whether it remembers anything of earlier calls. */
+  get remembers(): boolean {
+    return this.registers.length > 0;
+  }
   private readonly limit: Limit | undefined;
   private readonly learnsVariance: boolean;
   private readonly inputScale: StepTable | undefined;
@@ -115,6 +122,7 @@ export class Solver {
     this.limit = limit;
     this.learnsVariance = learnsVariance;
     this.timesteps = Float64Array.from(calls, ({ t }) => t);
+    this.levels = [...calls.map(({ level }) => level), { signal: 1, noise: 0 }];
     this.wholeTimesteps = this.timesteps.every(Number.isInteger);
     expectFinite(name, calls);
     this.inputScale = columnUnless(
@@ -175,8 +183,9 @@ export class Solver {
     const x = this.churn ? state.x.add(given!.mul(numberAt(this.churn, call, state.x))) : state.x;
     const input = this.inputScale ? x.mul(numberAt(this.inputScale, call, x)) : x;
     const { output, variance } = this.outputs(network(input, this.timestepsAt(call, x)), x);
+    const sourceOf = (source: string): Tensor => sources.get(source)!();
     const x0 = once(() => {
-      const predicted = this.x0.at(call, (source) => (source === "x" ? x : output));
+      const predicted = this.x0.at(call, sourceOf);
       return this.limit ? limited(predicted, this.limit) : predicted;
     });
     const scaledNoise = once(() => (variance ? this.scaledNoise(given!, variance, call) : given!));
@@ -187,7 +196,7 @@ export class Solver {
       ["noise", scaledNoise],
       ...Object.entries(state.registers).map(([name, register]) => [name, () => register] as const),
     ]);
-    const after = (target: string): Tensor => this.next.get(target)!.at(call, (source) => sources.get(source)!());
+    const after = (target: string): Tensor => this.next.get(target)!.at(call, sourceOf);
     const registers = Object.fromEntries(this.registers.map((register) => [register, after(register)]));
     return { state: { x: after("x"), registers }, x0 };
   }

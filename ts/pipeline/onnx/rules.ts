@@ -34,23 +34,18 @@ const noise = "it draws noise, and no other runtime draws the same";
 const gradient = "it is part of a gradient, and a file computes forwards only";
 const update = "it overwrites a tensor, and a file leaves everything as it is";
 
-/** Why an op cannot be exported. */
+/** Why some ops cannot be exported, besides gradients and updates. */
 const reasons: Readonly<Partial<Record<keyof typeof ops, string>>> = {
   randn: noise,
   rand: noise,
   randint: noise,
   dropout: noise,
-  rowGradient: gradient,
-  assign: update,
-  accumulate: update,
-  adam: update,
-  sgd: update,
-  rmsprop: update,
 };
 
 /** The rule of an op, or, in words, why it has none; undefined where nobody has thought of it. */
-export function ruleFor({ name }: AnyOp): AnyRule | string | undefined {
+export function ruleFor({ name, writes }: AnyOp): AnyRule | string | undefined {
+  if (writes) return update;
   const rule = (rules as Readonly<Record<string, AnyRule | undefined>>)[name];
   const reason = (reasons as Readonly<Record<string, string | undefined>>)[name];
-  return rule ?? reason ?? (/Gradient$/.test(name) ? gradient : undefined);
+  return rule ?? reason ?? (name.endsWith("Gradient") ? gradient : undefined);
 }

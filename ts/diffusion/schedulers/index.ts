@@ -1,0 +1,51 @@
+// All schedulers by diffusers' class, and the one that a config file describes.
+
+import { ArgumentError, showValue } from "../../errors/index.ts";
+import { LCMScheduler, TCDScheduler } from "./consistency.ts";
+import { DDIMScheduler } from "./ddim.ts";
+import { DDPMScheduler } from "./ddpm.ts";
+import { DEISMultistepScheduler } from "./deis.ts";
+import { DPMSolverMultistepScheduler } from "./dpm-solver-multistep.ts";
+import { DPMSolverSinglestepScheduler } from "./dpm-solver-singlestep.ts";
+import { EDMDPMSolverMultistepScheduler, EDMEulerScheduler } from "./edm.ts";
+import { EulerAncestralDiscreteScheduler, EulerDiscreteScheduler } from "./euler.ts";
+import { FlowMatchEulerDiscreteScheduler } from "./flow-match-euler.ts";
+import { HeunDiscreteScheduler } from "./heun.ts";
+import { LMSDiscreteScheduler } from "./lms.ts";
+import { PNDMScheduler } from "./pndm.ts";
+import type { SchedulerClass, SchedulerConfig } from "./scheduler.ts";
+import { Scheduler } from "./scheduler.ts";
+import { UniPCMultistepScheduler } from "./unipc.ts";
+
+/** The classes of diffusers that there are here. */
+export const schedulers = {
+  DDPMScheduler,
+  DDIMScheduler,
+  PNDMScheduler,
+  EulerDiscreteScheduler,
+  EulerAncestralDiscreteScheduler,
+  HeunDiscreteScheduler,
+  LMSDiscreteScheduler,
+  DPMSolverMultistepScheduler,
+  DPMSolverSinglestepScheduler,
+  DEISMultistepScheduler,
+  UniPCMultistepScheduler,
+  LCMScheduler,
+  TCDScheduler,
+  EDMEulerScheduler,
+  EDMDPMSolverMultistepScheduler,
+  FlowMatchEulerDiscreteScheduler,
+} as const;
+
+/** The scheduler that the contents of diffusers' scheduler_config.json describe. */
+export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
+  const { _class_name: name } = config;
+  if (typeof name !== "string" || !Object.hasOwn(schedulers, name))
+    throw new ArgumentError({
+      op: "schedulerFromConfig",
+      problem: `_class_name is ${showValue(name)}.`,
+      advice: `Expected ${Object.keys(schedulers).join(", ")}.`,
+    });
+  const scheduler: SchedulerClass<Scheduler> = schedulers[name as keyof typeof schedulers];
+  return Scheduler.fromConfig.call<SchedulerClass<Scheduler>, [SchedulerConfig], Scheduler>(scheduler, config);
+}
