@@ -7,6 +7,7 @@ export {
   CaptureError,
   DTypeError,
   DeviceError,
+  ExportError,
   FormatError,
   GradientError,
   LangevinError,
@@ -317,6 +318,8 @@ export { kernelDistance } from "./metrics/kernel-distance.ts";
 export type { KernelDistanceOptions } from "./metrics/kernel-distance.ts";
 export { psnr } from "./metrics/psnr.ts";
 export type { PsnrOptions } from "./metrics/psnr.ts";
+export { exportOnnx } from "./pipeline/export-onnx.ts";
+export type { ExportOnnxOptions, OnnxInput, OnnxShape, OnnxSummary } from "./pipeline/export-onnx.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";
