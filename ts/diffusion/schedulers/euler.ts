@@ -47,6 +47,7 @@ export function inputScaleOf(sigma: number): number {
  * noise level without it.
  */
 export class EulerDiscreteScheduler extends BetaScheduler<keyof typeof definition.defaults, EulerRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: EulerOptions = {}) {
@@ -96,6 +97,7 @@ export type EulerAncestralOptions = OptionsOf<typeof ancestralDefinition>;
  * sigmaUp^2 = sigma'^2 (sigma^2 - sigma'^2) / sigma^2, sigmaDown^2 = sigma'^2 - sigmaUp^2 (as much noise as DDPM adds).
  */
 export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof ancestralDefinition.defaults> {
+  /** @internal */
   static readonly definition = ancestralDefinition;
 
   constructor(options: EulerAncestralOptions = {}) {

@@ -27,6 +27,7 @@ export interface SolverRun {
 
 /** The calls of a run, and the noise that it starts from. */
 export interface Trajectory {
+  /** Calls of the network, in order. */
   readonly calls: readonly SolverCall[];
   /** Standard deviation of the noise to start from. */
   readonly initialNoise: number;

@@ -4,7 +4,7 @@ import type { NoiseLevel } from "../predictions.ts";
 import type { ExponentialAlgorithm } from "./exponential-step.ts";
 import { exponentialStep, lambdaOf } from "./exponential-step.ts";
 import { LinearForm } from "./linear-form.ts";
-import type { SolverCall } from "./solver-call.ts";
+import type { NextState } from "./solver-call.ts";
 import { x } from "./solver-call.ts";
 
 /** The prediction of the step before. */
@@ -44,7 +44,7 @@ export interface MultistepStep {
 }
 
 /** x and the registers after the step (Lu et al. 2022, DPM-Solver++, algorithm 2, and its third order). */
-export function multistep({ algorithm, order, midpoint, levels, i, value }: MultistepStep): SolverCall["next"] {
+export function multistep({ algorithm, order, midpoint, levels, i, value }: MultistepStep): NextState {
   const lambda = (k: number): number => lambdaOf(levels[k]);
   const h = lambda(i + 1) - lambda(i);
   const remembered = { before1: value, before2: before1 };
