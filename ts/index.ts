@@ -103,8 +103,9 @@ export {
   Tanh,
 } from "./nn/activations.ts";
 export type { Gives, Takes, Verdicts } from "./nn/channels.ts";
-export { DiT, ditPresets } from "./nn/dit/dit.ts";
-export type { DiTConditions, DiTGuidance, DiTOptions, DiTPreset, DiTSize } from "./nn/dit/dit.ts";
+export { DiT } from "./nn/dit/dit.ts";
+export type { DiTConditions, DiTGuidance, DiTOptions } from "./nn/dit/dit.ts";
+export type { DiTPreset, DiTSize } from "./nn/dit/presets.ts";
 export { Dropout } from "./nn/dropout.ts";
 export { MultiHeadAttention } from "./nn/attention.ts";
 export type { MultiHeadAttentionOptions } from "./nn/attention.ts";

@@ -7,7 +7,6 @@ import {
   NoiseSchedule,
   capture,
   concat,
-  ditPresets,
   full,
   manualSeed,
   mse,
@@ -18,6 +17,7 @@ import {
 } from "langevin";
 import type { DiTOptions, Parameter, Tensor } from "langevin";
 import { LabelEmbedder } from "../../ts/nn/dit/embedders.ts";
+import { presets } from "../../ts/nn/dit/presets.ts";
 import { failure } from "../failure.ts";
 import { onEveryDevice } from "../tensor/devices.ts";
 
@@ -411,10 +411,15 @@ onEveryDevice("DiT", (device) => {
   });
 });
 
-describe("ditPresets", () => {
+describe("presets of DiT", () => {
   it("has the paper's twelve models", () => {
-    expect(Object.keys(ditPresets)).to.have.length(12);
-    expect(ditPresets["dit-b/8"]).to.deep.equal({ patchSize: 8, width: 768, depth: 12, heads: 12 });
-    expect(ditPresets["dit-xl/2"]).to.deep.equal({ patchSize: 2, width: 1152, depth: 28, heads: 16 });
+    expect(Object.keys(presets)).to.have.length(12);
+    expect(presets["dit-b/8"]).to.deep.equal({ patchSize: 8, width: 768, depth: 12, heads: 12 });
+    expect(presets["dit-xl/2"]).to.deep.equal({ patchSize: 2, width: 1152, depth: 28, heads: 16 });
+    const model = DiT.preset("dit-s/8", { imageSize: 16, inChannels: 1, classes: 10 });
+    expect([model.blocks.length, model.patchSize, model.imageSize]).to.deep.equal([12, 8, [16, 16]]);
+    expect(() => DiT.preset("dit-s/3" as never, { imageSize: 16, inChannels: 1 })).to.throw(
+      'DiT.preset: the name is "dit-s/3". Known are dit-s/2, dit-s/4',
+    );
   });
 });

@@ -13,7 +13,6 @@ import {
   Sequential,
   SiLU,
   capture,
-  ditPresets,
   mse,
   noGrad,
   randn,
@@ -21,6 +20,7 @@ import {
   tensor,
 } from "langevin";
 import type { DiTPreset, ModelSummary, Tensor } from "langevin";
+import { presets } from "../../ts/nn/dit/presets.ts";
 import { failure } from "../failure.ts";
 import { liveMemory, onEveryDevice } from "../tensor/devices.ts";
 
@@ -202,7 +202,7 @@ describe("Module.summary of DiT", () => {
   };
   /** Parameters and multiply-adds of a model so deep. */
   const measured = (preset: DiTPreset, depth: number): readonly [number, number] => {
-    const model = new DiT({ ...ditPresets[preset], depth, imageSize: 32, inChannels: 4, classes: 1000 });
+    const model = new DiT({ ...presets[preset], depth, imageSize: 32, inChannels: 4, classes: 1000 });
     const { parameters, multiplyAdds } = model.summary({ size: [32, 32, 4], conditions: { classLabels: null } });
     model.dispose();
     return [parameters, multiplyAdds];
@@ -210,7 +210,7 @@ describe("Module.summary of DiT", () => {
   for (const [name, gflops] of Object.entries(paper) as [DiTPreset, number][])
     it(`has the paper's ${gflops} Gflops for ${name}`, () => {
       // Blocks are all alike: two models with few of them tell of any number.
-      const { depth } = ditPresets[name];
+      const { depth } = presets[name];
       const [one, two] = [measured(name, 1), measured(name, 2)];
       const [parameters, multiplyAdds] = [0, 1].map((i) => one[i] + (depth - 1) * (two[i] - one[i]));
       expect(multiplyAdds / 1e9).to.be.closeTo(gflops, 0.005 + 0.0005 * gflops);

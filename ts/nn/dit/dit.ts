@@ -15,18 +15,8 @@ import { Module } from "../module.ts";
 import { DiTBlock, FinalLayer } from "./block.ts";
 import { LabelEmbedder, PatchEmbed, TimestepEmbedder } from "./embedders.ts";
 import { sinCosPositions } from "./positions.ts";
-
-/** How large a DiT is; `ditPresets` has the paper's sizes. */
-export interface DiTSize {
-  /** Side of a patch in pixels; divides the image's height and width. */
-  readonly patchSize: number;
-  /** Channels of a patch's vector; divisible by 4 and by `heads`. */
-  readonly width: number;
-  /** Number of blocks. */
-  readonly depth: number;
-  /** Heads of each attention. */
-  readonly heads: number;
-}
+import type { DiTPreset, DiTSize } from "./presets.ts";
+import { presets } from "./presets.ts";
 
 /** Options of `DiT`. */
 export interface DiTOptions extends DiTSize, TensorOptions {
@@ -61,23 +51,6 @@ export interface DiTGuidance {
   /** How many of the channels are guided; default those of x. The original's published pictures were made with 3. */
   readonly guidedChannels?: number;
 }
-
-const sizes = {
-  s: { width: 384, depth: 12, heads: 6 },
-  b: { width: 768, depth: 12, heads: 12 },
-  l: { width: 1024, depth: 24, heads: 16 },
-  xl: { width: 1152, depth: 28, heads: 16 },
-} as const;
-
-/** Names of the paper's models. */
-export type DiTPreset = `dit-${keyof typeof sizes}/${2 | 4 | 8}`;
-
-/** The sizes of the paper's models (its table 1) by name: `new DiT({ ...ditPresets["dit-s/2"], imageSize: 32, inChannels: 4 })`. */
-export const ditPresets: Readonly<Record<DiTPreset, DiTSize>> = Object.fromEntries(
-  Object.entries(sizes).flatMap(([name, size]) =>
-    [2, 4, 8].map((patchSize) => [`dit-${name}/${patchSize}`, { patchSize, ...size }]),
-  ),
-) as Record<DiTPreset, DiTSize>;
 
 /**
  * A diffusion transformer with adaLN-Zero: x [N, H, W, inChannels] and t [N] -> [N, H, W, outChannels]. Names, shapes and
@@ -138,6 +111,20 @@ export class DiT extends Module {
       within(`blocks[${i}]`, () => new DiTBlock(width, heads, Math.floor(mlpRatio * width), place)),
     );
     this.final_layer = new FinalLayer(width, patchSize ** 2 * this.outChannels, place);
+  }
+
+  /**
+   * A model of one of the paper's sizes, with new weights: `DiT.preset("dit-s/2", { imageSize: 32, inChannels: 4, classes: 1000
+   * })`. Throws ArgumentError for a name that is none.
+   */
+  static preset(name: DiTPreset, options: Omit<DiTOptions, keyof DiTSize>): DiT {
+    if (!Object.hasOwn(presets, name))
+      throw new ArgumentError({
+        op: "DiT.preset",
+        problem: `the name is ${showValue(name)}.`,
+        advice: `Known are ${Object.keys(presets).join(", ")}.`,
+      });
+    return new DiT({ ...presets[name], ...options });
   }
 
   /**
