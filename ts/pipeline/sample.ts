@@ -10,7 +10,7 @@ import { runsEagerly } from "../tensor/capture.ts";
 import { concat } from "../tensor/creation.ts";
 import type { Seed } from "../tensor/random.ts";
 import { seedKey } from "../tensor/random.ts";
-import { refusePromise, scope } from "../tensor/scope.ts";
+import { lend, refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { executorOf, tensor } from "../tensor/tensor.ts";
 import type { BatchInputs } from "./batch-sampler.ts";
@@ -35,6 +35,8 @@ export interface SamplePreview {
   readonly image: number;
   /** Steps done, from 0 (pure noise) on. */
   readonly step: number;
+  /** Steps of each batch in all. */
+  readonly steps: number;
   /** The images as they are now [n, H, W, C]; freed when the callback returns, unless kept. */
   readonly x: Tensor;
 }
@@ -72,6 +74,8 @@ export interface SampleOptions {
   readonly noise?: Tensor;
   /** Default: the default device. The model lives there. */
   readonly device?: DeviceName;
+  /** Of the images; default: the default dtype. The model has it. */
+  readonly dtype?: "float32" | "float64";
   /** Call the model for each step instead of replaying a plan: slower, but it may do anything. Default: in strict mode. */
   readonly eager?: boolean;
   /** Stop at the first operation whose result is not finite, with an error that names it and its layer. Not with `eager`. */
@@ -125,13 +129,17 @@ export async function* sampling(
   try {
     for (let image = 0; image < count; image += batch) {
       const images = Math.min(batch, count - image);
-      const inputs = run.inputs(image, images);
-      if (size !== images) {
-        sampler?.dispose();
-        sampler = run.sampler(images, inputs);
-        size = images;
+      const inputs = lend(() => run.inputs(image, images));
+      try {
+        if (size !== images) {
+          sampler?.dispose();
+          sampler = run.sampler(images, inputs.value);
+          size = images;
+        }
+        parts.push(yield* batchOf(sampler!, image, inputs.value, { withLooks, every: options.previewEvery }));
+      } finally {
+        inputs.end();
       }
-      parts.push(yield* batchOf(sampler!, image, inputs, { withLooks, every: options.previewEvery }));
     }
     return parts.length === 1 ? parts[0].detach().keep() : scope(() => concat(parts, 0).keep());
   } finally {
@@ -150,7 +158,7 @@ async function* batchOf(
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
   sampler.begin(image, inputs);
   for (let step = 0; ;) {
-    if (withLooks) yield { image, step, x: sampler.x };
+    if (withLooks) yield { image, step, steps: sampler.steps, x: sampler.x };
     if (step === sampler.steps) return scope(() => sampler.x.clone().keep());
     const next = Math.min(step + every, sampler.steps);
     await sampler.advance(next - step);
@@ -202,6 +210,7 @@ class SamplingRun {
       shape: [images, ...size],
       seed: this.seed,
       executor: executorOf(this.options),
+      dtype: this.options.dtype,
       eager: runsEagerly("sample", this.options),
       checkFinite,
       signal,

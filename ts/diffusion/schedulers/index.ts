@@ -42,13 +42,15 @@ export type SchedulerName = keyof typeof classes;
 /** The classes of diffusers that there are here, by name. */
 export const schedulers: Readonly<Record<SchedulerName, SchedulerClass<Scheduler>>> = classes;
 
-/** The scheduler that the contents of diffusers' scheduler_config.json describe. */
-export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
-  const { _class_name: name } = config;
+/**
+ * The scheduler that the contents of diffusers' scheduler_config.json describe; or, given the name of another class, one of
+ * that with the same options, as far as it has them (`DDIMScheduler.from_config(scheduler.config)`).
+ */
+export function schedulerFromConfig(config: SchedulerConfig, name: unknown = config._class_name): Scheduler {
   if (typeof name !== "string" || !Object.hasOwn(schedulers, name))
     throw new ArgumentError({
       op: "schedulerFromConfig",
-      problem: `_class_name is ${showValue(name)}.`,
+      problem: `${name === config._class_name ? "_class_name" : "the class"} is ${showValue(name)}.`,
       advice: `Expected ${Object.keys(schedulers).join(", ")}.`,
     });
   const scheduler = schedulers[name as SchedulerName];
