@@ -1,0 +1,79 @@
+// Classifier-free guidance: one network draws the digit that it is asked for, and guidance says how much it listens.
+//
+//   npm run example -- class-conditional
+//   npm run example -- class-conditional --sample-only    (draws from the model of an earlier run)
+//
+// It trains a U-Net on labelled handwritten digits, some of which lose their label on the way, so that it can draw with
+// and without one. Then it draws every digit with guidance 0 (nobody tells it which), 1 (it is told), 3 and 7 (it goes
+// beyond what it was told), and measures what comes of it: how many samples are the digit that was asked for, and how
+// much those of a digit differ. Guidance pays for the first with the second.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { DPMSolverMultistepScheduler, RunFolder, grid, sample } from "langevin";
+import type { Tensor } from "langevin";
+import { heldOut, loadModel, nullLabel, schedule, trainInto, training, trainingOn } from "./digit-model.ts";
+import { shareRecognised, variety } from "./judge-digits.ts";
+import { labelledGrid } from "./labelled-grid.ts";
+import { exampleOptions, useDevice } from "./options.ts";
+
+const { device: asked } = exampleOptions({ iterations: 1, lr: 1, seed: 1, out: "" });
+const device = useDevice(asked);
+const { batch, ...defaults } = trainingOn(device);
+const { iterations, lr, seed, out, sampleOnly } = exampleOptions({ ...defaults, seed: 1, out: "runs/digits" });
+
+const folder = await RunFolder.create(out);
+const modelFolder = join(out, "model");
+if (sampleOnly && !existsSync(modelFolder)) {
+  console.error(`${modelFolder} does not exist: run without --sample-only first.`);
+  process.exit(1);
+}
+const trained = sampleOnly ? undefined : await trainInto(modelFolder, { iterations, batch, lr, seed });
+const model = await loadModel(modelFolder);
+
+// Guidance pulls pictures out of [-1, 1], where no digit is. Dynamic thresholding (Saharia et al. 2022, section 2.3)
+// brings them back in every step.
+const solver = new DPMSolverMultistepScheduler({ schedule, thresholding: true }).solver({ steps: 20 });
+const scales = [0, 1, 3, 7];
+const perDigit = device === "ts" ? 4 : 20;
+const labels = Array.from({ length: 10 * perDigit }, (_, k) => k % 10);
+
+/** Four samples of each digit, as one picture for each. */
+async function picturesOfDigits(samples: Tensor) {
+  const ofDigit = samples.reshape([perDigit, 10, 8, 8, 1]).slice([0, 4]).unbind(1);
+  return Promise.all(ofDigit.map((pictures) => grid(pictures, { enlarge: 4, gap: 2, columns: 2, background: 128 })));
+}
+
+console.log(`Drawing ${labels.length} digits for each guidance, in ${solver.calls} steps each.\n`);
+console.log("guidance   asked for and got   variety");
+const line = (name: string | number, share: number, various: number): void =>
+  console.log(
+    `${String(name).padEnd(9)}  ${`${(100 * share).toFixed(1)}%`.padStart(17)}  ${various.toFixed(2).padStart(8)}`,
+  );
+
+const cells = [];
+const results = [];
+for (const guidance of scales) {
+  const images = { count: labels.length, size: [8, 8, 1] as const, batch: labels.length };
+  const samples = await sample({ model, solver, ...images, seed, classLabels: labels, guidance, nullLabel });
+  cells.push(await picturesOfDigits(samples));
+  const drawn = { images: await samples.data(), labels };
+  const result = { guidance, recognised: shareRecognised(drawn, training), variety: variety(drawn) };
+  results.push(result);
+  line(guidance, result.recognised, result.variety);
+}
+const written = { images: heldOut.images, labels: heldOut.labels! };
+line("by hand", shareRecognised(written, training), variety(written));
+
+const columns = Array.from({ length: 10 }, (_, digit) => String(digit));
+const picture = labelledGrid({ rows: scales.map((scale) => `guidance ${scale}`), columns, cells });
+const file = await folder.writePicture("guidance.png", picture);
+if (trained) {
+  await folder.writeLosses(trained.losses);
+  const { seconds, losses } = trained;
+  const training = { iterations, seconds, finalLoss: losses.at(-1)!.loss };
+  await folder.writeSummary({ program: "class-conditional", seed, device, ...training, results });
+}
+console.log(`
+"By hand" are ${heldOut.count} digits that the model has never seen. A digit counts as what its nearest neighbour is among those
+that the model has learnt from. Look at ${file}.`);
