@@ -6,15 +6,16 @@
 // It trains a U-Net on labelled handwritten digits, some of which lose their label on the way, so that it can draw with
 // and without one. Then it draws every digit with guidance 0 (nobody tells it which), 1 (it is told), 3 and 7 (it goes
 // beyond what it was told), and measures what comes of it: how many samples are the digit that was asked for, and how
-// much those of a digit differ. Guidance pays for the first with the second.
+// far they are from handwritten ones. Guidance makes digits clearer, up to where it overshoots.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { DPMSolverMultistepScheduler, RunFolder, grid, sample } from "langevin";
 import type { Tensor } from "langevin";
 import { heldOut, loadModel, nullLabel, schedule, trainInto, training, trainingOn } from "./digit-model.ts";
-import { shareRecognised, variety } from "./judge-digits.ts";
 import { labelledGrid } from "./labelled-grid.ts";
+import { readDigits } from "./nearest-digits.ts";
+import type { LabelledPictures } from "./nearest-digits.ts";
 import { exampleOptions, useDevice } from "./options.ts";
 
 const { device: asked } = exampleOptions({ iterations: 1, lr: 1, seed: 1, out: "" });
@@ -44,26 +45,24 @@ async function picturesOfDigits(samples: Tensor) {
   return Promise.all(ofDigit.map((pictures) => grid(pictures, { enlarge: 4, gap: 2, columns: 2, background: 128 })));
 }
 
-console.log(`Drawing ${labels.length} digits for each guidance, in ${solver.calls} steps each.\n`);
-console.log("guidance   asked for and got   variety");
-const line = (name: string | number, share: number, various: number): void =>
-  console.log(
-    `${String(name).padEnd(9)}  ${`${(100 * share).toFixed(1)}%`.padStart(17)}  ${various.toFixed(2).padStart(8)}`,
-  );
+/** Prints a line of the table, and returns what is in it. */
+function report(name: string, drawn: LabelledPictures) {
+  const { right, distance } = readDigits(drawn, training);
+  console.log(`${name.padEnd(12)}  ${`${(100 * right).toFixed(1)}%`.padStart(9)}  ${distance.toFixed(2).padStart(8)}`);
+  return { right, distance };
+}
 
+console.log(`Drawing ${labels.length} digits for each guidance, in ${solver.calls} steps each.\n`);
+console.log("              as asked  distance");
 const cells = [];
 const results = [];
 for (const guidance of scales) {
   const images = { count: labels.length, size: [8, 8, 1] as const, batch: labels.length };
   const samples = await sample({ model, solver, ...images, seed, classLabels: labels, guidance, nullLabel });
   cells.push(await picturesOfDigits(samples));
-  const drawn = { images: await samples.data(), labels };
-  const result = { guidance, recognised: shareRecognised(drawn, training), variety: variety(drawn) };
-  results.push(result);
-  line(guidance, result.recognised, result.variety);
+  results.push({ guidance, ...report(`guidance ${guidance}`, { images: await samples.data(), labels }) });
 }
-const written = { images: heldOut.images, labels: heldOut.labels! };
-line("by hand", shareRecognised(written, training), variety(written));
+report("by hand", { images: heldOut.images, labels: heldOut.labels! });
 
 const columns = Array.from({ length: 10 }, (_, digit) => String(digit));
 const picture = labelledGrid({ rows: scales.map((scale) => `guidance ${scale}`), columns, cells });
@@ -71,9 +70,9 @@ const file = await folder.writePicture("guidance.png", picture);
 if (trained) {
   await folder.writeLosses(trained.losses);
   const { seconds, losses } = trained;
-  const training = { iterations, seconds, finalLoss: losses.at(-1)!.loss };
-  await folder.writeSummary({ program: "class-conditional", seed, device, ...training, results });
+  const finalLoss = losses.at(-1)!.loss;
+  await folder.writeSummary({ program: "class-conditional", iterations, seed, device, seconds, finalLoss, results });
 }
 console.log(`
-"By hand" are ${heldOut.count} digits that the model has never seen. A digit counts as what its nearest neighbour is among those
-that the model has learnt from. Look at ${file}.`);
+As asked: the nearest neighbour among the digits that the model learnt from is the digit that was asked for. Distance: how
+far that neighbour is (median). By hand: the same of ${heldOut.count} digits that the model has never seen. Look at ${file}.`);

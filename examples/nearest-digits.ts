@@ -1,4 +1,6 @@
-// Whether samples are new: how far they are from the nearest training picture, beside pictures that were held out.
+// What samples are like: how far they are from the nearest handwritten digits, and which digit these are.
+
+import type { ImageSet } from "langevin";
 
 /** The one of several pictures that is most like a given one: its number, and its Euclidean distance. */
 interface Neighbour {
@@ -7,11 +9,7 @@ interface Neighbour {
 }
 
 /** The nearest neighbour of each picture among `others`; all flat, `size` numbers each. */
-export function nearestNeighbours(
-  pictures: ArrayLike<number>,
-  others: ArrayLike<number>,
-  size: number,
-): readonly Neighbour[] {
+function nearestNeighbours(pictures: ArrayLike<number>, others: ArrayLike<number>, size: number): readonly Neighbour[] {
   return Array.from({ length: pictures.length / size }, (_, k) => {
     let [index, nearest] = [-1, Infinity];
     for (let other = 0; other < others.length / size; other++) {
@@ -35,4 +33,21 @@ export function novelty(samples: ArrayLike<number>, training: Float32Array, held
     median(nearestNeighbours(set, training, size).map(({ distance }) => distance)),
   );
   return { samples: ofSamples, heldOut: ofHeldOut, ratio: ofSamples / ofHeldOut };
+}
+
+/** Pictures, one after the other, and the digit that each is, or was meant to be. */
+export interface LabelledPictures {
+  images: ArrayLike<number>;
+  labels: ArrayLike<number>;
+}
+
+/** Reads pictures by their nearest neighbours among known digits. */
+export function readDigits({ images, labels }: LabelledPictures, known: ImageSet) {
+  const neighbours = nearestNeighbours(images, known.images, images.length / labels.length);
+  return {
+    /** Share of the pictures whose neighbour is the digit that they are meant to be. */
+    right: neighbours.filter(({ index }, k) => known.labels![index] === labels[k]).length / labels.length,
+    /** Median distance to the neighbours. */
+    distance: median(neighbours.map(({ distance }) => distance)),
+  };
 }
