@@ -40,6 +40,12 @@ export interface Laid<A extends LayoutArray> {
   readonly shape: number[];
 }
 
+/** The shape that PyTorch has for an array of ours. */
+export function torchShape(layout: TorchLayout, shape: readonly number[]): number[] {
+  const axes: readonly number[] = axesOfOurs[layout] ?? shape.map((_, axis) => axis);
+  return axes.map((axis) => shape[axis]);
+}
+
 /** Brings an array of ours into PyTorch's layout. The data is a new array, except for `plain`. */
 export function toTorch<A extends LayoutArray>(layout: TorchLayout, data: A, shape: readonly number[]): Laid<A> {
   const axes = axesFor("toTorch", layout, data, shape);

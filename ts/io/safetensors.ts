@@ -70,16 +70,41 @@ export function parseSafetensors(bytes: Uint8Array, file = "the given buffer"): 
  * buffer. Throws FormatError for what is no such file.
  */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  const source = { op: "readSafetensors", file: path };
-  return withFile("readSafetensors", path, async (file) => {
+  return withSafetensors("readSafetensors", path, async ({ entries, metadata, read }) => {
+    const tensors = new Map<string, RawTensor>();
+    for (const name of entries.keys()) tensors.set(name, await read(name));
+    return { tensors, metadata };
+  });
+}
+
+/** A file that is open: its header was read and checked, its tensors are read when they are asked for. */
+export interface OpenSafetensors {
+  /** What the header says of each tensor, in the order of the file. */
+  readonly entries: ReadonlyMap<string, Pick<RawTensor, "dtype" | "shape">>;
+  /** As in `Safetensors`. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** A tensor that is among the entries, in memory of its own. */
+  readonly read: (name: string) => Promise<RawTensor>;
+}
+
+/** Opens a file on behalf of `op`, hands it to `use`, and closes it whatever happens. Throws FormatError for what is no such file. */
+export async function withSafetensors<T>(
+  op: string,
+  path: string,
+  use: (file: OpenSafetensors) => Promise<T>,
+): Promise<T> {
+  const source = { op, file: path };
+  return withFile(op, path, async (file) => {
     const prefix = await file.read(0, Math.min(file.size, lengthBytes));
     const header = await file.read(lengthBytes, headerLength(prefix, file.size, source));
     const start = lengthBytes + header.length;
-    const { entries, metadata } = parseHeader(header, file.size - start, source);
-    const tensors = new Map<string, RawTensor>();
-    for (const { name, dtype, shape, begin, end } of entries)
-      tensors.set(name, rawTensor(dtype, shape, (await file.read(start + begin, end - begin)).buffer, 0));
-    return { tensors, metadata };
+    const { entries: list, metadata } = parseHeader(header, file.size - start, source);
+    const entries = new Map(list.map((entry) => [entry.name, entry]));
+    const read = async (name: string): Promise<RawTensor> => {
+      const { dtype, shape, begin, end } = entries.get(name)!;
+      return rawTensor(dtype, shape, (await file.read(start + begin, end - begin)).buffer, 0);
+    };
+    return use({ entries, metadata, read });
   });
 }
 

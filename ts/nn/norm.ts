@@ -4,8 +4,9 @@ import { ArgumentError, showValue } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";
 import { ones, zeros } from "../tensor/creation.ts";
 import { groupNorm, layerNorm, rmsNorm } from "../tensor/functional/norm.ts";
-import { Parameter } from "../tensor/parameter.ts";
+import type { Parameter } from "../tensor/parameter.ts";
 import type { Tensor, TensorOptions } from "../tensor/tensor.ts";
+import { parameterOf } from "./init.ts";
 import { Module } from "./module.ts";
 
 /** What the layers that normalise have in common. */
@@ -36,9 +37,9 @@ function normalisedShape(layer: string, shape: number | Shape): Shape {
 }
 
 const onesOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined =>
-  options.affine === false ? undefined : new Parameter(ones(shape, options).keep());
+  options.affine === false ? undefined : parameterOf(shape, "plain", options, () => ones(shape, options));
 const zerosOf = (shape: Shape, options: NormLayerOptions): Parameter | undefined =>
-  options.affine === false ? undefined : new Parameter(zeros(shape, options).keep());
+  options.affine === false ? undefined : parameterOf(shape, "plain", options, () => zeros(shape, options));
 
 /**
  * Group normalisation (`torch.nn.GroupNorm`): [N, ..., channels] -> the same shape; see `groupNorm`. As many groups as

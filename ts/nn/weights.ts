@@ -54,8 +54,21 @@ export function loadTorchState(model: Module, state: TorchState): void {
   });
 }
 
-/** The state with what layers are called now. A name that would come twice stays, and is refused with the unknown ones. */
+/** The state with what layers are called now. */
 function withPresentNames(model: Module, state: TorchState): TorchState {
+  const entries = Object.entries(state);
+  const present = presentNames(
+    model,
+    entries.map(([name]) => name),
+  );
+  return Object.fromEntries(entries.map(([, values], i) => [present[i], values]));
+}
+
+/**
+ * What the parameters are called now that have these names in a file, see `RenamedLayers`. A name that would come twice
+ * stays, and is refused with the unknown ones.
+ */
+export function presentNames(model: Module, names: readonly string[]): string[] {
   const present = new Map<string, string>();
   for (const [path, module] of model.namedModules())
     if ("formerNames" in module)
@@ -64,12 +77,11 @@ function withPresentNames(model: Module, state: TorchState): TorchState {
         for (const parameter of ["weight", "bias"])
           present.set(`${prefix}${former}.${parameter}`, `${prefix}${name}.${parameter}`);
       }
-  if (present.size === 0) return state;
-  const renamed = (name: string): string => {
+  const given = new Set(names);
+  return names.map((name) => {
     const now = present.get(name);
-    return now === undefined || now in state ? name : now;
-  };
-  return Object.fromEntries(Object.entries(state).map(([name, values]) => [renamed(name), values]));
+    return now === undefined || given.has(now) ? name : now;
+  });
 }
 
 /** Says in errors which of the parameters they are about. */

@@ -44,6 +44,8 @@ export interface BatchSamplerOptions {
   readonly seed: bigint;
   /** Where it runs. */
   readonly executor: Executor;
+  /** Of the images. */
+  readonly dtype?: "float32" | "float64";
   /** Call the network for each step instead of replaying a plan. */
   readonly eager: boolean;
   /** Stop at the first operation whose result is not finite. */
@@ -124,8 +126,8 @@ export class BatchSampler {
 
   /** Noise, or pictures with noise, as the first call expects them. */
   private start({ noise, from }: BatchInputs): SolverState {
-    const { process, shape, seed, executor } = this.options;
-    const place = { seed, draw: draws.initialNoise, image: this.image, step: 0, device: executor.name };
+    const { process, shape, seed, executor, dtype } = this.options;
+    const place = { seed, draw: draws.initialNoise, image: this.image, step: 0, device: executor.name, dtype };
     const drawn = noise ?? randn([...shape], place);
     const { signal, noise: deviation } = process.levels[0];
     return process.start(from ? from.mul(signal).add(drawn.mul(deviation)) : scaled(drawn, process.initialNoise));

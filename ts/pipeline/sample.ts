@@ -35,6 +35,8 @@ export interface SamplePreview {
   readonly image: number;
   /** Steps done, from 0 (pure noise) on. */
   readonly step: number;
+  /** Steps of each batch in all. */
+  readonly steps: number;
   /** The images as they are now [n, H, W, C]; freed when the callback returns, unless kept. */
   readonly x: Tensor;
 }
@@ -72,6 +74,8 @@ export interface SampleOptions {
   readonly noise?: Tensor;
   /** Default: the default device. The model lives there. */
   readonly device?: DeviceName;
+  /** Of the images; default: the default dtype. The model has it. */
+  readonly dtype?: "float32" | "float64";
   /** Call the model for each step instead of replaying a plan: slower, but it may do anything. Default: in strict mode. */
   readonly eager?: boolean;
   /** Stop at the first operation whose result is not finite, with an error that names it and its layer. Not with `eager`. */
@@ -150,7 +154,7 @@ async function* batchOf(
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
   sampler.begin(image, inputs);
   for (let step = 0; ;) {
-    if (withLooks) yield { image, step, x: sampler.x };
+    if (withLooks) yield { image, step, steps: sampler.steps, x: sampler.x };
     if (step === sampler.steps) return scope(() => sampler.x.clone().keep());
     const next = Math.min(step + every, sampler.steps);
     await sampler.advance(next - step);
@@ -202,6 +206,7 @@ class SamplingRun {
       shape: [images, ...size],
       seed: this.seed,
       executor: executorOf(this.options),
+      dtype: this.options.dtype,
       eager: runsEagerly("sample", this.options),
       checkFinite,
       signal,

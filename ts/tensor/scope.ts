@@ -84,11 +84,37 @@ export function scope<T>(fn: () => T): T {
     return result;
   } finally {
     current = inner.parent;
-    for (const member of inner.members)
-      if (member.owner === inner) {
-        member.owner = undefined;
-        member.dispose();
-      }
+    free(inner);
+  }
+}
+
+/** Frees what a scope still owns. */
+function free(scope: Scope): void {
+  for (const member of scope.members.splice(0))
+    if (member.owner === scope) {
+      member.owner = undefined;
+      member.dispose();
+    }
+}
+
+/** Tensors that somebody has for a while. */
+export interface Loan<T> {
+  readonly value: T;
+  /** Frees the tensors, except those on which `keep` was called. */
+  end(): void;
+}
+
+/** Runs `fn` as `scope` does, but its result is freed when the loan is ended, which may be much later. */
+export function lend<T>(fn: () => T): Loan<T> {
+  const loan = new Scope(undefined);
+  const outer = current;
+  current = loan;
+  try {
+    const value = scope(fn);
+    for (const member of loan.members) member.onOrphaned(); // the safety net, for a loan that nobody ends
+    return { value, end: () => free(loan) };
+  } finally {
+    current = outer;
   }
 }
 

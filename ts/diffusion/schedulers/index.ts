@@ -37,15 +37,20 @@ export const schedulers = {
   FlowMatchEulerDiscreteScheduler,
 } as const;
 
-/** The scheduler that the contents of diffusers' scheduler_config.json describe. */
-export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
-  const { _class_name: name } = config;
+/** The name of a class of diffusers that there is here. */
+export type SchedulerName = keyof typeof schedulers;
+
+/**
+ * The scheduler that the contents of diffusers' scheduler_config.json describe; or, given the name of another class, one of
+ * that with the same options, as far as it has them (`DDIMScheduler.from_config(scheduler.config)`).
+ */
+export function schedulerFromConfig(config: SchedulerConfig, name: unknown = config._class_name): Scheduler {
   if (typeof name !== "string" || !Object.hasOwn(schedulers, name))
     throw new ArgumentError({
       op: "schedulerFromConfig",
-      problem: `_class_name is ${showValue(name)}.`,
+      problem: `${name === config._class_name ? "_class_name" : "the class"} is ${showValue(name)}.`,
       advice: `Expected ${Object.keys(schedulers).join(", ")}.`,
     });
-  const scheduler: SchedulerClass<Scheduler> = schedulers[name as keyof typeof schedulers];
+  const scheduler: SchedulerClass<Scheduler> = schedulers[name as SchedulerName];
   return Scheduler.fromConfig.call<SchedulerClass<Scheduler>, [SchedulerConfig], Scheduler>(scheduler, config);
 }

@@ -186,3 +186,11 @@ export function configKey(option: string): string {
 export function optionName(key: string): string {
   return key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
+
+/** Whether a key's numbers are floats in Python: whether the option may be a fraction. */
+export function isFloatKey(key: string): boolean {
+  const option = optionName(key);
+  if (!Object.hasOwn(optionSchemas, option)) return false;
+  const schema: z.ZodType = optionSchemas[option as keyof SchedulerOptions];
+  return [0.5, [0.5]].some((value) => schema.safeParse(value).success);
+}

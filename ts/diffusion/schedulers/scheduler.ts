@@ -214,8 +214,14 @@ export function optionsOfConfig<K extends OptionName>(
         advice: `It has ${Object.keys(definition.defaults).map(configKey).join(", ")}.`,
       });
     if (!Object.hasOwn(definition.defaults, option)) continue;
-    const fits = problemOf(option as K, value, definition.choices?.[option as K]) === undefined;
-    if (isOwn || fits) options[option] = value;
+    const problem = problemOf(option as K, value, definition.choices?.[option as K]);
+    if (problem === undefined) options[option] = value;
+    else if (isOwn)
+      throw new ArgumentError({
+        op: definition.name,
+        problem: `${key} in its config is ${showValue(value)}.`,
+        advice: `Expected ${problem}.`,
+      });
   }
   return { options: options as Partial<Pick<SchedulerOptions, K>>, otherKeys };
 }

@@ -18,6 +18,9 @@ export type UNet2DConfig = {
   readonly [Name in keyof ResolvedUNet2DOptions as SnakeCase<Name>]: ResolvedUNet2DOptions[Name];
 } & ConfigNotes;
 
+/** Keys whose numbers are floats in Python, also where they are whole. */
+export const floatKeys: readonly string[] = ["dropout", "norm_eps"];
+
 /** The class that the file names. */
 const className = "UNet2DModel";
 

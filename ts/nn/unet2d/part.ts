@@ -14,5 +14,7 @@ export function buildPart<T>(label: string, build: () => T): T {
 
 /** Makes `count` parts that a model holds as a list. */
 export function buildParts<T>(label: string, count: number, build: (index: number) => T): T[] {
-  return Array.from({ length: count }, (_, i) => buildPart(`${label}[${i}]`, () => build(i)));
+  const parts: T[] = [];
+  for (let i = 0; i < count; i++) parts.push(buildPart(`${label}[${i}]`, () => build(i)));
+  return parts;
 }
