@@ -10,9 +10,9 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { DPMSolverMultistepScheduler, RunFolder, grid, sample } from "langevin";
+import { Pipeline, RunFolder, grid } from "langevin";
 import type { Tensor } from "langevin";
-import { heldOut, loadModel, nullLabel, schedule, trainInto, training, trainingOn } from "./digit-model.ts";
+import { heldOut, nullLabel, trainInto, training, trainingOn } from "./digit-model.ts";
 import { labelledGrid } from "./labelled-grid.ts";
 import { readDigits } from "./nearest-digits.ts";
 import type { LabelledPictures } from "./nearest-digits.ts";
@@ -30,11 +30,8 @@ if (sampleOnly && !existsSync(modelFolder)) {
   process.exit(1);
 }
 const trained = sampleOnly ? undefined : await trainInto(modelFolder, { iterations, batch, lr, seed });
-const model = await loadModel(modelFolder);
+const pipeline = await Pipeline.load(modelFolder);
 
-// Guidance pulls pictures out of [-1, 1], where no digit is. Dynamic thresholding (Saharia et al. 2022, section 2.3)
-// brings them back in every step.
-const solver = new DPMSolverMultistepScheduler({ schedule, thresholding: true }).solver({ steps: 20 });
 const scales = [0, 1, 3, 7];
 const perDigit = device === "ts" ? 4 : 20;
 const labels = Array.from({ length: 10 * perDigit }, (_, k) => k % 10);
@@ -52,13 +49,13 @@ function report(name: string, drawn: LabelledPictures) {
   return { right, distance };
 }
 
-console.log(`Drawing ${labels.length} digits for each guidance, in ${solver.calls} steps each.\n`);
+const steps = 20;
+console.log(`Drawing ${labels.length} digits for each guidance, in ${steps} steps.\n`);
 console.log("              as asked  distance");
 const cells = [];
 const results = [];
 for (const guidance of scales) {
-  const images = { count: labels.length, size: [8, 8, 1] as const, batch: labels.length };
-  const samples = await sample({ model, solver, ...images, seed, classLabels: labels, guidance, nullLabel });
+  const samples = await pipeline.sample({ n: labels.length, label: labels, guidance, nullLabel, steps, seed });
   cells.push(await picturesOfDigits(samples));
   results.push({ guidance, ...report(`guidance ${guidance}`, { images: await samples.data(), labels }) });
 }

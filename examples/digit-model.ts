@@ -1,28 +1,32 @@
 // The model of digits that several examples share: a U-Net that is told which digit to draw, and how it is trained.
 
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import {
   Adam,
+  DPMSolverMultistepScheduler,
   NoiseSchedule,
+  Pipeline,
   Progress,
-  RunFolder,
   UNet2D,
   digits,
-  loadWeights,
   manualSeed,
   mse,
   rand,
-  saveWeights,
   train,
   where,
 } from "langevin";
 import type { LossRecord } from "langevin";
+import { exampleOptions, useDevice } from "./options.ts";
 
 /** The class that stands for none: it comes after the digits 0 to 9. */
 export const nullLabel = 10;
 /** The share of labels that training replaces by it. */
 const labelDropout = 0.15;
+
+/** Where the example class-conditional puts the model, and the others look for it. */
+const modelFolder = "runs/digits/model";
 
 export const schedule = new NoiseSchedule({ steps: 1000, betaStart: 1e-4, betaEnd: 0.02 });
 
@@ -53,30 +57,29 @@ export interface Trained {
   seconds: number;
 }
 
-/** Trains a model, and saves it in a folder of its own. */
+/** Trains a model, and saves it with a sampler as a folder that `Pipeline.load` and diffusers read. */
 export async function trainInto(folder: string, settings: Training): Promise<Trained> {
   const start = performance.now();
   const model = newModel(settings.seed);
   const losses = await trainModel(model, settings);
-  await RunFolder.create(folder);
-  await saveWeights(join(folder, "weights.safetensors"), model);
+  // Guidance pulls pictures out of [-1, 1], where no digit is. Dynamic thresholding (Saharia et al. 2022, section 2.3)
+  // brings them back in every step.
+  const scheduler = new DPMSolverMultistepScheduler({ schedule, thresholding: true });
+  await mkdir(dirname(folder), { recursive: true });
+  await new Pipeline({ model, scheduler }).save(folder);
   return { losses, seconds: (performance.now() - start) / 1000 };
 }
 
-/** The model in a folder, ready to draw. */
-export async function loadModel(folder: string): Promise<UNet2D> {
-  const model = newModel(0);
-  await loadWeights(join(folder, "weights.safetensors"), model);
-  return model.eval();
-}
-
-/** The model in a folder; where the folder is missing, one is trained and put there. */
-export async function loadOrTrain(folder: string, settings: Training): Promise<UNet2D> {
-  if (!existsSync(folder)) {
-    console.log(`There is no ${folder} yet.`);
-    await trainInto(folder, settings);
-  }
-  return loadModel(folder);
+/**
+ * What examples begin with that draw with the model: reads the command line, and loads the pipeline in the folder --model. That
+ * of the example class-conditional is trained first where it is missing.
+ */
+export async function openPipeline(places: { out: string }) {
+  const { device: asked } = exampleOptions({ iterations: 1, lr: 1, model: "", seed: 1, out: "" });
+  const { batch, ...defaults } = trainingOn(useDevice(asked));
+  const { model, seed, out, ...settings } = exampleOptions({ ...defaults, ...places, model: modelFolder, seed: 1 });
+  if (model === modelFolder && !existsSync(model)) await trainInto(model, { ...settings, batch, seed });
+  return { pipeline: await Pipeline.load(model), model, seed, out };
 }
 
 /** A U-Net as diffusers has them, with new weights: 8x8 pixels at 32 channels, 4x4 at 64, and eleven classes. */

@@ -7,9 +7,9 @@ import { inkOf, lineHeight, textWidth } from "./pixel-font.ts";
 export interface LabelledGrid {
   /** The words beside each row. */
   readonly rows: readonly string[];
-  /** The words above each column. */
-  readonly columns: readonly string[];
-  /** The grey pictures of each row, all of one size. */
+  /** The words above each column, if any. */
+  readonly columns?: readonly string[];
+  /** The grey pictures in each row, all of one size. */
   readonly cells: readonly (readonly Picture<Uint8Array>[])[];
   /** Pixels between cells, and around the table; default 12. */
   readonly gap?: number;
@@ -20,11 +20,17 @@ export interface LabelledGrid {
 const [white, black] = [255, 0];
 
 /** Lays the table out: black words on white. */
-export function labelledGrid({ rows, columns, cells, gap = 12, fontScale = 2 }: LabelledGrid): Picture<Uint8Array> {
+export function labelledGrid({
+  rows,
+  columns = [],
+  cells,
+  gap = 12,
+  fontScale = 2,
+}: LabelledGrid): Picture<Uint8Array> {
   const { width: cellWidth, height: cellHeight } = cells[0][0];
   const left = gap + Math.max(...rows.map(textWidth)) * fontScale + gap;
-  const top = gap + lineHeight * fontScale;
-  const width = left + columns.length * (cellWidth + gap);
+  const top = gap + (columns.length > 0 ? lineHeight * fontScale : 0);
+  const width = left + cells[0].length * (cellWidth + gap);
   const height = top + rows.length * (cellHeight + gap);
   const canvas = { data: new Uint8Array(width * height).fill(white), width, height, channels: 1 };
   const [across, down] = [(column: number) => left + column * (cellWidth + gap), (row: number) => top + row * (cellHeight + gap)]; // prettier-ignore
