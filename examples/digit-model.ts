@@ -46,7 +46,7 @@ export interface Training {
   seed: number;
 }
 
-/** Training in some four minutes: on two CPU cores, and what plain TypeScript, some forty times slower, gets done. */
+/** Training in a few minutes: on two CPU cores, and what plain TypeScript, some forty times slower, gets done. */
 export function trainingOn(device: string): Omit<Training, "seed"> {
   return { ...(device === "ts" ? { iterations: 400, batch: 16 } : { iterations: 4000, batch: 64 }), lr: 2e-3 };
 }
