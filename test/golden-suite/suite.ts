@@ -13,7 +13,7 @@ import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runBetasCase, runGridCase } from "./schedules.ts";
 import { runTrajectoryCase } from "./trajectories.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
-import { runForwardBackwardCase, runForwardCase } from "./unet2d.ts";
+import { runForwardBackwardCase, runForwardCase, runLoopCase } from "./unet2d.ts";
 
 /** Where, in what precision and how cases run. */
 export interface Setting {
@@ -100,7 +100,7 @@ function runnerOf(given: Case): Run | undefined {
   if ("grad_sample" in given) return runForwardBackwardCase;
   if ("timestep_scalar" in Object(given.inputs)) return runForwardCase;
   // Loops of a sampler and a model have the fields of a grid, too.
-  if ("x_after_step" in given) return undefined;
+  if ("x_after_step" in given) return runLoopCase;
   if ("scheduler" in given && "num_inference_steps" in given) return runGridCase;
   if ("scheduler" in given && "x_steps" in given) return runTrajectoryCase;
   return undefined;

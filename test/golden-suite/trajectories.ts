@@ -57,7 +57,7 @@ export async function runTrajectoryCase(data: DataSet, given: Case, setting: Set
 }
 
 /** x after each of the listed calls, and the x0 that was predicted there. */
-function looks(
+export function looks(
   solver: Solver,
   calls: readonly number[],
   start: Tensor,

@@ -4,12 +4,13 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect } from "chai";
 import type { Module, Tensor } from "langevin";
-import { UNet2D, loadWeights, mse, noGrad, scope } from "langevin";
+import { Pipeline, UNet2D, concat, grid, loadWeights, mse, noGrad, scope, zerosLike } from "langevin";
 import { toTorch } from "../../ts/io/layout.ts";
 import type { Tolerance } from "./compare.ts";
 import { Mismatch, expectClose, expectRelativeL2 } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
 import type { Setting } from "./suite.ts";
+import { looks } from "./trajectories.ts";
 
 type Names = Readonly<Record<string, string>>;
 
@@ -37,6 +38,19 @@ interface TrainCase extends ForwardCase {
   readonly activation_stats: Readonly<Record<string, { readonly shape: readonly number[]; readonly l2: number }>>;
   readonly tiny_grads: readonly string[];
   readonly tolerance: ForwardCase["tolerance"] & { readonly loss: number; readonly grad_norm: Tolerance };
+}
+
+interface LoopCase {
+  readonly scheduler: string;
+  readonly num_inference_steps: number;
+  readonly timesteps: readonly number[];
+  readonly inputs: { readonly x_init: string; readonly class_labels?: string };
+  /** One tensor for each time that noise was asked for. */
+  readonly noise?: string;
+  /** [steps, N, C, H, W]. */
+  readonly x_after_step: string;
+  readonly image_u8: string;
+  readonly tolerance: { readonly rel_l2: number };
 }
 
 /** The data give no tolerance for whole gradients; the reference's own float32 error is up to 6e-6. */
@@ -121,6 +135,62 @@ export async function runForwardBackwardCase(data: DataSet, given: Case, setting
   for (const activation of Object.values(results.activations)) activation.dispose();
   model.dispose();
   return true;
+}
+
+/** A sampling loop of the whole folder: its model, its scheduler, and the bytes of the pictures that come out. */
+export async function runLoopCase(data: DataSet, given: Case, setting: Setting): Promise<boolean> {
+  const c = given as unknown as LoopCase;
+  const { device, dtype } = setting;
+  const { model, scheduler } = await Pipeline.load(dirname(data.path), { device, dtype });
+  expect(scheduler.name).to.equal(c.scheduler);
+  const solver = scheduler.solver({ steps: c.num_inference_steps });
+  expect([...solver.timesteps]).to.deep.equal(c.timesteps);
+  const read = (name: string): Tensor => setting.tensor(data.read(name));
+  const classLabels = c.inputs.class_labels === undefined ? undefined : read(c.inputs.class_labels);
+  const steps = solver.timesteps.map((_, call) => call);
+  const noise = c.noise === undefined ? undefined : noiseOf(read(c.noise), steps.length);
+  const start = toNHWC(read(c.inputs.x_init));
+  const chain = setting.planned(() =>
+    noGrad(() =>
+      looks(
+        solver,
+        [...steps],
+        start,
+        () => (x, t) => model.forward(x, t, { classLabels }),
+        (call) => noise!.row(call),
+      ).map(({ x }) => x),
+    ),
+  );
+  const seen = scope(chain);
+  const { data: expected, shape } = data.read(c.x_after_step);
+  const size = start.size;
+  for (const [step, x] of seen.entries()) {
+    const after = expected.subarray(step * size, (step + 1) * size);
+    expectRelativeL2(`x after step ${step}`, await setting.numbers(toNCHW(x)), { data: after, shape: shape.slice(1), dtype: "float32" }, c.tolerance.rel_l2); // prettier-ignore
+  }
+  await expectPictures(seen[seen.length - 1], data.read(c.image_u8));
+  model.dispose();
+  return true;
+}
+
+/** The noise of each call, [steps, N, H, W, C]; DDPM's last one asks for none, and what it is given has no weight. */
+function noiseOf(noise: Tensor, steps: number): Tensor {
+  const images = noise.permute([0, 1, 3, 4, 2]);
+  return steps > images.shape[0] ? concat([images, zerosLike(images.slice([0, steps - images.shape[0]]))], 0) : images;
+}
+
+/** Compares the bytes of images with golden ones [N, C, H, W], which they may miss by one. */
+async function expectPictures(images: Tensor, { data, shape }: Numbers): Promise<void> {
+  const [n, channels, height, width] = shape;
+  for (let image = 0; image < n; image++) {
+    const picture = await grid(images.slice(image));
+    picture.data.forEach((byte, i) => {
+      const [pixel, channel] = [Math.floor(i / channels), i % channels];
+      const expected = data[(image * channels + channel) * height * width + pixel];
+      if (!(Math.abs(byte - expected) <= 1))
+        throw new Mismatch(`image ${image}, pixel ${pixel}, channel ${channel} is ${byte}, expected ${expected}`);
+    });
+  }
 }
 
 /** Notes what modules, named as in diffusers, give in the forward that is running. */
