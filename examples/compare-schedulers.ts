@@ -4,8 +4,8 @@
 //
 // They differ in how they get from one noise level to the next. Ten of them follow the probability flow (Song et al. 2021,
 // section 4.3), without noise of their own: with many steps they all end at the same digits, and the table says how far
-// from these they are with few. DDPM and Euler ancestral draw new noise in every step, and end elsewhere. The model is that of the example
-// class-conditional; where it has not run yet, the model is trained first.
+// from these they are with few. DDPM and Euler ancestral draw new noise in every step, and end elsewhere. The model is that
+// of the example class-conditional; where it has not run yet, the model is trained first.
 
 import {
   DDIMScheduler,
@@ -47,9 +47,9 @@ const schedulers: Record<string, Scheduler> = {
 const numbersOfSteps = [5, 10, 20, 50];
 const label = [0, 2, 3, 4, 6, 9];
 
-function draw(scheduler: Scheduler, steps: number): Promise<Tensor> {
-  // Guidance makes it harder to predict where a step leads.
-  return Promise.resolve(pipeline.sample({ scheduler, steps, n: label.length, label, guidance: 3, nullLabel, seed }));
+/** The six digits. Guidance makes it harder to predict where a step leads. */
+async function draw(scheduler: Scheduler, steps: number): Promise<Tensor> {
+  return pipeline.sample({ scheduler, steps, n: label.length, label, guidance: 3, nullLabel, seed });
 }
 
 /** Root mean square difference of two pixels. */
@@ -72,8 +72,6 @@ for (const [name, scheduler] of Object.entries(schedulers)) {
 
 const columns = numbersOfSteps.map((steps) => `${steps} steps`);
 const folder = await RunFolder.create(out);
-const file = await folder.writePicture(
-  "schedulers.png",
-  labelledGrid({ rows: Object.keys(schedulers), columns, cells }),
-);
+const picture = labelledGrid({ rows: Object.keys(schedulers), columns, cells });
+const file = await folder.writePicture("schedulers.png", picture);
 console.log(`\nLook at ${file}.`);

@@ -10,6 +10,7 @@ import {
   Pipeline,
   Progress,
   UNet2D,
+  defaultDevice,
   digits,
   manualSeed,
   mse,
@@ -103,6 +104,8 @@ function newModel(seed: number): UNet2D {
 async function trainModel(model: UNet2D, { iterations, batch, lr, seed }: Training): Promise<LossRecord[]> {
   const adam = new Adam(model.parameters(), { lr: (step) => lr * warmUpAndCosine(step, iterations) });
   console.log(`Training a U-Net of ${model.parameterCount()} parameters on ${training.count} digits.`);
+  if (defaultDevice() === "ts")
+    console.log("No compiled kernels are in use, so this is a short run: expect rough digits.");
   const run = train({
     iterations,
     seed,

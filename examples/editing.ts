@@ -11,16 +11,16 @@ import { labelledGrid } from "./labelled-grid.ts";
 
 const { pipeline, seed, out } = await openPipeline({ out: "runs/editing" });
 
-/** Handwritten digits that the model has never seen [1, 8, 8, 1]: the one of this number among those of a class. */
-function handwritten(digit: number, number: number): Tensor {
+/** A handwritten digit that the model has never seen [1, 8, 8, 1], by its number among all of its class. */
+function handwritten(digit: number, index: number): Tensor {
   const places = Array.from(heldOut.labels!.keys()).filter((k) => heldOut.labels![k] === digit);
-  const [pixels, place] = [8 * 8, places[number]];
+  const [pixels, place] = [8 * 8, places[index]];
   return tensor(heldOut.images.slice(pixels * place, pixels * (place + 1)), { shape: [1, 8, 8, 1] });
 }
 const columns = 11;
 
 /** Interpolation: what lies between the noises of two seeds is noise, too, and so there are digits between their digits. */
-function between(label: number): PromiseLike<Tensor> {
+async function between(label: number): Promise<Tensor> {
   return pipeline.interpolate({ n: columns, seeds: [seed, seed + 1], label, guidance: 3, nullLabel, steps: 20 });
 }
 

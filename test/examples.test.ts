@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect } from "chai";
-import { digits, readPng } from "langevin";
+import { defaultDevice, digits, readPng } from "langevin";
 import { labelledGrid } from "../examples/labelled-grid.ts";
 import { readDigits } from "../examples/nearest-digits.ts";
 import { inkOf, textWidth } from "../examples/pixel-font.ts";
@@ -18,9 +18,14 @@ const tsx = pathToFileURL(createRequire(join(root, "package.json")).resolve("tsx
 
 describe("examples", function () {
   this.timeout(300_000);
-  let folder: string;
-  before(() => (folder = mkdtempSync(join(tmpdir(), "langevin-examples-"))));
-  after(() => rmSync(folder, { recursive: true }));
+  let folder = "";
+  before(function () {
+    if (defaultDevice() === "ts") this.skip(); // they would take minutes
+    folder = mkdtempSync(join(tmpdir(), "langevin-examples-"));
+  });
+  after(() => {
+    if (folder) rmSync(folder, { recursive: true });
+  });
 
   /** Runs an example in the temporary folder. */
   function start(name: string, ...args: string[]) {
