@@ -17,9 +17,10 @@ import {
   tensor,
   zeros,
 } from "langevin";
+import { lend } from "../../ts/tensor/scope.ts";
 import { failure } from "../failure.ts";
 import type { LiveMemory } from "./devices.ts";
-import { liveMemory, onEveryDevice, referencedMemory } from "./devices.ts";
+import { collectedDownTo, liveMemory, onEveryDevice, referencedMemory } from "./devices.ts";
 
 /** Fails unless `run` leaves exactly the memory in use that it found. */
 async function expectNothingLeft(run: () => unknown): Promise<void> {
@@ -27,6 +28,54 @@ async function expectNothingLeft(run: () => unknown): Promise<void> {
   await run();
   expect(await liveMemory()).to.deep.equal(before);
 }
+
+onEveryDevice("lend", () => {
+  it("frees what was lent when the loan ends, and what was made on the way at once", async () => {
+    const before = await referencedMemory();
+    const loan = lend(() => [ones([2]).add(1), ones([3])]);
+    expect((await liveMemory()).buffers).to.equal(before.buffers + 2);
+    expect(loan.value.map((x) => x.toArray())).to.deep.equal([
+      [2, 2],
+      [1, 1, 1],
+    ]);
+    loan.end();
+    expect(loan.value.map(({ disposed }) => disposed)).to.deep.equal([true, true]);
+    loan.end();
+    expect(await liveMemory()).to.deep.equal(before);
+  });
+
+  it("leaves what was kept, what was made outside, and what was disposed of before", async () => {
+    const outside = ones([1]);
+    const before = await referencedMemory();
+    const loan = lend(() => ({ outside, kept: ones([2]), gone: ones([3]) }));
+    loan.value.kept.keep();
+    loan.value.gone.dispose();
+    loan.end();
+    expect([outside.disposed, loan.value.kept.disposed]).to.deep.equal([false, false]);
+    loan.value.kept.dispose();
+    expect(await liveMemory()).to.deep.equal(before);
+  });
+
+  it("is no part of the scope around it, and outlives it", () => {
+    const loan = scope(() => [lend(() => ones([2]))])[0];
+    expect(loan.value.disposed).to.equal(false);
+    loan.end();
+    expect(loan.value.disposed).to.equal(true);
+  });
+
+  it("frees everything when its function throws", async () => {
+    await expectNothingLeft(() => {
+      failure(() => lend(() => ones([2]).add(ones([3]))));
+    });
+    expect(scope(() => ones([1])).disposed).to.equal(false);
+  });
+
+  it("is found by the garbage collector when nobody ends it", async () => {
+    const before = await referencedMemory();
+    lend(() => ones([2]));
+    expect(await collectedDownTo(before.buffers)).to.deep.equal(before);
+  });
+});
 
 onEveryDevice("scope", () => {
   it("frees what is made in it", async () => {

@@ -30,6 +30,12 @@ export class StepTable {
     return made;
   }
 
+  /** Frees the tensors; others are made when somebody asks again. */
+  dispose(): void {
+    for (const made of this.made.values()) made.dispose();
+    this.made.clear();
+  }
+
   /**
    * first_t a + second_t b for a table of two columns: a and b [N, ...] of one shape, each image with its own row.
    * One operation, with gradients for a and b.

@@ -28,17 +28,22 @@ export interface StoredWeights {
   readonly each: (use: (name: string, tensor: RawTensor) => void) => Promise<void>;
 }
 
+/** How much more than what is stored may be built, so that the tensors that are missing, if they are few, can be named. */
+const slack = { parameters: 100, values: 2 ** 20 };
+
 /** What weights are stored as; all are converted to the dtype of the parameter. */
 const storedTypes: readonly string[] = ["F64", "F32", "F16", "BF16"];
 
 /**
  * The model that `build` makes, with stored weights. No random numbers are drawn. Before anything is read, names, shapes and
- * types of all tensors are compared with the parameters; and `build` itself ends at the first parameter that the files cannot
- * hold, so that a config makes no model larger than the files are. Throws FormatError that names file and tensor; then nothing is
+ * types of all tensors are compared with the parameters; and `build` itself ends at a parameter that the files cannot
+ * hold, so that a config makes no model larger than the files are (but for a million values). Throws FormatError that names file and tensor; then nothing is
  * left behind. NaN and infinities are weights like others: a model that diverged can be looked at.
  */
 export async function buildStored<M extends Module>(stored: StoredWeights, build: () => M): Promise<M> {
-  const model = withoutDrawing({ ...sizeOf(stored), refuse: (shape) => tooLarge(stored, shape) }, build);
+  const { parameters: count, values } = sizeOf(stored);
+  const most = { parameters: count + slack.parameters, values: values + slack.values };
+  const model = withoutDrawing({ ...most, refuse: (shape) => tooLarge(stored, shape) }, build);
   try {
     const parameters = parametersOf(model, stored);
     await stored.each((name, raw) => {

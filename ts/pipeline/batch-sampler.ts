@@ -107,6 +107,7 @@ export class BatchSampler {
   /** Frees what it holds. */
   dispose(): void {
     this.plan?.dispose();
+    this.inpainting.dispose();
     for (const tensor of [...tensorsIn(this.state), ...tensorsIn(this.inputs)]) tensor.dispose();
   }
 

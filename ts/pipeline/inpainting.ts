@@ -74,6 +74,12 @@ export class Inpainting {
     this.back = new StepTable([Float64Array.from(kept), Float64Array.from(added)]);
   }
 
+  /** Frees its tables. */
+  dispose(): void {
+    this.known.dispose();
+    this.back?.dispose();
+  }
+
   /** x after a visit, with what is known of it: mask x + (1 - mask) (signal image + noise epsilon). */
   putBack(x: Tensor, { image, mask }: InpaintOptions, visit: StepNumber, place: NoisePlace): Tensor {
     const [signal, noise] = numbersAt(this.known, visit, x);

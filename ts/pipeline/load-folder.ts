@@ -2,7 +2,7 @@
 
 import { schedulerFromConfig, schedulers } from "../diffusion/schedulers/index.ts";
 import type { Scheduler, SchedulerConfig } from "../diffusion/schedulers/scheduler.ts";
-import type { LangevinError} from "../errors/index.ts";
+import type { LangevinError } from "../errors/index.ts";
 import { ArgumentError, FormatError, ShapeError, showValue } from "../errors/index.ts";
 import { SealedFolder } from "../io/sealed-folder.ts";
 import { buildStored } from "../nn/stored-weights.ts";
@@ -134,8 +134,14 @@ function ofFile<T>(file: string, read: () => T): T {
     const isOfFile = error instanceof ArgumentError || error instanceof ShapeError || error instanceof FormatError;
     if (!isOfFile || isAlreadyOfFile(error)) throw error;
     const layer = error.modulePath === undefined ? "" : `${error.modulePath}: `;
-    throw new FormatError({ op, problem: `${file}: ${layer}${error.problem}`, advice: error.advice, cause: error });
+    const problem = `${file}: ${layer}${shortened(error.problem)}`;
+    throw new FormatError({ op, problem, advice: error.advice, cause: error });
   }
+}
+
+/** A stranger's file may have a million wrong keys. */
+function shortened(problem: string): string {
+  return problem.length > 500 ? `${problem.slice(0, 500)}...` : problem;
 }
 
 const isAlreadyOfFile = (error: LangevinError): boolean => error instanceof FormatError && error.op === op;

@@ -72,8 +72,12 @@ const defaultStrength = 0.8;
 /** Classes whose runs have an `eta`. */
 const withEta: readonly string[] = ["DDIMScheduler", "TCDScheduler"];
 
-/** What `sample` is given. */
-export function sampleOptionsOf(op: string, parts: PipelineParts, options: PipelineSampleOptions): SampleOptions {
+/** What `sample` is given, with a solver. */
+export function sampleOptionsOf(
+  op: string,
+  parts: PipelineParts,
+  options: PipelineSampleOptions,
+): SampleOptions & { readonly solver: Solver } {
   const { n = 1, label, nullLabel, previewEvery = 1 } = options;
   const { seed, guidance, from, inpaint, noise, batch, signal, eager, checkFinite, allowResidualSignal } = options;
   const { model } = parts;
@@ -93,7 +97,7 @@ export function sampleOptionsOf(op: string, parts: PipelineParts, options: Pipel
 }
 
 /** The way from noise, or from pictures, that is asked for. */
-export function solverOf(op: string, { scheduler: own }: PipelineParts, options: PipelineSampleOptions): Solver {
+function solverOf(op: string, { scheduler: own }: PipelineParts, options: PipelineSampleOptions): Solver {
   const { solver, scheduler: asked = own, eta, from, strength } = options;
   if (solver) {
     const also = (["scheduler", "steps", "eta", "strength"] as const).filter((name) => options[name] !== undefined);

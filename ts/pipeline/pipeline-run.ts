@@ -27,8 +27,8 @@ export interface PipelineRun extends AsyncGenerator<PipelineProgress, Tensor, un
 /** What a run is made of, once it starts. */
 export interface PipelineRunSource {
   readonly options: SampleOptions;
-  /** Tensors that are freed when the run has ended. */
-  readonly owned?: readonly Tensor[];
+  /** What is freed when the run has ended. */
+  readonly owned: readonly { dispose(): void }[];
 }
 
 /** How a run ended. */
@@ -65,7 +65,7 @@ export function pipelineRun(op: string, open: () => PipelineRunSource): Pipeline
 }
 
 async function* looks(
-  { options, owned = [] }: PipelineRunSource,
+  { options, owned }: PipelineRunSource,
   isWatched: boolean,
 ): AsyncGenerator<PipelineProgress, Tensor, undefined> {
   const run = sampling(options, isWatched);
@@ -83,6 +83,6 @@ async function* looks(
     }
   } finally {
     await run.return(undefined as never);
-    for (const tensor of owned) tensor.dispose();
+    for (const one of owned) one.dispose();
   }
 }

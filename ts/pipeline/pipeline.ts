@@ -105,7 +105,10 @@ export class Pipeline {
    */
   sample(options: PipelineSampleOptions = {}): PipelineRun {
     const op = "Pipeline.sample";
-    return pipelineRun(op, () => ({ options: sampleOptionsOf(op, this, options) }));
+    return pipelineRun(op, () => {
+      const sampling = sampleOptionsOf(op, this, options);
+      return { options: sampling, owned: options.solver ? [] : [sampling.solver] };
+    });
   }
 
   /**
@@ -116,14 +119,14 @@ export class Pipeline {
     const op = "Pipeline.interpolate";
     return pipelineRun(op, () => {
       const sampling = sampleOptionsOf(op, this, options);
-      if (sampling.solver!.isStochastic)
+      if (sampling.solver.isStochastic)
         throw new ArgumentError({
           op,
-          problem: `${sampling.solver!.name} adds noise at its steps, so that images do not follow from the noise they begin with.`,
+          problem: `${sampling.solver.name} adds noise at its steps, so that images do not follow from the noise they begin with.`,
           advice: 'Take a deterministic sampler: scheduler: "DDIMScheduler".',
         });
       const noise = noiseBetween(op, seeds, sampling);
-      return { options: { ...sampling, noise }, owned: [noise] };
+      return { options: { ...sampling, noise }, owned: options.solver ? [noise] : [noise, sampling.solver] };
     });
   }
 

@@ -10,7 +10,7 @@ import { runsEagerly } from "../tensor/capture.ts";
 import { concat } from "../tensor/creation.ts";
 import type { Seed } from "../tensor/random.ts";
 import { seedKey } from "../tensor/random.ts";
-import { refusePromise, scope } from "../tensor/scope.ts";
+import { lend, refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { executorOf, tensor } from "../tensor/tensor.ts";
 import type { BatchInputs } from "./batch-sampler.ts";
@@ -129,13 +129,17 @@ export async function* sampling(
   try {
     for (let image = 0; image < count; image += batch) {
       const images = Math.min(batch, count - image);
-      const inputs = run.inputs(image, images);
-      if (size !== images) {
-        sampler?.dispose();
-        sampler = run.sampler(images, inputs);
-        size = images;
+      const inputs = lend(() => run.inputs(image, images));
+      try {
+        if (size !== images) {
+          sampler?.dispose();
+          sampler = run.sampler(images, inputs.value);
+          size = images;
+        }
+        parts.push(yield* batchOf(sampler!, image, inputs.value, { withLooks, every: options.previewEvery }));
+      } finally {
+        inputs.end();
       }
-      parts.push(yield* batchOf(sampler!, image, inputs, { withLooks, every: options.previewEvery }));
     }
     return parts.length === 1 ? parts[0].detach().keep() : scope(() => concat(parts, 0).keep());
   } finally {

@@ -68,6 +68,10 @@ class SumTable {
     this.only = this.sources.length === 1 && forms.every((form) => form.coefficient(first) === 1) ? first : undefined;
   }
 
+  dispose(): void {
+    this.table.dispose();
+  }
+
   at(call: StepNumber, tensors: (source: string) => Tensor): Tensor {
     if (this.only !== undefined) return tensors(this.only);
     if (this.sources.length === 0) return zerosLike(tensors("x"));
@@ -166,6 +170,14 @@ export class Solver {
   predict(state: SolverState, call: StepNumber, network: Network, noise: NoiseSource): SolverPrediction {
     const { state: next, x0 } = this.call(state, call, network, noise);
     return { state: next, x0: x0() };
+  }
+
+  /** Frees the tables that it keeps on devices; others are made when it is used again. */
+  dispose(): void {
+    const tables = [this.inputScale, this.churn, this.x0, ...this.next.values(), ...(this.logDeviation ?? [])];
+    for (const table of tables) table?.dispose();
+    for (const timesteps of this.madeTimesteps.values()) timesteps.dispose();
+    this.madeTimesteps.clear();
   }
 
   private call(
