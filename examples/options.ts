@@ -1,12 +1,13 @@
-// The command line of the example programs: --iterations, --lr, --seed, --out, --device and --sample-only.
+// The command line of the example programs: --iterations, --lr, --model, --seed, --out, --device and --sample-only.
 
 import { parseArgs } from "node:util";
 import { LangevinError, defaultDevice, setDefaultDevice } from "langevin";
 
-/** What a program does when an option is left out; `iterations` and `lr` only where it trains. */
+/** What a program does when an option is left out; `iterations` and `lr` only where it trains, `model` where it loads one. */
 interface Defaults {
   iterations?: number;
   lr?: number;
+  model?: string;
   seed: number;
   out: string;
 }
@@ -20,18 +21,19 @@ interface Extras {
 /** Reads the command line over these defaults. A mistake ends the program with plain words and exit code 2. */
 export function exampleOptions<D extends Defaults>(defaults: D, args = process.argv.slice(2)): D & Extras {
   const given = parse(args);
-  const { iterations, lr, seed, device } = given;
-  for (const name of ["iterations", "lr"] as const)
-    if (given[name] !== undefined && defaults[name] === undefined)
-      console.error(`Note: this program does not train, so --${name} changes nothing.`);
-  const trains = {
+  const { iterations, lr, model, seed, device } = given;
+  for (const [name, does] of Object.entries({ iterations: "train", lr: "train", model: "load a model" } as const))
+    if (given[name as keyof typeof given] !== undefined && defaults[name as keyof Defaults] === undefined)
+      console.error(`Note: this program does not ${does}, so --${name} changes nothing.`);
+  const known = {
     ...(defaults.iterations !== undefined &&
       iterations !== undefined && { iterations: integer("iterations", iterations, 1) }),
     ...(defaults.lr !== undefined && lr !== undefined && { lr: positive("lr", lr) }),
+    ...(defaults.model !== undefined && model && { model }),
   };
   return {
     ...defaults,
-    ...trains,
+    ...known,
     seed: seed === undefined ? defaults.seed : integer("seed", seed, 0),
     out: given.out || defaults.out,
     device: device === undefined ? undefined : deviceName(device),
@@ -51,7 +53,7 @@ export function useDevice(asked: Extras["device"]): string {
 
 function parse(args: string[]) {
   const text = { type: "string" } as const;
-  const options = { iterations: text, lr: text, seed: text, out: text, device: text } as const;
+  const options = { iterations: text, lr: text, model: text, seed: text, out: text, device: text } as const;
   try {
     return parseArgs({ args, options: { ...options, "sample-only": { type: "boolean" } } }).values;
   } catch (error) {

@@ -62,9 +62,9 @@ describe("the README", () => {
 
   it("names scripts that exist", () => {
     const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts: object };
-    const named = [...readme.matchAll(/npm (?:run )?(tutorial|demo|bench|golden|check|docs|test(?::install)?)\b/g)].map(
-      (match) => match[1],
-    );
+    const named = [
+      ...readme.matchAll(/npm (?:run )?(tutorial|demo|example|bench|golden|check|docs|test(?::install)?)\b/g),
+    ].map((match) => match[1]);
     expect(named).to.include.members(["tutorial", "demo", "test"]);
     expect(scripts).to.include.all.keys(...new Set(named));
   });

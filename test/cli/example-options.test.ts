@@ -34,6 +34,14 @@ describe("exampleOptions", () => {
     expect(status).to.equal(0);
     expect(JSON.parse(out)).to.deep.equal({ seed: 0, out: "x", sampleOnly: false });
     expect(errors).to.equal("Note: this program does not train, so --iterations changes nothing.\n");
+    expect(program(["--model=cats"], defaults).errors).to.equal(
+      "Note: this program does not load a model, so --model changes nothing.\n",
+    );
+  });
+
+  it("gives the model's folder to programs that load one", () => {
+    expect(exampleOptions({ ...defaults, model: "cats" }, []).model).to.equal("cats");
+    expect(exampleOptions({ ...defaults, model: "cats" }, ["--model", "dogs"]).model).to.equal("dogs");
   });
 
   const mistakes: [string[], RegExp][] = [

@@ -60,6 +60,15 @@ describe("langevin", () => {
     ]);
   });
 
+  it("starts examples", async () => {
+    for (const name of ["class-conditional", "compare-schedulers", "editing", "load-pipeline"])
+      expect((await run(`example ${name}`)).started).to.deep.equal([{ name, args: [] }]);
+    expect((await run("example load-pipeline --model cats --out runs/cats")).started).to.deep.equal([
+      { name: "load-pipeline", args: ["--out=runs/cats", "--model=cats"] },
+    ]);
+    expect((await run("example class-conditional --sample-only")).started[0].args).to.deep.equal(["--sample-only"]);
+  });
+
   it("compiles the addon again and ends with what came of it", async () => {
     expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: ["auto"] }] });
     for (const wish of ["on", "off"])
@@ -99,6 +108,9 @@ describe("langevin", () => {
     ["demo --device gpu", /argument 'gpu' is invalid. Expected cuda, cpu or ts/],
     ["build --cuda yes", /argument 'yes' is invalid. Allowed choices are on, off/],
     ["build --cuda", /option '--cuda <wish>' argument missing/],
+    ["demo --model cats", /unknown option '--model'/],
+    ["example cats", /'cats' is invalid for argument 'name'. Allowed choices are class-conditional/],
+    ["example editing --model=", /argument '' is invalid. Expected the path of a folder/],
     ["demo --sed 1", /unknown option '--sed'\n\(Did you mean --seed\?\)/],
   ];
   for (const [line, message] of mistakes)

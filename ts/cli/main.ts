@@ -7,7 +7,7 @@ import type { CudaWish } from "../device/native/addon.ts";
 import { packageRoot } from "../device/native/addon.ts";
 import { LangevinError } from "../errors/index.ts";
 import type { ProgramOptions } from "./program-options.ts";
-import { addProgramOptions, toArguments } from "./program-options.ts";
+import { addProgramOptions, folder, toArguments } from "./program-options.ts";
 import { buildAddon, startProgram } from "./start-program.ts";
 
 /** What the commands act on; tests put their own in place. */
@@ -30,6 +30,9 @@ const realSurroundings: Surroundings = {
   writeOut: (text) => process.stdout.write(text),
   writeError: (text) => process.stderr.write(text),
 };
+
+/** Files in examples/ that `langevin example` starts. */
+const exampleNames = ["class-conditional", "compare-schedulers", "editing", "load-pipeline"] as const;
 
 /** Exit code of a command line that makes no sense. */
 const usageError = 2;
@@ -78,6 +81,17 @@ function createProgram(surroundings: Surroundings, end: (code: number) => void):
       end(await surroundings.start("demo", toArguments(options)));
     });
   addProgramOptions(demo);
+
+  const example = program
+    .command("example")
+    .description("run an example: classes and guidance, twelve schedulers, a folder of diffusers, edited pictures")
+    .addArgument(new Argument("<name>", "which program").choices(exampleNames))
+    .option("--model <folder>", "where the model lies", folder)
+    .option("--sample-only", "draw from the model of an earlier run (class-conditional)")
+    .action(async (name: string, options: ProgramOptions) => {
+      end(await surroundings.start(name, toArguments(options)));
+    });
+  addProgramOptions(example);
 
   program
     .command("doctor")

@@ -1,4 +1,4 @@
-// The options that `langevin tutorial` and `langevin demo` hand on to the programs they start, checked on the way.
+// The options that `langevin tutorial`, `demo` and `example` hand on to the programs they start, checked on the way.
 
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
@@ -11,6 +11,7 @@ export interface ProgramOptions {
   readonly seed?: string;
   readonly out?: string;
   readonly device?: string;
+  readonly model?: string;
   readonly sampleOnly?: boolean;
 }
 
@@ -26,8 +27,8 @@ export function addProgramOptions(command: Command): Command {
 
 /** The options as arguments again. */
 export function toArguments(options: ProgramOptions): string[] {
-  const { iterations, lr, seed, out, device, sampleOnly } = options;
-  const named = Object.entries({ iterations, lr, seed, out, device });
+  const { iterations, lr, seed, out, device, model, sampleOnly } = options;
+  const named = Object.entries({ iterations, lr, seed, out, device, model });
   const given = named.filter(([, value]) => value !== undefined).map(([name, value]) => `--${name}=${value}`);
   return sampleOnly ? [...given, "--sample-only"] : given;
 }
@@ -50,7 +51,8 @@ function seed(text: string): string {
   return text;
 }
 
-function folder(text: string): string {
+/** Checks the path of a folder. */
+export function folder(text: string): string {
   if (text === "") throw new InvalidArgumentError("Expected the path of a folder.");
   return text;
 }

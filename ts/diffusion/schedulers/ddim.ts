@@ -30,7 +30,10 @@ export type DDIMOptions = OptionsOf<typeof definition>;
 export interface DDIMRun extends SolverRun {
   /** How much noise is added again: 0 for none (DDIM), 1 for as much as DDPM adds. Default 0. */
   readonly eta?: number;
-  /** Derive epsilon from the limited x0, as in GLIDE (diffusers' `use_clipped_model_output`). Default false. */
+  /**
+   * Derive epsilon from the limited x0, as in GLIDE (diffusers' `use_clipped_model_output`). Default false. Where guidance is
+   * strong either set it or leave `clipSample` off: an epsilon that was not limited goes with another x0, and pictures keep noise.
+   */
   readonly useClippedModelOutput?: boolean;
 }
 
