@@ -201,6 +201,8 @@ export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } fro
 export { LCMScheduler, TCDScheduler } from "./diffusion/schedulers/consistency.ts";
 export type { ConsistencyRun, LCMOptions, TCDOptions, TCDRun } from "./diffusion/schedulers/consistency.ts";
 export type { Churn } from "./diffusion/schedulers/churn.ts";
+export { DDIMInverseScheduler } from "./diffusion/schedulers/ddim-inverse.ts";
+export type { DDIMInverseOptions, DDIMInverseRun } from "./diffusion/schedulers/ddim-inverse.ts";
 export { DDIMScheduler } from "./diffusion/schedulers/ddim.ts";
 export type { DDIMOptions, DDIMRun } from "./diffusion/schedulers/ddim.ts";
 export { DDPMScheduler } from "./diffusion/schedulers/ddpm.ts";

@@ -57,9 +57,11 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
     return { prediction: this.all.predictionType!, level, limited: this.limit() !== undefined };
   }
 
-  /** alphaBar after the last step. */
-  protected get finalAlphaBar(): number {
-    return this.all.setAlphaToOne ? 1 : this.schedule.alphaBar[0];
+  /** alphaBar at a timestep; below 0 that of the end of a run. */
+  protected alphaBarAt(t: number): number {
+    const { alphaBar } = this.schedule;
+    if (t >= 0) return alphaBar[t];
+    return this.all.setAlphaToOne ? 1 : alphaBar[0];
   }
 
   grid(run: R): SamplingGrid {

@@ -51,8 +51,11 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
   protected trajectory(run: R): Trajectory {
     const { timesteps, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, timesteps.at(i + 1), run));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(this.endAlphaBar) };
   }
+
+  /** alphaBar after the last step. */
+  protected abstract get endAlphaBar(): number;
 
   /** From t to the next timestep; undefined after the last. */
   protected abstract call(t: number, next: number | undefined, run: R): SolverCall;
@@ -87,6 +90,8 @@ export class LCMScheduler extends ConsistencyScheduler<keyof typeof defaults, Co
     super(definition, options);
   }
 
+  protected readonly endAlphaBar = 1;
+
   protected call(t: number, next: number | undefined): SolverCall {
     const { alphaBar } = this.schedule;
     const level = levelOf(alphaBar[t]);
@@ -113,6 +118,10 @@ export class TCDScheduler extends ConsistencyScheduler<keyof typeof defaults, TC
 
   constructor(options: TCDOptions = {}) {
     super(tcdDefinition, options);
+  }
+
+  protected get endAlphaBar(): number {
+    return this.schedule.alphaBar[0];
   }
 
   protected call(t: number, next: number | undefined, { eta = 0.3 }: TCDRun): SolverCall {

@@ -57,7 +57,7 @@ export class EulerDiscreteScheduler extends BetaScheduler<keyof typeof definitio
     expectChurn(this.name, run);
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1], run, timesteps.length));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number, run: EulerRun, steps: number): SolverCall {
@@ -105,7 +105,7 @@ export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof 
   protected trajectory(run: SolverRun): Trajectory {
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1]));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number): SolverCall {

@@ -2,6 +2,7 @@
 
 import { ArgumentError, showValue } from "../../errors/index.ts";
 import { LCMScheduler, TCDScheduler } from "./consistency.ts";
+import { DDIMInverseScheduler } from "./ddim-inverse.ts";
 import { DDIMScheduler } from "./ddim.ts";
 import { DDPMScheduler } from "./ddpm.ts";
 import { DEISMultistepScheduler } from "./deis.ts";
@@ -21,6 +22,7 @@ import { UniPCMultistepScheduler } from "./unipc.ts";
 export const schedulers = {
   DDPMScheduler,
   DDIMScheduler,
+  DDIMInverseScheduler,
   PNDMScheduler,
   EulerDiscreteScheduler,
   EulerAncestralDiscreteScheduler,

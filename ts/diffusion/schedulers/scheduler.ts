@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { ArgumentError, showValue } from "../../errors/index.ts";
 import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import type { NoiseSchedule } from "../noise-schedule.ts";
+import type { NoiseLevel } from "../predictions.ts";
 import type { Limit } from "../solver/limit.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { Solver } from "../solver/solver.ts";
@@ -25,11 +26,13 @@ export interface SolverRun {
   readonly begin?: number;
 }
 
-/** The calls of a run, and the noise that it starts from. */
+/** The calls of a run, the noise that it starts from, and where it ends. */
 export interface Trajectory {
   readonly calls: readonly SolverCall[];
   /** Standard deviation of the noise to start from. */
   readonly initialNoise: number;
+  /** How much of x0 and of noise is in x after the last call. */
+  readonly end: NoiseLevel;
 }
 
 /** A config file's contents: diffusers' keys. */
@@ -108,7 +111,7 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
   /** The sampler for a run. Throws ArgumentError where the options and the run do not go together, naming both. */
   solver(run: R): Solver {
     const { begin = 0 } = run;
-    const { calls, initialNoise } = this.trajectory(run);
+    const { calls, initialNoise, end } = this.trajectory(run);
     if (!Number.isInteger(begin) || begin < 0 || calls.length === 0)
       throw new ArgumentError({
         op: this.name,
@@ -119,6 +122,7 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
       name: this.name,
       calls,
       initialNoise,
+      end,
       limit: this.limit(),
       learnsVariance: this.learnsVariance,
     });

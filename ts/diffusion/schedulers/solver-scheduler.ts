@@ -59,7 +59,7 @@ export abstract class SolverScheduler<
         next: this.next(place, this.isOfX0 ? x0At(at) : epsilonAt(at)),
       };
     });
-    return { calls, initialNoise };
+    return { calls, initialNoise, end: levels.at(-1)! };
   }
 
   /** Whether it is the equation of x0 that is solved, not that of epsilon. */

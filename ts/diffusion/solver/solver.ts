@@ -45,6 +45,8 @@ export interface SolverOptions {
   readonly calls: readonly SolverCall[];
   /** Standard deviation of the noise to start from. */
   readonly initialNoise: number;
+  /** How much of x0 and of noise is in x after the last call. */
+  readonly end: NoiseLevel;
   /** How x0 is limited. Default: not. */
   readonly limit?: Limit;
   /** The network returns twice the channels, the second half about the variance. Default false. */
@@ -98,6 +100,8 @@ export class Solver {
   readonly initialNoise: number;
   /** How much of x0 and of noise is in x before each call, and after the last. */
   readonly levels: readonly NoiseLevel[];
+  /** What x is scaled by for the network at each call (diffusers' `scale_model_input`). */
+  readonly inputScales: Float64Array;
   /** Whether steps need noise. */
   readonly isStochastic: boolean;
   private readonly limit: Limit | undefined;
@@ -111,23 +115,21 @@ export class Solver {
   private readonly wholeTimesteps: boolean;
   private readonly madeTimesteps = new Map<string, Tensor>();
 
-  constructor({ name, calls, initialNoise, limit, learnsVariance = false }: SolverOptions) {
+  constructor({ name, calls, initialNoise, end, limit, learnsVariance = false }: SolverOptions) {
     this.name = name;
     this.calls = calls.length;
     this.initialNoise = initialNoise;
     this.limit = limit;
     this.learnsVariance = learnsVariance;
     this.timesteps = Float64Array.from(calls, ({ t }) => t);
-    this.levels = [...calls.map(({ level }) => level), { signal: 1, noise: 0 }];
+    this.levels = [...calls.map(({ level }) => level), end];
+    this.inputScales = Float64Array.from(calls, ({ inputScale = 1 }) => inputScale);
     this.wholeTimesteps = this.timesteps.every(Number.isInteger);
     expectFinite(name, calls);
-    this.inputScale = columnUnless(
-      1,
-      calls.map(({ inputScale = 1 }) => inputScale),
-    );
+    this.inputScale = columnUnless(1, this.inputScales);
     this.churn = columnUnless(
       0,
-      calls.map(({ churn = 0 }) => churn),
+      Float64Array.from(calls, ({ churn = 0 }) => churn),
     );
     this.x0 = new SumTable(calls.map((call) => call.x0));
     const targets = [...new Set(calls.flatMap(({ next }) => Object.keys(next)))];
@@ -258,8 +260,8 @@ function expectFinite(name: string, calls: readonly SolverCall[]): void {
 }
 
 /** A column of factors, or undefined where all of them are `neutral`. */
-function columnUnless(neutral: number, factors: readonly number[]): StepTable | undefined {
-  return factors.every((factor) => factor === neutral) ? undefined : new StepTable([Float64Array.from(factors)]);
+function columnUnless(neutral: number, factors: Float64Array): StepTable | undefined {
+  return factors.every((factor) => factor === neutral) ? undefined : new StepTable([factors]);
 }
 
 /** The number of a table of one column for a call, as a tensor [1]. */
