@@ -9,21 +9,17 @@ export interface Line {
 /** One chart. */
 export interface Panel {
   readonly title: string;
+  readonly xLabel: string;
+  readonly yLabel: string;
   readonly lines: readonly Line[];
   /** Powers of x whose slopes are drawn for comparison: the least above the lines, the greatest below them. */
   readonly orders: readonly number[];
 }
 
-/** All charts, which share what the axes mean. */
-export interface Charts {
-  readonly xLabel: string;
-  readonly yLabel: string;
-  readonly panels: readonly Panel[];
-}
-
 const columns = 2;
-const plot = { width: 410, height: 330 };
-const margin = { left: 70, right: 22, top: 42, bottom: 54 };
+const plot = { width: 370, height: 330 };
+const legendWidth = 225;
+const margin = { left: 70, right: legendWidth, top: 42, bottom: 54 };
 const cell = { width: margin.left + plot.width + margin.right, height: margin.top + plot.height + margin.bottom };
 
 /** Okabe and Ito's colours, which people with any colour vision tell apart, and black. */
@@ -40,12 +36,12 @@ const marks = [
   "M-2 -4.5h4l3 4.5l-3 4.5h-4l-3 -4.5z",
 ];
 
-/** The SVG file. */
-export function chartsAsSvg({ xLabel, yLabel, panels }: Charts): string {
+/** The SVG file of some charts. */
+export function chartsAsSvg(panels: readonly Panel[]): string {
   const [width, height] = [columns * cell.width, Math.ceil(panels.length / columns) * cell.height];
   const drawn = panels.map((panel, i) => {
     const [x, y] = [(i % columns) * cell.width + margin.left, Math.floor(i / columns) * cell.height + margin.top];
-    return `<g transform="translate(${x} ${y})">${drawPanel(panel, xLabel, yLabel)}</g>`;
+    return `<g transform="translate(${x} ${y})">${drawPanel(panel)}</g>`;
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="12">`,
@@ -63,7 +59,7 @@ interface Axes {
   readonly yTicks: readonly number[];
 }
 
-function drawPanel(panel: Panel, xLabel: string, yLabel: string): string {
+function drawPanel(panel: Panel): string {
   const axes = axesOf(panel);
   const lines = panel.lines.map(({ points }, i) => {
     const places = points.map(({ x, y }) => [round(axes.x(x)), round(axes.y(y))]);
@@ -74,8 +70,8 @@ function drawPanel(panel: Panel, xLabel: string, yLabel: string): string {
     text(plot.width / 2, -16, panel.title, `text-anchor="middle" font-size="15" font-weight="bold"`),
     ...grid(axes),
     `<rect width="${plot.width}" height="${plot.height}" fill="none" stroke="#444"/>`,
-    text(plot.width / 2, plot.height + 40, xLabel, `text-anchor="middle"`),
-    text(0, 0, yLabel, `text-anchor="middle" transform="translate(-52 ${plot.height / 2}) rotate(-90)"`),
+    text(plot.width / 2, plot.height + 40, panel.xLabel, `text-anchor="middle"`),
+    text(0, 0, panel.yLabel, `text-anchor="middle" transform="translate(-52 ${plot.height / 2}) rotate(-90)"`),
     ...guides(panel, axes),
     ...lines,
     legend(panel.lines),
@@ -127,22 +123,25 @@ function guides({ lines, orders }: Panel, { x, y }: Axes): string[] {
     const middle = Math.sqrt(from * to);
     const label = isAbove
       ? text(x(middle) + 8, y(error(middle)) - 6, `order ${order}`, `fill="#666" font-style="italic"`)
-      : text(x(middle) - 8, y(error(middle)) + 14, `order ${order}`, `fill="#666" font-style="italic" text-anchor="end"`);
+      : text(
+          x(middle) - 8,
+          y(error(middle)) + 14,
+          `order ${order}`,
+          `fill="#666" font-style="italic" text-anchor="end"`,
+        );
     return `<line ${ends} stroke="#888" stroke-width="1.2" stroke-dasharray="5 4"/>${label}`;
   });
 }
 
-/** Names of the lines in the lower left, where lines that fall leave room. */
+/** Names of the lines, to the right of the plot. */
 function legend(lines: readonly Line[]): string {
-  const [row, width] = [17, Math.max(...lines.map(({ label }) => label.length)) * 6.4 + 46];
-  const top = plot.height - lines.length * row - 14;
+  const row = 21;
   const entries = lines.map(({ label }, i) => {
-    const y = top + 14 + i * row;
-    const sample = `<line x1="14" y1="${y}" x2="38" y2="${y}" stroke="${colours[i]}" stroke-width="1.8"/>`;
-    return sample + mark(i, 26, y) + text(45, y + 4, label);
+    const [x, y] = [plot.width + 14, 10 + i * row];
+    const sample = `<line x1="${x}" y1="${y}" x2="${x + 24}" y2="${y}" stroke="${colours[i]}" stroke-width="1.8"/>`;
+    return sample + mark(i, x + 12, y) + text(x + 31, y + 4, label);
   });
-  const box = `<rect x="7" y="${top}" width="${round(width)}" height="${lines.length * row + 8}" fill="#fff" fill-opacity="0.9" stroke="#ccc"/>`;
-  return box + entries.join("");
+  return entries.join("");
 }
 
 function mark(i: number, x: number, y: number): string {

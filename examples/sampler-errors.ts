@@ -86,7 +86,13 @@ export function exactEnd(solver: Solver, mixture: GaussianMixture, x: Tensor, st
           const k2 = velocity(start.add(k1.mul(h / 2)), phi + h / 2);
           const k3 = velocity(start.add(k2.mul(h / 2)), phi + h / 2);
           const k4 = velocity(start.add(k3.mul(h)), phi + h);
-          return start.add(k1.add(k2.mul(2)).add(k3.mul(2)).add(k4).mul(h / 6));
+          return start.add(
+            k1
+              .add(k2.mul(2))
+              .add(k3.mul(2))
+              .add(k4)
+              .mul(h / 6),
+          );
         });
       }
       return now.mul(Math.hypot(last.signal, last.noise));

@@ -74,7 +74,8 @@ const doublings = [8, 16, 32, 64, 128];
 /** For steps that come in threes. */
 const doublingsOf3 = [6, 12, 24, 48, 96, 192];
 
-function study<R extends SolverRun>(
+/** A study with the usual numbers of steps. */
+export function study<R extends SolverRun>(
   name: string,
   order: number,
   scheduler: Scheduler<never, R>,
@@ -91,7 +92,9 @@ const bySteps = (steps: number) => ({ steps });
  * Sigmas evenly spaced in lambda, and their end, above 0: the step to sigma 0 is of first order in every sampler, and
  * infinitely long in lambda.
  */
-const evenly = (steps: number) => ({ sigmas: exponentialSigmas({ steps: steps + 1, sigmaMax: 80, sigmaMin: 0.02 }) });
+export const evenly = (steps: number) => ({
+  sigmas: exponentialSigmas({ steps: steps + 1, sigmaMax: 80, sigmaMin: 0.02 }),
+});
 
 /** No step of lower order but the first ones. */
 const fullOrder = { lowerOrderFinal: false } as const;
@@ -142,7 +145,7 @@ export const panels: Readonly<Record<string, readonly Study[]>> = {
     }),
     study("LMS 4", 4, new LMSDiscreteScheduler(), evenly, { steps: [...doublings, 256] }),
   ],
-  "With noise: error of mean and deviation": [
+  "With noise": [
     study("DDPM", 1, new DDPMScheduler(byTimestep), bySteps, withNoise),
     study("DDIM, eta 1/2", 1, new DDIMScheduler(byTimestep), (steps) => ({ steps, eta: 0.5 }), withNoise),
     study("Euler ancestral", 1, new EulerAncestralDiscreteScheduler(), evenly, withNoise),
