@@ -192,12 +192,14 @@ export function samplingGrid(
 
 /** Refuses a grid that nothing chooses, or more than one thing: a number of steps, timesteps, or a list of sigmas. */
 function expectOneChoice(scheduler: GridScheduler, { steps, timesteps, sigmas }: SamplingGridOptions): void {
-  const lists = [timesteps, typeof sigmas === "object" ? sigmas : undefined];
-  const choices = [steps, ...lists].filter((choice) => choice !== undefined).length;
-  if (choices !== 1 || (timesteps !== undefined && sigmas !== undefined))
+  const listed = typeof sigmas === "object";
+  const given = Object.entries({ steps, timesteps, sigmas: listed ? sigmas : undefined });
+  const choices = given.flatMap(([name, choice]) => (choice === undefined ? [] : [name]));
+  if (timesteps !== undefined && sigmas !== undefined && !listed) choices.push(`"${sigmas}" sigmas`);
+  if (choices.length !== 1)
     throw new ArgumentError({
       op: scheduler,
-      problem: `${choices === 0 ? "nothing chooses" : "more than one thing chooses"} the grid.`,
+      problem: choices.length === 0 ? "nothing chooses the grid." : `${choices.join(" and ")} both choose the grid.`,
       advice: "Give a number of steps, or timesteps, or a list of sigmas.",
     });
 }
@@ -233,8 +235,12 @@ function spacedTimesteps(
   const { steps = NaN, offset, timesteps: given } = options;
   if (given) {
     const list = Array.from(given);
-    if (list.length === 0 || !list.every((t, i) => t >= 0 && t < (i === 0 ? trainSteps : list[i - 1])))
-      refuse(`timesteps are [${list.join(", ")}].`, `Expected numbers that descend from below ${trainSteps} to 0.`);
+    const fits = rule.sigmas ? Number.isFinite : Number.isInteger;
+    if (list.length === 0 || !list.every((t, i) => fits(t) && t >= 0 && t < (i === 0 ? trainSteps : list[i - 1])))
+      refuse(
+        `timesteps are [${list.join(", ")}].`,
+        `Expected ${rule.sigmas ? "numbers" : "integers"} that descend from below ${trainSteps} to 0.`,
+      );
     return Float64Array.from(list);
   }
   const only = typeof rule.spacing === "string" ? undefined : rule.spacing.always;
@@ -288,11 +294,17 @@ class SigmaScheduler {
     const { options, training, schedule } = this;
     if (typeof options.sigmas === "object") {
       const sigmas = Float64Array.from(options.sigmas);
+      this.expectDescending(sigmas);
       return { timesteps: this.timestepsOf(sigmas.slice(0, -1), false), sigmas };
     }
     if (options.sigmas === "flow") return this.flow();
     const lambdaMin = options.lambdaMin ?? -Infinity;
     const below = training.filter((sigma) => -Math.log(sigma) >= lambdaMin).length;
+    if (below === 0)
+      throw new ArgumentError({
+        op: this.name,
+        problem: `lambdaMin is ${lambdaMin}, and lambda is ${-Math.log(training[0])} at most in training.`,
+      });
     const timesteps = spacedTimesteps(this.name, this.rule, schedule.steps, options, below);
     const spaced = this.sigmasOf(timesteps);
     if (options.sigmas === undefined)
@@ -350,6 +362,19 @@ class SigmaScheduler {
       });
     const least = final === "0 or least" ? this.training[0] : last;
     return Float64Array.of(...sigmas, finalSigma === "zero" && final !== "last" ? 0 : least);
+  }
+
+  /** Refuses sigmas that no sampler can step through. The last two may be one, as in diffusers' grids to "sigma_min". */
+  private expectDescending(sigmas: Float64Array): void {
+    const last = sigmas.length - 1;
+    const descends = (sigma: number, i: number): boolean =>
+      i === last ? sigma >= 0 && sigma <= sigmas[i - 1] : sigma > 0 && sigma < (i === 0 ? Infinity : sigmas[i - 1]);
+    if (sigmas.length < 2 || !sigmas.every(descends))
+      throw new ArgumentError({
+        op: this.name,
+        problem: `sigmas are [${sigmas.join(", ")}].`,
+        advice: "Expected two at least that descend, the last of which is where the run ends, 0 perhaps.",
+      });
   }
 
   private expectKnown(grid: SigmaGridName): void {

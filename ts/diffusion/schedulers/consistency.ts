@@ -68,12 +68,12 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
       return { timesteps: grid, initialNoise: 1 };
     }
     const list = Float64Array.from(timesteps);
-    const descends = list.every((t, i) => t >= 0 && t < (i === 0 ? trainSteps : list[i - 1]));
+    const descends = list.every((t, i) => Number.isInteger(t) && t >= 0 && t < (i === 0 ? trainSteps : list[i - 1]));
     if (steps !== undefined || list.length === 0 || !descends)
       throw new ArgumentError({
         op: this.name,
         problem: `timesteps are [${list.join(", ")}]${steps === undefined ? "" : ` and steps is ${steps}`}.`,
-        advice: `Expected numbers that descend from below ${trainSteps} to 0, and no steps beside them.`,
+        advice: `Expected integers that descend from below ${trainSteps} to 0, and no steps beside them.`,
       });
     return { timesteps: list, initialNoise: 1 };
   }

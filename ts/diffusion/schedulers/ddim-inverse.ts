@@ -2,7 +2,7 @@
 
 import { ArgumentError } from "../../errors/index.ts";
 import type { SamplingGrid } from "../grids/sampling-grid.ts";
-import { samplingGrid } from "../grids/sampling-grid.ts";
+import { timestepGrid } from "../grids/timestep-grid.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { predictedEpsilon, predictedX0, x0At } from "../solver/solver-call.ts";
 import { BetaScheduler, betaDefaults, levelOf, predictions } from "./beta-scheduler.ts";
@@ -54,8 +54,9 @@ export class DDIMInverseScheduler extends BetaScheduler<keyof typeof definition.
         advice: "It goes up the timesteps of DDIM; give a number of steps.",
       });
     const { timestepSpacing: spacing, stepsOffset: offset } = this.options;
-    const grid = samplingGrid("DDIMScheduler", this.schedule, { steps, spacing, offset });
-    return { ...grid, timesteps: grid.timesteps.reverse() };
+    const { steps: trainSteps } = this.schedule;
+    const grid = timestepGrid({ steps: steps ?? NaN, trainSteps, spacing, offset });
+    return { timesteps: grid.reverse(), initialNoise: 1 };
   }
 
   protected trajectory(run: DDIMInverseRun): Trajectory {
@@ -67,6 +68,12 @@ export class DDIMInverseScheduler extends BetaScheduler<keyof typeof definition.
 
   private call(from: number, t: number): SolverCall {
     const level = levelOf(this.alphaBarAt(from));
+    if (level.noise === 0 && this.options.predictionType === "sample")
+      throw new ArgumentError({
+        op: this.name,
+        problem: `predictionType is "sample", and x0 as the prediction for a picture without noise does not say which noise to add.`,
+        advice: "With setAlphaToOne: false a run starts at the first noise level of training.",
+      });
     const target = levelOf(this.alphaBarAt(t));
     const at = this.at(level);
     const moved = x0At(at).times(target.signal).plus(predictedEpsilon(at).times(target.noise));

@@ -41,6 +41,12 @@ export const schedulers = {
 
 /** The scheduler that the contents of diffusers' scheduler_config.json describe. */
 export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
+  if (typeof config !== "object" || config === null)
+    throw new ArgumentError({
+      op: "schedulerFromConfig",
+      problem: `the config is ${showValue(config)}.`,
+      advice: "Expected the contents of a scheduler_config.json, parsed.",
+    });
   const { _class_name: name } = config;
   if (typeof name !== "string" || !Object.hasOwn(schedulers, name))
     throw new ArgumentError({

@@ -1,7 +1,7 @@
 // What all schedulers share: options that are checked, config files in diffusers' words, and solvers for a number of steps.
 
 import type { z } from "zod";
-import { ArgumentError, showValue } from "../../errors/index.ts";
+import { ArgumentError, LangevinError, showValue } from "../../errors/index.ts";
 import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import type { NoiseSchedule } from "../noise-schedule.ts";
 import type { NoiseLevel } from "../predictions.ts";
@@ -111,13 +111,11 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
   /** The sampler for a run. Throws ArgumentError where the options and the run do not go together, naming both. */
   solver(run: R): Solver {
     const { begin = 0 } = run;
-    const { calls, initialNoise, end } = this.trajectory(run);
-    if (!Number.isInteger(begin) || begin < 0 || calls.length === 0)
-      throw new ArgumentError({
-        op: this.name,
-        problem: `begin is ${begin}, which leaves ${calls.length} steps.`,
-        advice: "Expected an integer >= 0 that leaves one step at least.",
-      });
+    if (!Number.isInteger(begin) || begin < 0)
+      throw new ArgumentError({ op: this.name, problem: `begin is ${begin}, expected an integer >= 0.` });
+    const { calls, initialNoise, end } = this.named(() => this.trajectory(run));
+    if (calls.length === 0)
+      throw new ArgumentError({ op: this.name, problem: `begin is ${begin}, which leaves no step of the run.` });
     return new Solver({
       name: this.name,
       calls,
@@ -126,6 +124,16 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
       limit: this.limit(),
       learnsVariance: this.learnsVariance,
     });
+  }
+
+  /** Puts the scheduler's name before errors of the functions that it calls. */
+  private named<T>(make: () => T): T {
+    try {
+      return make();
+    } catch (error) {
+      if (error instanceof LangevinError && error.op !== this.name) error.enterModule(this.name);
+      throw error;
+    }
   }
 
   /** The contents of diffusers' scheduler_config.json. */
@@ -188,9 +196,9 @@ function problemOf(option: OptionName, value: unknown, choices: readonly unknown
     return choices.includes(value) ? undefined : choices.map((choice) => JSON.stringify(choice)).join(" or ");
   const parsed = (optionSchemas[option] as z.ZodType).safeParse(value);
   if (parsed.success) return undefined;
-  return parsed.error.issues[0].message
-    .replace(/^Invalid [a-z]+: expected /, "")
-    .replace(/^Invalid option: expected /, "");
+  const [{ message, path }] = parsed.error.issues;
+  const where = path.length === 0 ? "" : ` at [${path.join("][")}]`;
+  return message.replace(/^(Invalid [a-z]+|Too big|Too small): expected /, "") + where;
 }
 
 /**
@@ -218,8 +226,14 @@ export function optionsOfConfig<K extends OptionName>(
         advice: `It has ${Object.keys(definition.defaults).map(configKey).join(", ")}.`,
       });
     if (!Object.hasOwn(definition.defaults, option)) continue;
-    const fits = problemOf(option as K, value, definition.choices?.[option as K]) === undefined;
-    if (isOwn || fits) options[option] = value;
+    const problem = problemOf(option as K, value, definition.choices?.[option as K]);
+    if (problem === undefined) options[option] = value;
+    else if (isOwn)
+      throw new ArgumentError({
+        op: definition.name,
+        problem: `${key} is ${showValue(value)} in its config.`,
+        advice: `Expected ${problem}.`,
+      });
   }
   return { options: options as Partial<Pick<SchedulerOptions, K>>, otherKeys };
 }
