@@ -22,8 +22,8 @@ const legendWidth = 225;
 const margin = { left: 70, right: legendWidth, top: 42, bottom: 54 };
 const cell = { width: margin.left + plot.width + margin.right, height: margin.top + plot.height + margin.bottom };
 
-/** Okabe and Ito's colours, which people with any colour vision tell apart, and black. */
-const colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
+/** Okabe and Ito's colours, which people with any colour vision tell apart, and two more. */
+const colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c510a", "#7f7f7f"];
 
 /** Marks of lines around (0, 0), as paths: lines stay apart without colour, too. */
 const marks = [
@@ -34,6 +34,8 @@ const marks = [
   "M0 4.5L4.5 -3.5H-4.5z",
   "M-4.5 -1.5h3v-3h3v3h3v3h-3v3h-3v-3h-3z",
   "M-2 -4.5h4l3 4.5l-3 4.5h-4l-3 -4.5z",
+  "M-4.5 0L3.5 -4.5V4.5z",
+  "M4.5 0L-3.5 -4.5V4.5z",
 ];
 
 /** The SVG file of some charts. */

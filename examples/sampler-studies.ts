@@ -11,7 +11,10 @@ import {
   EulerAncestralDiscreteScheduler,
   EulerDiscreteScheduler,
   FlowMatchEulerDiscreteScheduler,
+  FlowMatchHeunDiscreteScheduler,
   HeunDiscreteScheduler,
+  KDPM2AncestralDiscreteScheduler,
+  KDPM2DiscreteScheduler,
   LMSDiscreteScheduler,
   PNDMScheduler,
   TCDScheduler,
@@ -123,6 +126,8 @@ export const panels: Readonly<Record<string, readonly Study[]>> = {
   ],
   "Second order": [
     study("Heun", 2, new HeunDiscreteScheduler(), evenly),
+    study("Heun, flow matching", 2, new FlowMatchHeunDiscreteScheduler(), bySteps),
+    study("KDPM2", 2, new KDPM2DiscreteScheduler(), evenly),
     study("DPM-Solver++ 2M", 2, new DPMSolverMultistepScheduler(fullOrderToSigmaMin), evenly),
     study("DPM-Solver++ 2S", 2, new DPMSolverSinglestepScheduler(fullOrderToSigmaMin), evenly),
     study("DPM-Solver++ 3M", 2, new DPMSolverMultistepScheduler({ ...fullOrderToSigmaMin, solverOrder: 3 }), evenly),
@@ -131,13 +136,9 @@ export const panels: Readonly<Record<string, readonly Study[]>> = {
     study("PNDM", 2, new PNDMScheduler({ trainedBetas: smoothBetas, numTrainTimesteps: 8192 }), bySteps),
   ],
   "Third order and more": [
-    study(
-      "DPM-Solver++ 3S",
-      3,
-      new DPMSolverSinglestepScheduler({ ...fullOrderToSigmaMin, solverOrder: 3 }),
-      evenly,
-      { steps: doublingsOf3 }, // prettier-ignore
-    ),
+    study("DPM-Solver++ 3S", 3, new DPMSolverSinglestepScheduler({ ...fullOrderToSigmaMin, solverOrder: 3 }), evenly, {
+      steps: doublingsOf3,
+    }),
     study("DEIS 3", 3, new DEISMultistepScheduler({ ...fullOrder, solverOrder: 3 }), evenly),
     study("UniPC 2", 3, new UniPCMultistepScheduler(fullOrder), evenly),
     study("UniPC 3", 4, new UniPCMultistepScheduler({ ...fullOrder, solverOrder: 3 }), evenly, {
@@ -149,6 +150,7 @@ export const panels: Readonly<Record<string, readonly Study[]>> = {
     study("DDPM", 1, new DDPMScheduler(byTimestep), bySteps, withNoise),
     study("DDIM, eta 1/2", 1, new DDIMScheduler(byTimestep), (steps) => ({ steps, eta: 0.5 }), withNoise),
     study("Euler ancestral", 1, new EulerAncestralDiscreteScheduler(), evenly, withNoise),
+    study("KDPM2 ancestral", 2, new KDPM2AncestralDiscreteScheduler(), evenly, withNoise),
     study("Euler, churn 4", 1, new EulerDiscreteScheduler(), (steps) => ({ ...evenly(steps), churn: 4 }), withNoise),
     study(
       "SDE-DPM-Solver++ 2M",

@@ -219,9 +219,13 @@ export { EulerAncestralDiscreteScheduler, EulerDiscreteScheduler } from "./diffu
 export type { EulerAncestralOptions, EulerOptions, EulerRun } from "./diffusion/schedulers/euler.ts";
 export { FlowMatchEulerDiscreteScheduler } from "./diffusion/schedulers/flow-match-euler.ts";
 export type { FlowMatchEulerOptions, FlowMatchRun } from "./diffusion/schedulers/flow-match-euler.ts";
+export { FlowMatchHeunDiscreteScheduler } from "./diffusion/schedulers/flow-match-heun.ts";
+export type { FlowMatchHeunOptions, FlowMatchHeunRun } from "./diffusion/schedulers/flow-match-heun.ts";
 export { HeunDiscreteScheduler } from "./diffusion/schedulers/heun.ts";
 export type { HeunOptions } from "./diffusion/schedulers/heun.ts";
 export { schedulerFromConfig, schedulers } from "./diffusion/schedulers/index.ts";
+export { KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler } from "./diffusion/schedulers/kdpm2.ts";
+export type { KDPM2AncestralOptions, KDPM2Options } from "./diffusion/schedulers/kdpm2.ts";
 export { LMSDiscreteScheduler } from "./diffusion/schedulers/lms.ts";
 export type { LMSOptions, LMSRun } from "./diffusion/schedulers/lms.ts";
 export type { SchedulerOptions } from "./diffusion/schedulers/options.ts";

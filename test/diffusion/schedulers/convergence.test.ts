@@ -99,30 +99,31 @@ describe("order of convergence", () => {
       (corrector) => (options: ConstructorParameters<typeof UniPCMultistepScheduler>[0]) =>
         new UniPCMultistepScheduler({ lowerOrderFinal: false, ...corrector, ...options }),
     );
+    // prettier-ignore
     const samplers: readonly Study[] = [
-      ...[1, 2, 3].map((order) => study(`LMS ${order}`, order, new LMSDiscreteScheduler(), (n) => ({ ...evenly(n), order }), few)), // prettier-ignore
+      ...[1, 2, 3].map((order) => study(`LMS ${order}`, order, new LMSDiscreteScheduler(), (n) => ({ ...evenly(n), order }), few)),
       ...(["dpmsolver", "dpmsolver++"] as const).flatMap((algorithmType) => [
         study(`${algorithmType} 1`, 1, multistep({ algorithmType, solverOrder: 1 }), evenly, few),
         study(`${algorithmType} 2M, heun`, 2, multistep({ algorithmType, solverType: "heun" }), evenly, few),
         // The second derivative has half its factor in diffusers, so that the third order is none.
-        study(`${algorithmType} 3M, heun`, 2, multistep({ algorithmType, solverOrder: 3, solverType: "heun" }), evenly, few), // prettier-ignore
+        study(`${algorithmType} 3M, heun`, 2, multistep({ algorithmType, solverOrder: 3, solverType: "heun" }), evenly, few),
         ...(["midpoint", "heun"] as const).flatMap((solverType) => [
-          study(`${algorithmType} 2S, ${solverType}`, 2, new DPMSolverSinglestepScheduler({ ...plain, algorithmType, solverType }), evenly, few), // prettier-ignore
-          study(`${algorithmType} 3S, ${solverType}`, 3, new DPMSolverSinglestepScheduler({ ...plain, algorithmType, solverType, solverOrder: 3 }), threes, few), // prettier-ignore
+          study(`${algorithmType} 2S, ${solverType}`, 2, new DPMSolverSinglestepScheduler({ ...plain, algorithmType, solverType }), evenly, few),
+          study(`${algorithmType} 3S, ${solverType}`, 3, new DPMSolverSinglestepScheduler({ ...plain, algorithmType, solverType, solverOrder: 3 }), threes, few),
         ]),
       ]),
       study("dpmsolver 2M, midpoint", 2, multistep({ algorithmType: "dpmsolver" }), evenly, few),
       study("DEIS 1", 1, new DEISMultistepScheduler({ solverOrder: 1, lowerOrderFinal: false }), evenly, few),
       ...(["bh1", "bh2"] as const).flatMap((solverType) =>
         [true, false].flatMap((predictX0) => [
-          study(`UniPC 1, ${solverType}, predictX0 ${predictX0}`, 2, uniPC({ solverType, predictX0, solverOrder: 1 }), evenly, few), // prettier-ignore
+          study(`UniPC 1, ${solverType}, predictX0 ${predictX0}`, 2, uniPC({ solverType, predictX0, solverOrder: 1 }), evenly, few),
           study(`UniPC 2, ${solverType}, predictX0 ${predictX0}`, 3, uniPC({ solverType, predictX0 }), evenly, few),
-          study(`UniP 3, ${solverType}, predictX0 ${predictX0}`, 3, uniP({ solverType, predictX0, solverOrder: 3 }), evenly, few), // prettier-ignore
+          study(`UniP 3, ${solverType}, predictX0 ${predictX0}`, 3, uniP({ solverType, predictX0, solverOrder: 3 }), evenly, few),
         ]),
       ),
       study("UniP 2", 2, uniP({}), evenly, few),
-      study("EDM 3M to sigma_min", 2, new EDMDPMSolverMultistepScheduler({ ...plain, solverOrder: 3 }), (steps) => ({ steps }), { steps: [128, 256] }), // prettier-ignore
-      study("DDIM's inversion", 1, new DDIMInverseScheduler({ numTrainTimesteps: 1024, clipSample: false }), (steps) => ({ steps }), few), // prettier-ignore
+      study("EDM 3M to sigma_min", 2, new EDMDPMSolverMultistepScheduler({ ...plain, solverOrder: 3 }), (steps) => ({ steps }), { steps: [128, 256] }),
+      study("DDIM's inversion", 1, new DDIMInverseScheduler({ numTrainTimesteps: 1024, clipSample: false }), (steps) => ({ steps }), few),
       ...(["sde-dpmsolver", "sde-dpmsolver++"] as const).flatMap((algorithmType) =>
         (["midpoint", "heun"] as const).map((solverType) =>
           study(`${algorithmType} 2M, ${solverType}`, 2, multistep({ algorithmType, solverType }), evenly, weakly),
@@ -131,7 +132,7 @@ describe("order of convergence", () => {
       study("sde-dpmsolver++ 1", 1, multistep({ algorithmType: "sde-dpmsolver++", solverOrder: 1 }), evenly, weakly),
       // The second derivative has the wrong sign in diffusers.
       study("sde-dpmsolver++ 3M", 1, multistep({ algorithmType: "sde-dpmsolver++", solverOrder: 3 }), evenly, weakly),
-      study("DDIM, eta 1", 1, new DDIMScheduler({ numTrainTimesteps: 1024, clipSample: false, timestepSpacing: "trailing" }), (steps) => ({ steps, eta: 1 }), weakly), // prettier-ignore
+      study("DDIM, eta 1", 1, new DDIMScheduler({ numTrainTimesteps: 1024, clipSample: false, timestepSpacing: "trailing" }), (steps) => ({ steps, eta: 1 }), weakly),
     ];
     for (const given of samplers) it(`${given.name}: ${given.order}`, () => expectOrder(given));
   });

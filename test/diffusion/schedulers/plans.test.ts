@@ -25,6 +25,8 @@ const settings: Readonly<Record<SchedulerName, readonly Setting[]>> = {
   EulerDiscreteScheduler: [{ options: { useKarrasSigmas: true }, run: { churn: 3 } }],
   EulerAncestralDiscreteScheduler: [{ options: { timestepSpacing: "leading" } }],
   HeunDiscreteScheduler: [{ options: { clipSample: true, useBetaSigmas: true } }],
+  KDPM2DiscreteScheduler: [{ options: { useKarrasSigmas: true } }],
+  KDPM2AncestralDiscreteScheduler: [{ options: { timestepSpacing: "trailing" } }],
   LMSDiscreteScheduler: [{ run: { order: 2 } }],
   DPMSolverMultistepScheduler: [
     { options: { algorithmType: "sde-dpmsolver++", solverOrder: 3, thresholding: true } },
@@ -37,6 +39,7 @@ const settings: Readonly<Record<SchedulerName, readonly Setting[]>> = {
   TCDScheduler: [{ run: { eta: 0 } }],
   EDMEulerScheduler: [{ run: { churn: 3 } }],
   EDMDPMSolverMultistepScheduler: [{ options: { algorithmType: "sde-dpmsolver++", thresholding: true } }],
+  FlowMatchHeunDiscreteScheduler: [{ options: { shift: 3 } }],
   FlowMatchEulerDiscreteScheduler: [{ options: { stochasticSampling: true, shift: 3 } }],
 };
 
@@ -116,6 +119,9 @@ onEveryDevice("schedulers as plans", () => {
       EulerDiscreteScheduler: 1,
       EulerAncestralDiscreteScheduler: 1,
       HeunDiscreteScheduler: 2,
+      KDPM2DiscreteScheduler: 2,
+      KDPM2AncestralDiscreteScheduler: 2,
+      FlowMatchHeunDiscreteScheduler: 2,
       LCMScheduler: 1,
       TCDScheduler: 1,
       EDMEulerScheduler: 1,

@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { expect } from "chai";
-import type { SchedulerConfig, SolverRun } from "langevin";
+import type { Scheduler, SchedulerConfig, SolverRun } from "langevin";
 import {
   ArgumentError,
   DDIMInverseScheduler,
@@ -13,7 +13,6 @@ import {
   DPMSolverMultistepScheduler,
   EulerDiscreteScheduler,
   NoiseSchedule,
-  Scheduler,
   UniPCMultistepScheduler,
   schedulerFromConfig,
   schedulers,
@@ -134,36 +133,33 @@ describe("scheduler options", () => {
 
 describe("runs that have no sampler", () => {
   /** Class, options and run, and the beginning of what is said of them. */
-  const cases: readonly (readonly [
-    keyof typeof schedulers,
-    object,
-    SolverRun & Readonly<Record<string, unknown>>,
-    string,
-  ])[] = [
+  type Refused = readonly [keyof typeof schedulers, object, SolverRun & Readonly<Record<string, unknown>>, string];
+  // prettier-ignore
+  const cases: readonly Refused[] = [
     ["DDPMScheduler", { rescaleBetasZeroSnr: true, timestepSpacing: "trailing" }, { steps: 4 },
-      'DDPMScheduler: predictionType is "epsilon", and the schedule ends with noise alone, which says nothing about x0. Networks for zero terminal SNR predict "v_prediction" or "sample".'], // prettier-ignore
+      'DDPMScheduler: predictionType is "epsilon", and the schedule ends with noise alone, which says nothing about x0. Networks for zero terminal SNR predict "v_prediction" or "sample".'],
     ["TCDScheduler", { rescaleBetasZeroSnr: true }, { steps: 4 }, 'TCDScheduler: predictionType is "epsilon", and'],
     ["DDPMScheduler", { varianceType: "fixed_large_log" }, { steps: 4 },
-      'DDPMScheduler: varianceType is "fixed_large_log", which gives NaN in diffusers'], // prettier-ignore
+      'DDPMScheduler: varianceType is "fixed_large_log", which gives NaN in diffusers'],
     ["DDPMScheduler", { varianceType: "learned" }, { steps: 4 }, 'DDPMScheduler: varianceType is "learned", which'],
     ["DDIMInverseScheduler", { predictionType: "sample" }, { steps: 4 },
-      'DDIMInverseScheduler: predictionType is "sample", and x0 as the prediction for a picture without noise'], // prettier-ignore
+      'DDIMInverseScheduler: predictionType is "sample", and x0 as the prediction for a picture without noise'],
     ["DDIMInverseScheduler", {}, { timesteps: [3, 2] }, "DDIMInverseScheduler: timesteps are given. It goes up"],
     ["DPMSolverMultistepScheduler", { algorithmType: "dpmsolver" }, { steps: 4 },
-      'DPMSolverMultistepScheduler: the last step goes to sigma 0, where the equation of epsilon has no solution in lambda. Take finalSigmasType: "sigma_min"'], // prettier-ignore
+      'DPMSolverMultistepScheduler: the last step goes to sigma 0, where the equation of epsilon has no solution in lambda. Take finalSigmasType: "sigma_min"'],
     ["DPMSolverSinglestepScheduler", { algorithmType: "dpmsolver" }, { steps: 4 },
-      "DPMSolverSinglestepScheduler: the last step goes to sigma 0"], // prettier-ignore
-    ["UniPCMultistepScheduler", { predictX0: false }, { steps: 4 }, "UniPCMultistepScheduler: the last step goes to sigma 0"], // prettier-ignore
+      "DPMSolverSinglestepScheduler: the last step goes to sigma 0"],
+    ["UniPCMultistepScheduler", { predictX0: false }, { steps: 4 }, "UniPCMultistepScheduler: the last step goes to sigma 0"],
     ["UniPCMultistepScheduler", { lowerOrderFinal: false }, { steps: 4 },
-      "UniPCMultistepScheduler: step 4 of 4, at t = 250, is singular: it would multiply a picture by Infinity. It ends at sigma 0, which only steps of first order reach: lower the order at the end (lowerOrderFinal), or end above 0."], // prettier-ignore
+      "UniPCMultistepScheduler: step 4 of 4, at t = 250, is singular: it would multiply a picture by Infinity. It ends at sigma 0, which only steps of first order reach: lower the order at the end (lowerOrderFinal), or end above 0."],
     ["DPMSolverMultistepScheduler", { lowerOrderFinal: false, finalSigmasType: "sigma_min" }, { sigmas: [9, 3, 0] },
-      "DPMSolverMultistepScheduler: step 2 of 2, at t = "], // prettier-ignore
+      "DPMSolverMultistepScheduler: step 2 of 2, at t = "],
     ["DPMSolverMultistepScheduler", { useFlowSigmas: true }, { sigmas: [1, 0.5, 0] },
-      "DPMSolverMultistepScheduler: the first sigma is 1, expected less than 1. With useFlowSigmas x is"], // prettier-ignore
+      "DPMSolverMultistepScheduler: the first sigma is 1, expected less than 1. With useFlowSigmas x is"],
     ["EulerDiscreteScheduler", { useKarrasSigmas: true, useBetaSigmas: true }, { steps: 4 },
-      "EulerDiscreteScheduler: more than one grid of sigmas is chosen: karras, beta. Only one of the use...Sigmas options can be true."], // prettier-ignore
+      "EulerDiscreteScheduler: more than one grid of sigmas is chosen: karras, beta. Only one of the use...Sigmas options can be true."],
     ["FlowMatchEulerDiscreteScheduler", { useKarrasSigmas: true, useBetaSigmas: true }, { steps: 4 },
-      "FlowMatchEulerDiscreteScheduler: more than one grid of sigmas is chosen: karras, beta."], // prettier-ignore
+      "FlowMatchEulerDiscreteScheduler: more than one grid of sigmas is chosen: karras, beta."],
     ["EulerDiscreteScheduler", {}, {}, "EulerDiscreteScheduler: nothing chooses the grid. Give a number of steps"],
     [
       "EulerDiscreteScheduler",
@@ -230,7 +226,7 @@ describe("runs that have no sampler", () => {
       "UniPCMultistepScheduler: mu is 1 and useDynamicShifting is false.",
     ],
     ["FlowMatchEulerDiscreteScheduler", { useDynamicShifting: true }, { steps: 4 },
-      "FlowMatchEulerDiscreteScheduler: mu is undefined and useDynamicShifting is true."], // prettier-ignore
+      "FlowMatchEulerDiscreteScheduler: mu is undefined and useDynamicShifting is true."],
     [
       "EDMEulerScheduler",
       {},

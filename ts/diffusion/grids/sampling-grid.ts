@@ -67,6 +67,8 @@ export type GridScheduler =
   | "EulerAncestralDiscreteScheduler"
   | "HeunDiscreteScheduler"
   | "LMSDiscreteScheduler"
+  | "KDPM2DiscreteScheduler"
+  | "KDPM2AncestralDiscreteScheduler"
   | "DPMSolverMultistepScheduler"
   | "DPMSolverSinglestepScheduler"
   | "DEISMultistepScheduler"
@@ -97,6 +99,8 @@ interface SigmaRule {
   readonly start: "sigma" | "1";
   /** Timesteps of "karras" and "lu" are rounded for a cosine schedule, too; where not, they are cut. Default true. */
   readonly roundsCosine?: false;
+  /** Timesteps of "karras" are rounded where those of other grids keep their fractions. */
+  readonly roundsKarras?: true;
   /** Where "flow" starts. Default at 1 - 1/T. */
   readonly flowStart?: "1";
   /** Stands for an alphaBar of 0, which rescaled schedules end with. */
@@ -108,6 +112,16 @@ const terminalAlphaBar = 2 ** -24;
 
 const byAlphaBar = { whole: true, beforeZero: false, spacing: "leading" } as const;
 const exploding = { whole: false, beforeZero: false, spacing: "linspace" } as const;
+const kdpm2: GridRule = {
+  ...exploding,
+  sigmas: {
+    grids: ["karras", "exponential", "beta"],
+    span: "timesteps",
+    final: "0",
+    start: "sigma",
+    roundsKarras: true,
+  },
+};
 const solver = { whole: true, beforeZero: true, spacing: "linspace" } as const;
 
 /** What differs between diffusers' classes, in one place. */
@@ -138,6 +152,8 @@ const rules: Readonly<Record<GridScheduler, GridRule>> = {
     ...exploding,
     sigmas: { grids: ["karras", "exponential", "beta"], span: "timesteps", final: "0", start: "sigma" },
   },
+  KDPM2DiscreteScheduler: kdpm2,
+  KDPM2AncestralDiscreteScheduler: kdpm2,
   DPMSolverMultistepScheduler: {
     ...solver,
     sigmas: {
@@ -332,7 +348,7 @@ class SigmaScheduler {
 
   private timestepsOf(sigmas: Float64Array, round: boolean): Float64Array {
     const timesteps = timestepsOfSigmas(sigmas, this.training);
-    if (!this.rule.whole) return timesteps;
+    if (!this.rule.whole) return round && this.sigmas.roundsKarras ? timesteps.map(roundHalfToEven) : timesteps;
     return timesteps.map(round ? roundHalfToEven : Math.trunc);
   }
 
@@ -397,7 +413,7 @@ const sigmaGrids: Readonly<Record<Exclude<SigmaGridName, "flow">, (range: SigmaR
 };
 
 /** Entries of the calls that Heun's method makes, at both ends of a step: all but the first one and the `last` ones twice. */
-function heunCalls(values: Float64Array, last: 0 | 1): Float64Array {
+export function heunCalls(values: Float64Array, last: 0 | 1): Float64Array {
   const inner = values.subarray(1, Math.max(values.length - last, 1));
   const ends = values.subarray(Math.max(values.length - last, 1));
   return Float64Array.of(values[0], ...Array.from(inner, (value) => [value, value]).flat(), ...ends);

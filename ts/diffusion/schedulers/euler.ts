@@ -92,9 +92,15 @@ const ancestralDefinition = defineScheduler({
 export type EulerAncestralOptions = OptionsOf<typeof ancestralDefinition>;
 
 /**
- * Euler's method to sigmaDown < sigma', and then noise of deviation sigmaUp back to sigma':
- * sigmaUp^2 = sigma'^2 (sigma^2 - sigma'^2) / sigma^2, sigmaDown^2 = sigma'^2 - sigmaUp^2 (as much noise as DDPM adds).
+ * How a step from sigma to `next` is made of the ODE down to less noise, and noise of deviation `up` back, as much as DDPM
+ * adds: up^2 = next^2 (sigma^2 - next^2) / sigma^2, down^2 = next^2 - up^2.
  */
+export function ancestral(sigma: number, next: number): { readonly down: number; readonly up: number } {
+  const up = (next / sigma) * Math.sqrt(sigma ** 2 - next ** 2);
+  return { down: Math.sqrt(next ** 2 - up ** 2), up };
+}
+
+/** Euler's method to sigmaDown < sigma', and then noise of deviation sigmaUp back to sigma', see `ancestral`. */
 export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof ancestralDefinition.defaults> {
   static readonly definition = ancestralDefinition;
 
@@ -111,8 +117,7 @@ export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof 
   private call(t: number, sigma: number, next: number): SolverCall {
     const level = explodingLevel(sigma);
     const inputScale = inputScaleOf(sigma);
-    const up = (next / sigma) * Math.sqrt(sigma ** 2 - next ** 2);
-    const down = Math.sqrt(next ** 2 - up ** 2);
+    const { up, down } = ancestral(sigma, next);
     const x0 = predictedX0(this.at(level));
     const derivative = x.minus(x0).over(sigma);
     return {

@@ -11,7 +11,9 @@ import { DPMSolverSinglestepScheduler } from "./dpm-solver-singlestep.ts";
 import { EDMDPMSolverMultistepScheduler, EDMEulerScheduler } from "./edm.ts";
 import { EulerAncestralDiscreteScheduler, EulerDiscreteScheduler } from "./euler.ts";
 import { FlowMatchEulerDiscreteScheduler } from "./flow-match-euler.ts";
+import { FlowMatchHeunDiscreteScheduler } from "./flow-match-heun.ts";
 import { HeunDiscreteScheduler } from "./heun.ts";
+import { KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler } from "./kdpm2.ts";
 import { LMSDiscreteScheduler } from "./lms.ts";
 import { PNDMScheduler } from "./pndm.ts";
 import type { SchedulerClass, SchedulerConfig } from "./scheduler.ts";
@@ -28,6 +30,8 @@ export const schedulers = {
   EulerAncestralDiscreteScheduler,
   HeunDiscreteScheduler,
   LMSDiscreteScheduler,
+  KDPM2DiscreteScheduler,
+  KDPM2AncestralDiscreteScheduler,
   DPMSolverMultistepScheduler,
   DPMSolverSinglestepScheduler,
   DEISMultistepScheduler,
@@ -37,6 +41,7 @@ export const schedulers = {
   EDMEulerScheduler,
   EDMDPMSolverMultistepScheduler,
   FlowMatchEulerDiscreteScheduler,
+  FlowMatchHeunDiscreteScheduler,
 } as const;
 
 /** The scheduler that the contents of diffusers' scheduler_config.json describe. */
