@@ -18,7 +18,7 @@ export interface Panel {
 
 const columns = 2;
 const plot = { width: 370, height: 330 };
-const legendWidth = 225;
+const legendWidth = 235;
 const margin = { left: 70, right: legendWidth, top: 42, bottom: 54 };
 const cell = { width: margin.left + plot.width + margin.right, height: margin.top + plot.height + margin.bottom };
 

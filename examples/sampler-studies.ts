@@ -150,7 +150,10 @@ export const panels: Readonly<Record<string, readonly Study[]>> = {
     study("DDPM", 1, new DDPMScheduler(byTimestep), bySteps, withNoise),
     study("DDIM, eta 1/2", 1, new DDIMScheduler(byTimestep), (steps) => ({ steps, eta: 0.5 }), withNoise),
     study("Euler ancestral", 1, new EulerAncestralDiscreteScheduler(), evenly, withNoise),
-    study("KDPM2 ancestral", 2, new KDPM2AncestralDiscreteScheduler(), evenly, withNoise),
+    study("KDPM2 ancestral", 2, new KDPM2AncestralDiscreteScheduler(), evenly, {
+      ...withNoise,
+      steps: doublings,
+    }),
     study("Euler, churn 4", 1, new EulerDiscreteScheduler(), (steps) => ({ ...evenly(steps), churn: 4 }), withNoise),
     study(
       "SDE-DPM-Solver++ 2M",

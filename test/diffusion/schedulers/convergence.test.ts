@@ -135,6 +135,12 @@ describe("order of convergence", () => {
       study("DDIM, eta 1", 1, new DDIMScheduler({ numTrainTimesteps: 1024, clipSample: false, timestepSpacing: "trailing" }), (steps) => ({ steps, eta: 1 }), weakly),
     ];
     for (const given of samplers) it(`${given.name}: ${given.order}`, () => expectOrder(given));
+
+    it("sde-dpmsolver++ 3S, heun: none, as the documentation says", () => {
+      const options = { ...plain, algorithmType: "sde-dpmsolver++", solverOrder: 3, solverType: "heun" } as const;
+      const measured = measure(study("3S", 0, new DPMSolverSinglestepScheduler(options), threes, weakly));
+      expect(measured[1].error).to.be.above(1);
+    });
   });
 
   describe("other predictions give the same path", () => {

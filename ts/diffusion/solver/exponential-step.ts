@@ -75,6 +75,8 @@ const factorsOf: Readonly<Record<ExponentialAlgorithm, (from: NoiseLevel, to: No
   },
   "sde-dpmsolver++"(from, to) {
     const { signal, h, decay } = { ...to, ...extent(from, to, -2) };
+    // `second` as in diffusers, where it goes to -1 with h instead of h / 3: its last term has the wrong sign. So a third
+    // order makes this of first order.
     return {
       x: (to.noise / from.noise) * Math.exp(-h),
       value: -signal * decay,
