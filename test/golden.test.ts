@@ -43,7 +43,7 @@ for (const [device, dtype] of settings)
         planned = enterSetting(device, dtype, eager);
       });
       // These take most of the time, and are the same plans as in float32.
-      const isLong = (path: string): boolean => dtype === "float64" && path.includes("part_c");
+      const isLong = (path: string): boolean => dtype === "float64" && /part_c|cifar10/.test(path);
       testCases(() => planned, isLong);
     });
   });

@@ -35,13 +35,14 @@ function run(code: string): string {
 describe("importing langevin", () => {
   const library = JSON.stringify(pathToFileURL(join(root, "ts", "index.ts")).href);
 
-  it("loads no native code, starts nothing and leaves no globals", () => {
+  it("loads no native code, starts nothing and leaves no globals but zod's two", () => {
     const printed = run(`
       const before = Object.getOwnPropertyNames(globalThis);
       await import(${library});
       console.log(Object.getOwnPropertyNames(globalThis).filter((name) => !before.includes(name)).join());
       console.log(process.getActiveResourcesInfo().filter((name) => name !== "PipeWrap").join());`);
-    expect(printed.trim()).to.equal("");
+    // zod shares its settings and its registry between copies of itself.
+    expect(printed.trim()).to.equal("__zod_globalConfig,__zod_globalRegistry");
   });
 
   (cpuIsBuilt ? it : it.skip)("loads the addon when the first tensor is made", () => {

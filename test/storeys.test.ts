@@ -11,6 +11,7 @@ function readSources(folder: string): [string, string][] {
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((item) => item.isFile() && /\.[cm]?[jt]sx?$/.test(item.name))
     .map((item) => join(item.parentPath, item.name))
+    .filter((path) => !path.split(sep).includes("node_modules")) // of bench/peers, where it is installed
     .map((path) => [relative(root, path).split(sep).join("/"), readFileSync(path, "utf8")]);
 }
 

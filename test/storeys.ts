@@ -16,6 +16,7 @@ export const storeys: Readonly<Record<string, number>> = {
   optim: 4,
   data: 4,
   diffusion: 5,
+  metrics: 5,
   train: 6,
   pipeline: 6,
   cli: 7,

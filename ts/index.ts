@@ -7,6 +7,7 @@ export {
   CaptureError,
   DTypeError,
   DeviceError,
+  ExportError,
   FormatError,
   GradientError,
   LangevinError,
@@ -102,26 +103,72 @@ export {
   Tanh,
 } from "./nn/activations.ts";
 export type { Gives, Takes, Verdicts } from "./nn/channels.ts";
+export { DiT } from "./nn/dit/dit.ts";
+export type { DiTConditions, DiTGuidance, DiTOptions } from "./nn/dit/dit.ts";
+export type { DiTPreset, DiTSize } from "./nn/dit/presets.ts";
 export { Dropout } from "./nn/dropout.ts";
 export { MultiHeadAttention } from "./nn/attention.ts";
 export type { MultiHeadAttentionOptions } from "./nn/attention.ts";
+export { xavierUniform } from "./nn/init.ts";
+export type { WeightInit } from "./nn/init.ts";
 export { Conv2d, ConvTranspose2d, Embedding, Linear } from "./nn/layers.ts";
 export type { LayerOptions } from "./nn/layers.ts";
 export { Module } from "./nn/module.ts";
 export { GroupNorm, LayerNorm, RMSNorm } from "./nn/norm.ts";
 export type { NormLayerOptions } from "./nn/norm.ts";
 export type { StateDict } from "./nn/module.ts";
+export type { LayerSummary, MemorySummary, ModelSummary, SummaryOptions } from "./nn/summary.ts";
 export { AdaptiveAvgPool2d, AvgPool2d, MaxPool2d } from "./nn/pool.ts";
 export { PixelShuffle, PixelUnshuffle, Upsample } from "./nn/resample.ts";
 export { Sequential } from "./nn/sequential.ts";
 export type { Layer } from "./nn/sequential.ts";
 export { GaussianFourierProjection, TimestepEmbedding, timestepEmbedding } from "./nn/timestep-embedding.ts";
 export type { GaussianFourierOptions, TimestepEmbeddingOptions } from "./nn/timestep-embedding.ts";
+export { UNet2D } from "./nn/unet2d/unet2d.ts";
+export type { UNet2DInputs } from "./nn/unet2d/unet2d.ts";
+export type { ActivationName } from "./nn/unet2d/activation.ts";
+export type { ConfigNotes, UNet2DConfig } from "./nn/unet2d/config.ts";
+export type {
+  DownBlockType,
+  PlainDownBlockType,
+  PlainUpBlockType,
+  ResolvedUNet2DOptions,
+  UNet2DOptions,
+  UpBlockType,
+} from "./nn/unet2d/options.ts";
+export type { BlockSettings, DownBlockOptions, DownResult, UpBlockOptions, UpResult } from "./nn/unet2d/blocks.ts";
+export { DownBlock } from "./nn/unet2d/down-block.ts";
+export type { DownBlockParts } from "./nn/unet2d/down-block.ts";
+export { MidBlock } from "./nn/unet2d/mid-block.ts";
+export type { MidBlockOptions } from "./nn/unet2d/mid-block.ts";
+export { SkipDownBlock, SkipUpBlock } from "./nn/unet2d/skip-blocks.ts";
+export type { SkipBlockParts } from "./nn/unet2d/skip-blocks.ts";
+export { Timesteps } from "./nn/unet2d/timesteps.ts";
+export { UpBlock } from "./nn/unet2d/up-block.ts";
+export type { UpBlockParts } from "./nn/unet2d/up-block.ts";
+export type { UNet2DPreset } from "./nn/unet2d/presets.ts";
+export { ResnetBlock2D } from "./nn/unet2d/resnet-block.ts";
+export type { ResnetBlock2DOptions, ResnetSettings } from "./nn/unet2d/resnet-block.ts";
+export { Downsample2D, Upsample2D } from "./nn/unet2d/resample.ts";
+export type { DownsamplePadding } from "./nn/unet2d/resample.ts";
+export { SpatialAttention } from "./nn/unet2d/spatial-attention.ts";
+export type { SpatialAttentionOptions } from "./nn/unet2d/spatial-attention.ts";
 export { loadTorchState, loadWeights, saveWeights, torchState } from "./nn/weights.ts";
-export type { TorchState } from "./nn/weights.ts";
+export type { RenamedLayers, TorchState } from "./nn/weights.ts";
 export { Adam, AdamW } from "./optim/adam.ts";
 export type { AdamOptions } from "./optim/adam.ts";
 export { clipGradNorm, clipGradValue } from "./optim/clip.ts";
+export { EMA } from "./optim/ema.ts";
+export type { EMAOptions, EMAState } from "./optim/ema.ts";
+export {
+  constantLr,
+  cosineLr,
+  cosineWithRestartsLr,
+  linearLr,
+  piecewiseConstantLr,
+  polynomialLr,
+} from "./optim/learning-rates.ts";
+export type { DecayOptions, LearningRateSchedule, LearningRateStair, WarmupOptions } from "./optim/learning-rates.ts";
 export { Optimizer } from "./optim/optimizer.ts";
 export type {
   LearningRate,
@@ -139,12 +186,26 @@ export { SGD } from "./optim/sgd.ts";
 export type { SGDOptions } from "./optim/sgd.ts";
 
 export type { AlphaBarCurve, BetaRange } from "./diffusion/betas.ts";
+export { edmSampler } from "./diffusion/edm-sampler.ts";
+export type { EdmDiscretization, EdmSamplerOptions } from "./diffusion/edm-sampler.ts";
+export type { IddpmLevelsOptions } from "./diffusion/grids/iddpm-levels.ts";
 export { edmGrid } from "./diffusion/grids/edm-grid.ts";
 export type { EdmGridOptions } from "./diffusion/grids/edm-grid.ts";
 export { flowMatchGrid } from "./diffusion/grids/flow-match-grid.ts";
 export type { DynamicShift, FlowMatchGridOptions } from "./diffusion/grids/flow-match-grid.ts";
+export { GaussianDiffusion } from "./diffusion/gaussian-diffusion.ts";
+export type {
+  ClipOptions,
+  GaussianDiffusionOptions,
+  HybridLosses,
+  NoisedPictures,
+  ReverseGaussian,
+  ReverseStep,
+} from "./diffusion/gaussian-diffusion.ts";
 export { GaussianPath } from "./diffusion/gaussian-path.ts";
 export type { ConvertOptions } from "./diffusion/gaussian-path.ts";
+export { discretizedLogLikelihood, gaussianKl } from "./diffusion/gaussians.ts";
+export type { Gaussian } from "./diffusion/gaussians.ts";
 export { NoiseSchedule } from "./diffusion/noise-schedule.ts";
 export type {
   AlphaBarCurveOptions,
@@ -165,12 +226,13 @@ export {
 } from "./diffusion/preconditioning.ts";
 export type {
   EdmPreconditioningOptions,
-  IddpmPreconditioningOptions,
   Preconditioning,
   PreconditioningFactors,
   VePreconditioningOptions,
   VpPreconditioningOptions,
 } from "./diffusion/preconditioning.ts";
+export { guided } from "./diffusion/guidance.ts";
+export type { ConditionalNetwork, GuidanceOptions } from "./diffusion/guidance.ts";
 export { convertPrediction, predictionWeights } from "./diffusion/predictions.ts";
 export type {
   Conversion,
@@ -186,6 +248,17 @@ export type {
   SamplingGridOptions,
   SigmaGridName,
 } from "./diffusion/grids/sampling-grid.ts";
+export { respace, spacedTimesteps } from "./diffusion/respacing.ts";
+export type { Respacing, Spacing, TimestepModel } from "./diffusion/respacing.ts";
+export type { VarianceType } from "./diffusion/reverse-variance.ts";
+export { denoisingLoss, edmTraining, veTraining, vpTraining } from "./diffusion/sigma-training.ts";
+export type {
+  DenoisingLossOptions,
+  EdmTrainingOptions,
+  SigmaTraining,
+  VeTrainingOptions,
+  VpTrainingOptions,
+} from "./diffusion/sigma-training.ts";
 export {
   betaSigmas,
   exponentialSigmas,
@@ -224,6 +297,7 @@ export type { FlowMatchHeunOptions, FlowMatchHeunRun } from "./diffusion/schedul
 export { HeunDiscreteScheduler } from "./diffusion/schedulers/heun.ts";
 export type { HeunOptions } from "./diffusion/schedulers/heun.ts";
 export { schedulerFromConfig, schedulers } from "./diffusion/schedulers/index.ts";
+export type { SchedulerName } from "./diffusion/schedulers/index.ts";
 export { KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler } from "./diffusion/schedulers/kdpm2.ts";
 export type { KDPM2AncestralOptions, KDPM2Options } from "./diffusion/schedulers/kdpm2.ts";
 export { LMSDiscreteScheduler } from "./diffusion/schedulers/lms.ts";
@@ -232,15 +306,28 @@ export type { SchedulerOptions } from "./diffusion/schedulers/options.ts";
 export { PNDMScheduler } from "./diffusion/schedulers/pndm.ts";
 export type { PNDMOptions } from "./diffusion/schedulers/pndm.ts";
 export { Scheduler } from "./diffusion/schedulers/scheduler.ts";
-export type { SchedulerConfig, SolverRun, Trajectory } from "./diffusion/schedulers/scheduler.ts";
+export type { OptionName, SchedulerConfig, SolverRun, Trajectory } from "./diffusion/schedulers/scheduler.ts";
 export type { SolverSchedulerRun } from "./diffusion/schedulers/solver-scheduler.ts";
 export { UniPCMultistepScheduler } from "./diffusion/schedulers/unipc.ts";
 export type { UniPCOptions } from "./diffusion/schedulers/unipc.ts";
-export type { Limit } from "./diffusion/solver/limit.ts";
+export type { ClipLimit, Limit, ThresholdLimit } from "./diffusion/solver/limit.ts";
 export { LinearForm } from "./diffusion/solver/linear-form.ts";
-export type { SolverCall } from "./diffusion/solver/solver-call.ts";
+export type { LogDeviation, NextState, SolverCall } from "./diffusion/solver/solver-call.ts";
 export { Solver } from "./diffusion/solver/solver.ts";
 export type { Network, NoiseSource, SolverOptions, SolverPrediction, SolverState } from "./diffusion/solver/solver.ts";
+export { slerp } from "./diffusion/slerp.ts";
+export type { InpaintOptions } from "./pipeline/inpainting.ts";
+export { FeatureStatistics } from "./metrics/feature-statistics.ts";
+export type { GaussianStatistics } from "./metrics/feature-statistics.ts";
+export type { Features, ShapedNumbers } from "./metrics/features.ts";
+export { frechetDistance } from "./metrics/frechet-distance.ts";
+export { inceptionScore } from "./metrics/inception-score.ts";
+export { kernelDistance } from "./metrics/kernel-distance.ts";
+export type { KernelDistanceOptions } from "./metrics/kernel-distance.ts";
+export { psnr } from "./metrics/psnr.ts";
+export type { PsnrOptions } from "./metrics/psnr.ts";
+export { exportOnnx } from "./pipeline/export-onnx.ts";
+export type { ExportOnnxOptions, OnnxInput, OnnxShape, OnnxSummary } from "./pipeline/export-onnx.ts";
 export { sample } from "./pipeline/sample.ts";
 export type { Denoiser, SampleOptions, SamplePreview } from "./pipeline/sample.ts";
 export { Progress } from "./train/progress.ts";

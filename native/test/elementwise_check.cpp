@@ -684,6 +684,19 @@ static void checkSgd(const Value& p, const Value& g) {
   }
 }
 
+static void checkEma(const Value& average, const Value& source) {
+  for (const double weight : {0.0, 1e-4, 0.25, 0.5, 0.75, 1.0}) {
+    const Value after = run("ema", {weight}, {average, source}, nullptr, {0})[0];
+    const float near = static_cast<float>(1 - weight), far = static_cast<float>(weight);
+    for (int64_t i = 0; i < average.size(); i++) {
+      const float way = average.f(i) - source.f(i);
+      const float fromSource = near * way, fromAverage = far * way;
+      expectFloat("ema", after, i, weight < 0.5 ? average.f(i) - fromAverage : source.f(i) + fromSource);
+    }
+    if (weight == 1 && after.words != source.words) fail("ema of weight 1");
+  }
+}
+
 static void checkRmsprop(const Value& p, const Value& g, bool centered, bool heavy) {
   const double lr = 0.01, alpha = 0.9, epsilon = 1e-8, decay = 0.1, momentum = 0.9;
   const float stay = static_cast<float>(alpha), enter = static_cast<float>(1 - alpha);
@@ -751,6 +764,7 @@ static void checkUpdates() {
         if (amsgrad) expectFloat("adam vMax", after[3], i, held);
       }
     }
+    checkEma(target, source);
     checkSgd(target, source);
     for (int mode = 0; mode < 4; mode++) checkRmsprop(target, source, mode & 1, mode & 2);
   }

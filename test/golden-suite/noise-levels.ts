@@ -1,14 +1,18 @@
 // Cases of noisy pictures at given timesteps (add_noise, velocities, scale_noise), and of preconditioned networks.
 
-import type { Preconditioning, SamplingGrid, Solver, Tensor } from "langevin";
+import type { Preconditioning, SamplingGrid, SigmaTraining, Solver, Tensor } from "langevin";
 import {
   GaussianPath,
   denoise,
+  denoisingLoss,
   edmPreconditioning,
+  edmTraining,
   iddpmPreconditioning,
   scope,
   vePreconditioning,
+  veTraining,
   vpPreconditioning,
+  vpTraining,
 } from "langevin";
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
@@ -99,10 +103,16 @@ async function expectPreconditioned(
   expectClose("denoised", await setting.numbers(denoised), data.read(step.denoised), tolerance);
 }
 
+/** The preconditionings by the names that the golden data gives them. */
+export type PreconditioningName = "edm" | "vp" | "ve" | "iddpm";
+
+/** The network a u + b sin(w cNoise) + d cos(u). */
+type NetworkFactors = Readonly<Record<"a" | "b" | "w" | "d", number>>;
+
 interface PreconditioningCase {
-  readonly name: "precond_edm" | "precond_vp" | "precond_ve" | "precond_iddpm";
+  readonly name: `precond_${PreconditioningName}`;
   readonly config: Readonly<Record<string, number>>;
-  readonly model: Readonly<Record<"a" | "b" | "w" | "d", number>>;
+  readonly model: NetworkFactors;
   readonly inputs: { readonly x: string; readonly sigma: string };
   readonly round_sigma: string;
   readonly denoised: string;
@@ -111,36 +121,42 @@ interface PreconditioningCase {
   readonly tolerance: Tolerance;
 }
 
-function preconditioningOf({ name, config }: PreconditioningCase): Preconditioning {
+/** The preconditioning of this name and configuration. */
+export function preconditioningOf(
+  name: PreconditioningName,
+  config: Readonly<Record<string, number>>,
+): Preconditioning {
   switch (name) {
-    case "precond_edm":
+    case "edm":
       return edmPreconditioning({ sigmaData: config.sigma_data });
-    case "precond_vp": {
+    case "vp": {
       const { beta_d: betaD, beta_min: betaMin, M: steps, epsilon_t: leastTime } = config;
       return vpPreconditioning({ betaD, betaMin, steps, leastTime });
     }
-    case "precond_ve":
+    case "ve":
       return vePreconditioning({ sigmaMin: config.sigma_min, sigmaMax: config.sigma_max });
-    case "precond_iddpm":
+    case "iddpm":
       return iddpmPreconditioning({ leastRatio: config.C_1, offset: config.C_2, steps: config.M });
   }
 }
 
+function networkOf({ a, b, w, d }: NetworkFactors): (u: Tensor, noise: Tensor) => Tensor {
+  return (u, noise) => {
+    const wave = noise.mul(w).sin().mul(b);
+    return u.mul(a).add(wave.reshape([-1, 1, 1, 1])).add(u.cos().mul(d)); // prettier-ignore
+  };
+}
+
 const number = (value: number): Numbers => ({ data: Float64Array.of(value), shape: [], dtype: "float32" });
 
-/** Runs a case of preconditioning of `golden/extra/edm`, with the network a u + b sin(w cNoise) + d cos(u). */
+/** Runs a case of preconditioning of `golden/extra/edm`. */
 export async function runPreconditioningCase(data: DataSet, given: Case, setting: Setting): Promise<boolean> {
   const c = given as unknown as PreconditioningCase;
-  const preconditioning = preconditioningOf(c);
-  const { a, b, w, d } = c.model;
+  const preconditioning = preconditioningOf(c.name.replace("precond_", "") as PreconditioningName, c.config);
   const [x, sigma] = [setting.tensor(data.read(c.inputs.x)), setting.tensor(data.read(c.inputs.sigma))];
   const { rounded, denoised } = scope(() => {
     const level = preconditioning.round(sigma);
-    const network = (u: Tensor, noise: Tensor): Tensor => {
-      const wave = noise.mul(w).sin().mul(b);
-      return u.mul(a).add(wave.reshape([-1, 1, 1, 1])).add(u.cos().mul(d)); // prettier-ignore
-    };
-    return { rounded: level.clone(), denoised: denoise(preconditioning, network, x, level) };
+    return { rounded: level.clone(), denoised: denoise(preconditioning, networkOf(c.model), x, level) };
   });
   expectClose("round_sigma", await setting.numbers(rounded), data.read(c.round_sigma), c.tolerance);
   expectClose("denoised", await setting.numbers(denoised), data.read(c.denoised), c.tolerance);
@@ -149,5 +165,43 @@ export async function runPreconditioningCase(data: DataSet, given: Case, setting
   expectClose("sigma_min²", number(preconditioning.sigmaMin ** 2), number(c.sigma_min ** 2), unit);
   const greatest = c.sigma_max === "inf" ? Infinity : c.sigma_max;
   expectClose("sigma_max", number(preconditioning.sigmaMax), number(greatest), c.tolerance);
+  return true;
+}
+
+interface DenoisingLossCase {
+  readonly precond: "edm" | "vp" | "ve";
+  readonly precond_config: Readonly<Record<string, number>>;
+  readonly model: NetworkFactors;
+  readonly inputs: { readonly images: string; readonly rnd: string; readonly noise: string };
+  readonly loss: string;
+  readonly tolerance: Tolerance;
+}
+
+function trainingOf({ precond, precond_config: config }: DenoisingLossCase): SigmaTraining {
+  switch (precond) {
+    case "edm":
+      return edmTraining({ sigmaData: config.sigma_data });
+    case "vp":
+      return vpTraining({ betaD: config.beta_d, betaMin: config.beta_min, leastTime: config.epsilon_t });
+    case "ve":
+      return veTraining({ sigmaMin: config.sigma_min, sigmaMax: config.sigma_max });
+  }
+}
+
+/** Runs a case of losses of `golden/extra/edm`. */
+export async function runDenoisingLossCase(data: DataSet, given: Case, setting: Setting): Promise<boolean> {
+  const c = given as unknown as DenoisingLossCase;
+  const preconditioning = preconditioningOf(c.precond, c.precond_config);
+  const training = trainingOf(c);
+  const [images, random, noise] = [c.inputs.images, c.inputs.rnd, c.inputs.noise].map((name) =>
+    setting.tensor(data.read(name)),
+  );
+  const lossOf = setting.planned((x0: Tensor, numbers: Tensor, epsilon: Tensor) => {
+    const sigma = training.sigma(numbers);
+    const options = { preconditioning, training, sigma, noise: epsilon, reduction: "none" } as const;
+    return denoisingLoss(networkOf(c.model), x0, options);
+  });
+  const loss = lossOf(images, random.reshape([-1]), noise);
+  expectClose("loss", await setting.numbers(loss), data.read(c.loss), c.tolerance);
   return true;
 }

@@ -6,13 +6,19 @@ import { capture, scope, setDefaultDType, setDefaultDevice, tensor } from "lange
 import type { TensorTree } from "../../ts/tensor/tree.ts";
 import { tensorsIn } from "../../ts/tensor/tree.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
+import { runEdmSamplerCase } from "./edm-samplers.ts";
+import { runDecayTableCase, runEmaCase } from "./ema.ts";
+import { runLearningRatesCase } from "./learning-rates.ts";
+import { runGaussianDiffusionCase } from "./gaussian-diffusion.ts";
+import { runDistancesCase, runInceptionScoreCase, runPsnrCase } from "./metrics.ts";
 import { runOpCase } from "./ops.ts";
-import { runTimestepEmbeddingCase } from "./models.ts";
-import { runAddNoiseCase, runPreconditioningCase } from "./noise-levels.ts";
+import { runDiTCase, runTimestepEmbeddingCase } from "./models.ts";
+import { runAddNoiseCase, runDenoisingLossCase, runPreconditioningCase } from "./noise-levels.ts";
 import { runClipCase, runOptimizerCase } from "./optimizers.ts";
 import { runBetasCase, runGridCase } from "./schedules.ts";
 import { runTrajectoryCase } from "./trajectories.ts";
 import { runReverseCase, runScheduleCase, runTrainCase } from "./tutorial.ts";
+import { runForwardBackwardCase, runForwardCase } from "./unet2d.ts";
 
 /** Where, in what precision and how cases run. */
 export interface Setting {
@@ -88,13 +94,27 @@ function runnerOf(given: Case): Run | undefined {
   if ("grad_index" in given) return runClipCase;
   if ("op" in given) return runOpCase;
   if ("optimizer" in given) return runOptimizerCase;
+  if ("frechet" in given) return runDistancesCase;
+  if (given.name === "inception_score") return runInceptionScoreCase;
+  if ("psnr" in given) return runPsnrCase;
+  if ("shadow" in given) return runEmaCase;
+  if ("warmup_decay" in given) return runDecayTableCase;
+  if ("schedule" in given && "lr" in given) return runLearningRatesCase;
   if (given.kind === "train") return runTrainCase;
   if (given.kind === "reverse") return runReverseCase;
   if ("sample_prev_step" in given) return runScheduleCase;
   if ("add_noise" in given && "set_timesteps" in given) return runAddNoiseCase;
   if (given.kind === "preconditioning") return runPreconditioningCase;
+  if (given.kind === "loss") return runDenoisingLossCase;
+  if (given.kind === "sampler") return runEdmSamplerCase;
+  if ("p_mean_variance" in given) return runGaussianDiffusionCase;
   if ("alphas_cumprod" in given) return runBetasCase;
   if (isTimestepEmbedding(given)) return runTimestepEmbeddingCase;
+  if ("patch_size" in Object(given.config)) return runDiTCase;
+  if ("grad_sample" in given) return runForwardBackwardCase;
+  if ("timestep_scalar" in Object(given.inputs)) return runForwardCase;
+  // Loops of a sampler and a model have the fields of a grid, too.
+  if ("x_after_step" in given) return undefined;
   if ("scheduler" in given && "num_inference_steps" in given) return runGridCase;
   if ("scheduler" in given && "x_steps" in given) return runTrajectoryCase;
   return undefined;

@@ -78,7 +78,8 @@ function networkOf(constructor: Readonly<Record<string, number>>): Network {
   return new TutorialUNet({ imageChannels: 1, channels: [base, 2 * base, 4 * base], timeDim, steps });
 }
 
-function load(model: Module, data: DataSet, names: Names): void {
+/** Gives a model the weights that lie in the data set under these names. */
+export function load(model: Module, data: DataSet, names: Names): void {
   const state = Object.entries(names).map(([name, key]) => {
     const { data: values, shape } = data.read(key);
     return [name, { data: Float64Array.from(values), shape }] as const;

@@ -1,8 +1,8 @@
 // Initial weights: the distributions of PyTorch's defaults, and reproducibility.
 
 import { expect } from "chai";
-import { Conv2d, ConvTranspose2d, Embedding, Linear, manualSeed } from "langevin";
-import type { Tensor, Module } from "langevin";
+import { Conv2d, ConvTranspose2d, Embedding, Linear, manualSeed, xavierUniform } from "langevin";
+import type { Module, Tensor, WeightInit } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
 import { cpuIsBuilt, onEveryDevice } from "../tensor/devices.ts";
 
@@ -59,6 +59,31 @@ onEveryDevice("initial weights", () => {
     expect(mean).to.be.closeTo(0, 4 / Math.sqrt(values.length));
     expect(deviation).to.be.closeTo(1, 4 / Math.sqrt(2 * values.length));
     expect(Math.max(...values.map(Math.abs))).to.be.greaterThan(3.2);
+  });
+
+  it("of any layer are what its option init says, and the bias is 0", () => {
+    const { uniform } = xavierUniform(40, 60) as { uniform: number };
+    expect(uniform).to.equal(Math.sqrt(0.06));
+    const layers = [
+      (init: WeightInit) => new Linear(40, 60, { init }),
+      (init: WeightInit) => new Conv2d(20, 30, 2, { init }),
+      (init: WeightInit) => new ConvTranspose2d(20, 30, 2, { init }),
+    ];
+    for (const make of layers) {
+      const weights = valuesOf(make({ uniform }).weight);
+      expect(Math.max(...weights)).to.be.within(0.99 * uniform, uniform);
+      expect(Math.min(...weights)).to.be.within(-uniform, -0.99 * uniform);
+      expect(moments(valuesOf(make({ normal: 0.3 }).weight)).deviation).to.be.closeTo(0.3, 0.03);
+      const zero = make("zeros");
+      expect(
+        new Set([...valuesOf(zero.weight), ...valuesOf(zero.bias), ...valuesOf(make({ uniform }).bias)]),
+      ).to.deep.equal(new Set([0]));
+    }
+    expect(moments(valuesOf(new Embedding(50, 40, { init: { normal: 0.02 } }).weight)).deviation).to.be.closeTo(
+      0.02,
+      0.001,
+    );
+    expect(new Linear(2, 2, { init: "zeros", bias: false }).bias).to.equal(undefined);
   });
 
   it("are the same after the same manualSeed, and other after another or none", () => {

@@ -3,6 +3,7 @@
 import { expect } from "chai";
 import {
   ArgumentError,
+  DTypeError,
   GaussianFourierProjection,
   ShapeError,
   TimestepEmbedding,
@@ -96,6 +97,7 @@ onEveryDevice("timestepEmbedding", () => {
     expect(failure(() => timestepEmbedding(t, 2)).message).to.equal(
       "timestepEmbedding: freqShift is 1, expected a number below 1, the number of frequencies of dim 2. Give a larger dim, or freqShift: 0.",
     );
+    expect(() => timestepEmbedding(t, 4, { dtype: "int32" })).to.throw(DTypeError, "dtype is int32");
     expect(() => timestepEmbedding(t, 1.5)).to.throw(ArgumentError, "dim");
     expect(() => timestepEmbedding(t, 4, { freqShift: NaN })).to.throw(ArgumentError, "freqShift is NaN");
     expect(() => timestepEmbedding(t, 4, { scale: Infinity })).to.throw(ArgumentError, "scale is Infinity");

@@ -387,6 +387,7 @@ const definitions: readonly [AnyOp, Definition][] = [
 type Step = (operands: number[], attributes: AnyAttributes) => number[];
 
 const steps: readonly [AnyOp, Step][] = [
+  [ops.ema, ([average, source], { weight }) => [average + (weight as number) * (source - average)]],
   [
     ops.adam,
     ([p, g, m, v, vMax], attributes) => {

@@ -1,7 +1,7 @@
 // All models as plans with poisoned memory: training steps and whole reverse chains have eager's bits.
 
 import { expect } from "chai";
-import type { Tensor } from "langevin";
+import type { Tensor, UNet2DOptions } from "langevin";
 import {
   Adam,
   AdamW,
@@ -37,6 +37,7 @@ import {
   Softmax,
   Softplus,
   Tanh,
+  UNet2D,
   Upsample,
   capture,
   clipGradNorm,
@@ -163,6 +164,17 @@ interface Setting {
   readonly optimizer: (net: Net) => Adam | SGD | RMSprop;
 }
 
+/** Two levels, the lower one with attention. */
+const unet2d = {
+  inChannels: 1,
+  outChannels: 1,
+  blockOutChannels: [8, 12],
+  downBlockTypes: ["DownBlock2D", "AttnDownBlock2D"],
+  upBlockTypes: ["AttnUpBlock2D", "UpBlock2D"],
+  layersPerBlock: 1,
+  normNumGroups: 2,
+} as const satisfies UNet2DOptions;
+
 const settings: readonly Setting[] = [
   {
     name: "TinyNet",
@@ -211,6 +223,44 @@ const settings: readonly Setting[] = [
     make: () => new Layers(),
     shape: [3, 4, 4, 1],
     optimizer: (net) => new AdamW(net.parameters()),
+  },
+  {
+    name: "UNet2D with attention and dropout",
+    make: () => new UNet2D({ ...unet2d, sampleSize: [4, 6], dropout: 0.1, downsamplePadding: 0, attentionHeadDim: 3 }),
+    shape: [2, 4, 6, 1],
+    optimizer: (net) => new Adam(net.parameters(), { lr: 0.003 }),
+  },
+  {
+    name: "UNet2D with steps by resnet blocks, scale and shift",
+    make: () =>
+      new UNet2D({
+        ...unet2d,
+        downBlockTypes: ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+        upBlockTypes: ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+        downsampleType: "resnet",
+        upsampleType: "resnet",
+        resnetTimeScaleShift: "scale_shift",
+        timeEmbeddingType: "learned",
+        numTrainTimesteps: steps,
+        actFn: "mish",
+      }),
+    shape: [1, 4, 4, 1],
+    optimizer: (net) => new AdamW(net.parameters()),
+  },
+  {
+    name: "UNet2D through which images go beside their features",
+    make: () =>
+      new UNet2D({
+        ...unet2d,
+        inChannels: 3,
+        outChannels: 3,
+        downBlockTypes: ["SkipDownBlock2D", "SkipDownBlock2D"],
+        upBlockTypes: ["SkipUpBlock2D", "SkipUpBlock2D"],
+        centerInputSample: true,
+        midBlockScaleFactor: Math.SQRT2,
+      }),
+    shape: [2, 4, 4, 3],
+    optimizer: (net) => new SGD(net.parameters(), { lr: 0.02, momentum: 0.9 }),
   },
 ];
 

@@ -1,6 +1,16 @@
 // Programs that must compile: where numbers are not known, types do not get in the way.
 
-import type { Layer, OptimizerState, AdamOptions, Takes, Tensor } from "langevin";
+import type {
+  AdamOptions,
+  Denoiser,
+  DownBlockType,
+  Layer,
+  OptimizerState,
+  Takes,
+  Tensor,
+  UNet2DConfig,
+  UNet2DOptions,
+} from "langevin";
 import {
   Adam,
   Conv2d,
@@ -19,6 +29,7 @@ import {
   SGD,
   Sequential,
   SiLU,
+  UNet2D,
   Upsample,
 } from "langevin";
 
@@ -108,3 +119,17 @@ new Sequential(new Conv2d(3, 16, 3), new LayerNorm([4, width]), new RMSNorm(widt
 new Sequential(new Linear(3, either), new LayerNorm(32), new RMSNorm(either));
 const norms: (LayerNorm | RMSNorm)[] = [wide, new RMSNorm(8)];
 void norms;
+
+// ---- UNet2D: options of constants and of programs, and what samples take ----------------------------------------------
+
+declare const images: Tensor;
+declare const chosen: UNet2DOptions;
+const written = { blockOutChannels: [8, 16], downBlockTypes: ["DownBlock2D", "UNetResAttnDownBlock2D"] } as const;
+const unet = new UNet2D({ ...chosen, ...written, blockOutChannels: widths, device: "cpu" });
+const asDenoiser: Denoiser = unet;
+const fileContent: UNet2DConfig = UNet2D.preset("ddpm-cifar10", { inChannels: width }).config();
+same<typeof fileContent.down_block_types, readonly DownBlockType[]>(true);
+same<typeof fileContent.attention_head_dim, number | null>(true);
+same<typeof fileContent._class_name, unknown>(true);
+UNet2D.fromConfig(JSON.parse("{}"), { dtype: "float64" }).forward(images, 3);
+void [asDenoiser, fileContent];

@@ -20,6 +20,7 @@ import {
   SGD,
   Sequential,
   SiLU,
+  UNet2D,
   Upsample,
   draws,
   mse,
@@ -159,3 +160,22 @@ x.to("half");
 
 // @ts-expect-error the enumeration of draws is permanent
 draws.weights = 3;
+
+// ---- UNet2D -----------------------------------------------------------------------------------------------------------
+
+// @ts-expect-error "'"CrossAttnDownBlock2D"' is not assignable to type 'DownBlockType'"
+new UNet2D({ downBlockTypes: ["CrossAttnDownBlock2D"] });
+// @ts-expect-error "'"DownBlock2D"' is not assignable to type 'UpBlockType'" -- down is not up
+new UNet2D({ upBlockTypes: ["DownBlock2D"] });
+// @ts-expect-error "'down_block_types' does not exist" -- keys of the file are for fromConfig
+new UNet2D({ down_block_types: ["DownBlock2D"] });
+// @ts-expect-error "'"elu"' is not assignable"
+new UNet2D({ actFn: "elu" });
+// @ts-expect-error "'2' is not assignable to type '0 | 1"
+new UNet2D({ downsamplePadding: 2 });
+// @ts-expect-error "'"ddpm-cifar"' is not assignable"
+UNet2D.preset("ddpm-cifar");
+// @ts-expect-error "'downBlockTypes' does not exist" -- the file has its own keys
+new UNet2D().config().downBlockTypes;
+// @ts-expect-error "'number' is not assignable to type 'Tensor'" -- labels are a tensor
+new UNet2D().forward(x, 3, { classLabels: 4 });

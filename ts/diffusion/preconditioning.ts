@@ -8,7 +8,10 @@ import { outsideRecording } from "../tensor/recording.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { tensor } from "../tensor/tensor.ts";
+import type { IddpmLevelsOptions } from "./grids/iddpm-levels.ts";
+import { iddpmLevels } from "./grids/iddpm-levels.ts";
 import { StepTable } from "./step-table.ts";
+import { VariancePreservingTime } from "./variance-preserving-time.ts";
 
 /** What eq. 7 scales by, one number for each noise level: D(x) = skip x + out F(input x, noise). */
 export interface PreconditioningFactors<T> {
@@ -75,10 +78,10 @@ export interface VpPreconditioningOptions {
 export function vpPreconditioning(options: VpPreconditioningOptions = {}): Preconditioning {
   const { betaD = 19.9, betaMin = 0.1, steps = 1000, leastTime = 1e-5 } = options;
   expectPositive("vpPreconditioning", { betaD, betaMin, steps, leastTime });
-  const sigmaAt = (time: number): number => Math.sqrt(Math.expm1(0.5 * betaD * time ** 2 + betaMin * time));
+  const times = new VariancePreservingTime(betaD, betaMin);
   return {
-    sigmaMin: sigmaAt(leastTime),
-    sigmaMax: sigmaAt(1),
+    sigmaMin: times.sigma(leastTime),
+    sigmaMax: times.sigma(1),
     round: (sigma) => sigma,
     factors(sigma) {
       const variance = sigma.square().add(1);
@@ -110,31 +113,16 @@ export function vePreconditioning({ sigmaMin = 0.02, sigmaMax = 100 }: VePrecond
   };
 }
 
-/** Options of `iddpmPreconditioning`. */
-export interface IddpmPreconditioningOptions {
-  /** Least ratio of successive alphaBar. Default 0.001. */
-  readonly leastRatio?: number;
-  /** Offset of the cosine. Default 0.008. */
-  readonly offset?: number;
-  /** Number of timesteps. Default 1000. */
-  readonly steps?: number;
-}
-
 /**
  * Improved DDPM (Nichol & Dhariwal 2021): F predicts the noise and knows `steps` noise levels, u_0 > u_1 > ... of Karras
  * et al. 2022, table 1; others are rounded to the nearest. Of a network that predicts a variance, too, F is the first half.
  */
-export function iddpmPreconditioning(options: IddpmPreconditioningOptions = {}): Preconditioning {
+export function iddpmPreconditioning(options: IddpmLevelsOptions = {}): Preconditioning {
   const { leastRatio = 0.001, offset = 0.008, steps = 1000 } = options;
   expectPositive("iddpmPreconditioning", { leastRatio, offset, steps });
   if (!Number.isInteger(steps))
     throw new ArgumentError({ op: "iddpmPreconditioning", problem: `steps is ${steps}, expected an integer.` });
-  const alphaBar = (j: number): number => Math.sin(((0.5 * Math.PI) / (offset + 1)) * (j / steps)) ** 2;
-  const levels = new Float64Array(steps + 1);
-  for (let j = steps; j > 0; j--) {
-    const ratio = Math.max(alphaBar(j - 1) / alphaBar(j), leastRatio);
-    levels[j - 1] = Math.sqrt((levels[j] ** 2 + 1) / ratio - 1);
-  }
+  const levels = iddpmLevels(options);
   const table = new StepTable([levels]);
   const nearest = (sigma: Tensor): Tensor =>
     sigma.reshape([-1, 1]).sub(table.on(sigma).reshape([1, -1])).abs().argmin(1); // prettier-ignore
@@ -200,7 +188,8 @@ export function preconditioningTable(
   );
 }
 
-function expectPositive(op: string, values: Readonly<Record<string, number>>): void {
+/** @internal Refuses numbers that are not above 0. */
+export function expectPositive(op: string, values: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(values))
     if (!(value > 0 && value < Infinity))
       throw new ArgumentError({ op, problem: `${name} is ${value}, expected a positive number.` });

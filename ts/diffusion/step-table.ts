@@ -42,6 +42,17 @@ export class StepTable {
     expectShape(op, "t", rows, a.shape.slice(0, 1), "(one timestep for each image)");
     return apply(ops.addNoise, [a, b, rows, this.on(a)], {});
   }
+
+  /** The coefficients of x [N, ...] at steps t, int32 [N]: each column as [N, 1, ...], which broadcasts to x. */
+  factors(op: string, t: Tensor, x: Tensor): Tensor[] {
+    expectDType(op, "t", t, ["int32"]);
+    expectShape(op, "t", t, x.shape.slice(0, 1), "(one timestep for each image)");
+    const perImage = x.shape.map((n, axis) => (axis === 0 ? n : 1));
+    return scope(() => {
+      const rows = apply(ops.embedding, [this.on(x), t], {});
+      return this.columns.map((_, k) => rows.slice(null, [k, k + 1]).reshape(perImage));
+    });
+  }
 }
 
 /** What `StepTable.mix` mixes, and where in the table the coefficients are. */

@@ -73,6 +73,8 @@ export class LifetimeError extends LangevinError {}
 export class GradientError extends LangevinError {}
 /** A NaN that an operation made, found by strict mode. */
 export class NumericsError extends LangevinError {}
+/** A model or function that a file of another program's format cannot hold. */
+export class ExportError extends LangevinError {}
 /** A file or stream whose content is not what its format demands. */
 export class FormatError extends LangevinError {}
 

@@ -21,6 +21,11 @@ const axesOfOurs = {
 /** Names of PyTorch's layouts. */
 export type TorchLayout = keyof typeof axesOfOurs;
 
+/** For each axis of PyTorch's layout the axis of ours, where ours has `rank` axes. */
+export function axesOfTorch(layout: TorchLayout, rank: number): readonly number[] {
+  return axesOfOurs[layout] ?? Array.from({ length: rank }, (_, axis) => axis);
+}
+
 /** Arrays whose elements can be moved about. */
 export type LayoutArray =
   | Float32Array

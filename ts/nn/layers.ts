@@ -1,6 +1,8 @@
 // The layers that hold weights: Conv2d, ConvTranspose2d, Linear, Embedding.
 
 import { ArgumentError, showValue } from "../errors/index.ts";
+import type { TorchLayout } from "../io/layout.ts";
+import type { Shape } from "../ops/index.ts";
 import type { Conv2dOptions, ConvTranspose2dOptions } from "../tensor/functional/conv.ts";
 import { conv2d, convTranspose2d, convTransposeWindow, convWindow } from "../tensor/functional/conv.ts";
 import { embedding, linear } from "../tensor/functional/linear.ts";
@@ -8,13 +10,29 @@ import type { Pair } from "../tensor/functional/window.ts";
 import { pair } from "../tensor/functional/window.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import type { Tensor, TensorOptions } from "../tensor/tensor.ts";
-import { standardNormal, uniformByFanIn } from "./init.ts";
+import type { WeightInit } from "./init.ts";
+import { initialised, uniformByFanIn } from "./init.ts";
 import { Module } from "./module.ts";
 
 /** Options that all layers share: where and as what the weights are made. */
 export interface LayerOptions extends TensorOptions {
   /** Whether the layer adds a bias; default true. */
   readonly bias?: boolean;
+  /** How the weights begin; default: as PyTorch's. Where it is given, the bias begins as 0. */
+  readonly init?: WeightInit;
+}
+
+/** The weights of a layer. */
+function weights(shape: Shape, fanIn: number, layout: TorchLayout, options: LayerOptions): Parameter {
+  const { init } = options;
+  return init ? initialised(init, shape, layout, options) : uniformByFanIn(shape, fanIn, layout, options);
+}
+
+/** The bias of a layer, if it has one. */
+function biases(count: number, fanIn: number, options: LayerOptions): Parameter | undefined {
+  if (options.bias === false) return undefined;
+  const { init } = options;
+  return init ? initialised("zeros", [count], "plain", options) : uniformByFanIn([count], fanIn, "plain", options);
 }
 
 function expectCount(layer: string, name: string, value: number): void {
@@ -57,8 +75,8 @@ export class Conv2d<In extends number = number, Out extends number = number> ext
     this.inChannels = inChannels;
     this.outChannels = outChannels;
     this.options = options;
-    this.weight = uniformByFanIn([kh, kw, inChannels / groups, outChannels], fanIn, "OIHW", options);
-    this.bias = options.bias === false ? undefined : uniformByFanIn([outChannels], fanIn, "plain", options);
+    this.weight = weights([kh, kw, inChannels / groups, outChannels], fanIn, "OIHW", options);
+    this.bias = biases(outChannels, fanIn, options);
   }
 
   forward(x: Tensor): Tensor {
@@ -92,8 +110,8 @@ export class ConvTranspose2d<In extends number = number, Out extends number = nu
     this.inChannels = inChannels;
     this.outChannels = outChannels;
     this.options = options;
-    this.weight = uniformByFanIn([kh, kw, outChannels / groups, inChannels], fanIn, "IOHW", options);
-    this.bias = options.bias === false ? undefined : uniformByFanIn([outChannels], fanIn, "plain", options);
+    this.weight = weights([kh, kw, outChannels / groups, inChannels], fanIn, "IOHW", options);
+    this.bias = biases(outChannels, fanIn, options);
   }
 
   forward(x: Tensor): Tensor {
@@ -118,8 +136,8 @@ export class Linear<In extends number = number, Out extends number = number> ext
     expectCount("Linear", "outFeatures", outFeatures);
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
-    this.weight = uniformByFanIn([inFeatures, outFeatures], inFeatures, "OI", options);
-    this.bias = options.bias === false ? undefined : uniformByFanIn([outFeatures], inFeatures, "plain", options);
+    this.weight = weights([inFeatures, outFeatures], inFeatures, "OI", options);
+    this.bias = biases(outFeatures, inFeatures, options);
   }
 
   forward(x: Tensor): Tensor {
@@ -134,12 +152,12 @@ export class Embedding<Width extends number = number> extends Module {
   /** The weights, in this library's memory layout. */
   readonly weight: Parameter;
 
-  constructor(count: number, width: Width, options: TensorOptions = {}) {
+  constructor(count: number, width: Width, options: Omit<LayerOptions, "bias"> = {}) {
     super();
     expectCount("Embedding", "count", count);
     expectCount("Embedding", "width", width);
     this.outFeatures = width;
-    this.weight = standardNormal([count, width], options);
+    this.weight = initialised(options.init ?? { normal: 1 }, [count, width], "plain", options);
   }
 
   forward(index: Tensor): Tensor {

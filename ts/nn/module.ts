@@ -4,6 +4,8 @@ import { ArgumentError, LangevinError, joinPath } from "../errors/index.ts";
 import { Parameter, expectFits } from "../tensor/parameter.ts";
 import { layerPath } from "../tensor/recording.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { ModelSummary, SummaryOptions, Witness } from "./summary.ts";
+import { summarise } from "./summary.ts";
 
 /** Values of a model's parameters by name, in this library's layouts. */
 export type StateDict = Record<string, Tensor>;
@@ -120,9 +122,36 @@ export abstract class Module {
     for (const [name, values] of Object.entries(state)) parameters.get(name)!.assign(values);
   }
 
-  /** Number of trained values. */
+  /** Number of values in all parameters, frozen ones included. */
   parameterCount(): number {
     return this.parameters().reduce((count, parameter) => count + parameter.size, 0);
+  }
+
+  /**
+   * What the model is made of, and what it costs: layers with their results, parameters and FLOP, and the memory to sample
+   * and to train. A forward and a backward are recorded for that, and nothing is computed.
+   *
+   *     console.log(String(model.summary({ size: [32, 32, 3] })));
+   */
+  summary(options: SummaryOptions): ModelSummary {
+    const modules = [...this.namedModules().values()];
+    const modes = modules.map(({ training }) => training);
+    const inMode = <T>(training: boolean, run: () => T): T => {
+      try {
+        this.train(training);
+        return run();
+      } finally {
+        modules.forEach((module, i) => (module.training = modes[i]));
+      }
+    };
+    return summarise(
+      {
+        parameters: this.parameters(),
+        forward: (inputs, training, witness) =>
+          inMode(training, () => watching(witness, () => this.forward(...inputs))),
+      },
+      options,
+    );
   }
 
   /** Frees the parameters. The model cannot be used afterwards. */
@@ -191,6 +220,19 @@ function pathOf(running: Running): string {
   return (running.path = joinPath(parent && pathOf(parent), labelOf(module, parent?.module)));
 }
 
+/** Who looks on while forwards run, if anybody does. */
+let witness: Witness | undefined;
+
+function watching<T>(looking: Witness | undefined, run: () => T): T {
+  const before = witness;
+  witness = looking;
+  try {
+    return run();
+  } finally {
+    witness = before;
+  }
+}
+
 layerPath.ofForward = () => (innermost ? pathOf(innermost) : "");
 
 /** Runs a forward; an error on its way out collects the path of the modules that it leaves. */
@@ -198,7 +240,10 @@ function entering<T>(module: Module, forward: () => T): T {
   const parent = innermost;
   innermost = { module, parent };
   try {
-    return forward();
+    const leave = witness?.(pathOf(innermost), module);
+    const result = forward();
+    leave?.(result);
+    return result;
   } catch (error) {
     if (error instanceof LangevinError) error.enterModule(labelOf(module, parent?.module));
     throw error;
@@ -212,8 +257,9 @@ function labelOf(module: Module, parent: Module | undefined): string {
   const known = parent && childrenOf(parent).find((child) => child.value === module);
   if (known) return known.label;
   const { name } = module.constructor;
-  // The field writes UNet as one word.
+  // The field writes UNet and DiT as one word each.
   return name
     .replaceAll("UNet", "Unet")
+    .replaceAll("DiT", "Dit")
     .replace(/^[A-Z]+(?=[A-Z][a-z]|$)|^[A-Z]/, (initials) => initials.toLowerCase());
 }

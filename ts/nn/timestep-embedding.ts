@@ -1,7 +1,8 @@
 // Embeddings of timesteps and noise levels: sines and cosines of them at many frequencies, and the layers that follow.
 
-import { ArgumentError, showValue } from "../errors/index.ts";
+import { ArgumentError, DTypeError, showValue } from "../errors/index.ts";
 import { expectIntegers, expectRank } from "../ops/checks.ts";
+import type { DType } from "../ops/index.ts";
 import { concat, zeros } from "../tensor/creation.ts";
 import type { Parameter } from "../tensor/parameter.ts";
 import { scope } from "../tensor/scope.ts";
@@ -24,7 +25,7 @@ export interface TimestepEmbeddingOptions {
   /** The longest period is about 2 pi times this; default 10,000. */
   readonly maxPeriod?: number;
   /** dtype of the result; default: that of t, or the default one where t is int32. */
-  readonly dtype?: "float32" | "float64";
+  readonly dtype?: DType;
 }
 
 /**
@@ -41,6 +42,7 @@ export function timestepEmbedding(t: Tensor, dim: number, options: TimestepEmbed
   expectRank(op, "t", t, 1, "[N]");
   const frequencies = angularFrequencies(op, dim, options);
   const dtype = options.dtype ?? (t.dtype === "int32" ? defaultDType() : t.dtype);
+  if (dtype === "int32") throw new DTypeError({ op, problem: "dtype is int32, expected float32 or float64." });
   const to = { dtype, device: t.device };
   return scope(() => {
     const angles = t.to(dtype).unsqueeze(1).mul(tensor(frequencies, to));

@@ -20,6 +20,12 @@ export type TorchState = Record<
   }
 >;
 
+/** A module whose layers had other names once, which files may still have. */
+export interface RenamedLayers extends Module {
+  /** What layers are called now, by what they were called; both as PyTorch's names of what lies below the module. */
+  readonly formerNames: Readonly<Record<string, string>>;
+}
+
 /** The model's parameters as PyTorch would hold them (`model.state_dict()`): tied ones under each of their names. */
 export async function torchState(model: Module): Promise<TorchState> {
   const entries = await Promise.all(
@@ -33,12 +39,12 @@ export async function torchState(model: Module): Promise<TorchState> {
 
 /**
  * Overwrites the model's parameters with PyTorch's (`model.load_state_dict`). Names and shapes must match exactly;
- * nothing is changed when they do not.
+ * nothing is changed when they do not. Names that layers had before are understood (see `RenamedLayers`).
  */
 export function loadTorchState(model: Module, state: TorchState): void {
   scope(() => {
     const parameters = model.namedParameters({ removeDuplicate: false });
-    const converted = Object.entries(state).map(([name, { data, shape }]) => {
+    const converted = Object.entries(withPresentNames(model, state)).map(([name, { data, shape }]) => {
       const parameter = parameters.get(name);
       const ours = parameter ? naming(name, () => fromTorch(parameter.layout, data, shape)) : { data, shape };
       const options = { shape: ours.shape, dtype: parameter?.dtype, device: parameter?.device };
@@ -46,6 +52,24 @@ export function loadTorchState(model: Module, state: TorchState): void {
     });
     model.loadStateDict(Object.fromEntries(converted));
   });
+}
+
+/** The state with what layers are called now. A name that would come twice stays, and is refused with the unknown ones. */
+function withPresentNames(model: Module, state: TorchState): TorchState {
+  const present = new Map<string, string>();
+  for (const [path, module] of model.namedModules())
+    if ("formerNames" in module)
+      for (const [former, name] of Object.entries((module as RenamedLayers).formerNames)) {
+        const prefix = path === "" ? "" : `${path}.`;
+        for (const parameter of ["weight", "bias"])
+          present.set(`${prefix}${former}.${parameter}`, `${prefix}${name}.${parameter}`);
+      }
+  if (present.size === 0) return state;
+  const renamed = (name: string): string => {
+    const now = present.get(name);
+    return now === undefined || now in state ? name : now;
+  };
+  return Object.fromEntries(Object.entries(state).map(([name, values]) => [renamed(name), values]));
 }
 
 /** Says in errors which of the parameters they are about. */

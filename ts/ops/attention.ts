@@ -112,6 +112,11 @@ function samplesOf(withGradient: boolean): Sample<AttentionAttributes>[] {
   );
 }
 
+/** Scores of one head, those that a mask hides included. */
+function scoresOf(q: TensorType, k: TensorType): number {
+  return q.shape[0] * q.shape[1] * k.shape[1];
+}
+
 /**
  * softmax(scale q k^T + mask) v for each head (Vaswani et al. 2017, eq. 1); q [B, Lq, heads * D], k [B, Lk, heads * D],
  * v [B, Lk, heads * Dv], y [B, Lq, heads * Dv], a head being adjacent channels. A floating mask is added to the scores,
@@ -123,6 +128,7 @@ export const attention: Op<AttentionSignature> = defineOp({
   inputs: ["q", "k", "v", "mask?"],
   attributes: { heads: "int", scale: "float", causal: "bool" },
   terms: ([q, k], { heads }) => k!.shape[1] + q!.shape[2] / heads,
+  multiplyAdds: ([q, k, v]) => scoresOf(q!, k!) * (q!.shape[2] + v!.shape[2]),
   infer([q, k, v, mask], { heads }) {
     expectAttention("attention", q!, k!, v!, mask, heads);
     return { shape: [q!.shape[0], q!.shape[1], v!.shape[2]], dtype: q!.dtype };
@@ -148,6 +154,8 @@ export const attentionGradient: Op<AttentionSignature> = defineOp({
   inputs: ["q", "k", "v", "dy", "mask?"],
   attributes: { heads: "int", scale: "float", causal: "bool" },
   terms: ([q, k, v], { heads }) => k!.shape[1] + Math.max(q!.shape[1], q!.shape[2] / heads, v!.shape[2] / heads),
+  // The scores again, dq and dk; dv and the gradient of the weights.
+  multiplyAdds: ([q, k, v]) => scoresOf(q!, k!) * (3 * q!.shape[2] + 2 * v!.shape[2]),
   infer([q, k, v, dy, mask], { heads }) {
     expectAttention("attentionGradient", q!, k!, v!, mask, heads);
     expectSameDType("attentionGradient", ["q", "dy"], q!, dy!);

@@ -69,6 +69,7 @@ export const conv2d: Op<typeof window> = defineOp({
   name: "conv2d",
   inputs: ["x", "weight", "bias?"],
   terms: ([, weight]) => sizeOf(weight!.shape.slice(0, 3)),
+  multiplyAdds: ([, weight], _, y) => sizeOf(y.shape) * sizeOf(weight!.shape.slice(0, 3)),
   attributes: window,
   infer([x, weight, bias], attributes) {
     expectWindow("conv2d", attributes);
@@ -131,6 +132,7 @@ export const convTranspose2d: Op<typeof window & { readonly size: "ints" }> = de
   name: "convTranspose2d",
   inputs: ["x", "weight", "bias?"],
   terms: ([, weight]) => sizeOf([0, 1, 3].map((axis) => weight!.shape[axis])),
+  multiplyAdds: ([x, weight]) => sizeOf(x!.shape) * sizeOf(weight!.shape.slice(0, 3)),
   attributes: { ...window, size: "ints" },
   infer([x, weight, bias], { size, ...attributes }) {
     const op = "convTranspose2d";
@@ -203,6 +205,7 @@ export const conv2dWeightGradient: Op<typeof window & { readonly kernel: "ints" 
   name: "conv2dWeightGradient",
   inputs: ["x", "dy"],
   terms: ([, dy]) => sizeOf(dy!.shape.slice(0, 3)),
+  multiplyAdds: ([, dy], _, dw) => sizeOf(dy!.shape.slice(0, 3)) * sizeOf(dw.shape),
   attributes: { ...window, kernel: "ints" },
   infer([x, dy], { kernel, ...attributes }) {
     const op = "conv2dWeightGradient";

@@ -80,7 +80,7 @@ import {
 import { concat, flip, permute, place, slice, triangle } from "./shape.ts";
 import { logSoftmax, logSoftmaxGradient, softmax, softmaxGradient } from "./softmax.ts";
 import type { AnyOp } from "./types.ts";
-import { accumulate, adam, assign, rmsprop, sgd } from "./update.ts";
+import { accumulate, adam, assign, ema, rmsprop, sgd } from "./update.ts";
 
 export * from "./types.ts";
 
@@ -206,6 +206,7 @@ export const ops = {
   ddpmStep,
   assign,
   accumulate,
+  ema,
   adam,
   sgd,
   rmsprop,

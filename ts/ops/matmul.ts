@@ -53,6 +53,7 @@ export const matmul: Op<MatmulSignature> = defineOp({
   name: "matmul",
   inputs: ["a", "b", "bias?"],
   terms: ([a], { transposeA }) => a!.shape[a!.shape.length - (transposeA ? 2 : 1)],
+  multiplyAdds: ([a], { transposeA }, y) => sizeOf(y.shape) * a!.shape[a!.shape.length - (transposeA ? 2 : 1)],
   attributes: { transposeA: "bool", transposeB: "bool" },
   infer([a, b, bias], { transposeA, transposeB }) {
     const [m, k] = matrixOf("a", a!, transposeA, transposeA ? "[..., K, M]" : "[..., M, K]");

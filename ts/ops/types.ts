@@ -160,6 +160,11 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
   readonly exact?: boolean;
   /** Number of terms in each sum of products, which tells how much rounding may add up to; default: what a reduction sums. */
   terms?(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>): number;
+  /**
+   * Products that are added up, of an op that multiplies matrices in whatever guise: its cost is two FLOP for each. Any
+   * other op is taken to cost one for each element of its largest operand, or nothing where it is exact.
+   */
+  multiplyAdds?(inputs: readonly (TensorType | undefined)[], attributes: AttributesOf<S>, output: TensorType): number;
   /** Cases for the conformance suite. */
   readonly samples: readonly Sample<AttributesOf<S>>[];
 }

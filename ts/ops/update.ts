@@ -47,6 +47,29 @@ export const accumulate: Op<Record<never, never>> = defineOp({
   ],
 });
 
+/**
+ * One step of an exponential moving average, from the nearer end as `torch.lerp`: average += weight (source - average), and
+ * at weight 1 exactly the source.
+ */
+export const ema: Op<{ readonly weight: "float" }> = defineOp({
+  name: "ema",
+  inputs: ["average", "source"],
+  attributes: { weight: "float" },
+  perStep: ["weight"],
+  writes: [0],
+  infer([average, source]) {
+    expectDType("ema", "average", average!, floating);
+    expectSameDType("ema", ["average", "source"], average!, source!);
+    expectShape("ema", "source", source!, average!.shape, "as the average");
+    return average!;
+  },
+  samples: [
+    { name: "slow", inputs: [{ shape: [2, 3, 5] }, { shape: [2, 3, 5] }], attributes: { weight: 1e-4 } },
+    { name: "fast", inputs: [{ shape: [4099] }, { shape: [4099] }], attributes: { weight: 0.75 } },
+    { name: "all", inputs: [{ shape: [7] }, { shape: [7] }], attributes: { weight: 1 } },
+  ],
+});
+
 /** Refuses operands of an optimizer's step that do not lie beside the parameter, element by element. */
 function inferUpdate(op: string, names: readonly string[], inputs: readonly (TensorType | undefined)[]): TensorType {
   const parameter = inputs[0]!;

@@ -6,7 +6,7 @@ import type { Parameter, ParameterPack } from "../tensor/parameter.ts";
 import { expectFits, listParameters, packParameters } from "../tensor/parameter.ts";
 import type { StepNumber } from "../tensor/recording.ts";
 import { Counter, agree, eachStep, observe, perSteps, refuseInRecording } from "../tensor/recording.ts";
-import { adopt, scope } from "../tensor/scope.ts";
+import { adopted, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { applyInPlace } from "../tensor/tensor.ts";
 
@@ -416,12 +416,6 @@ export function expectRange(op: string, name: string, value: number, low: number
       op,
       problem: `${name} is ${value}, expected ${low} <= ${name}${high === Infinity ? "" : ` < ${high}`}.`,
     });
-}
-
-/** Gives a handle to the scope that is open. */
-function adopted(handle: Tensor): Tensor {
-  adopt(handle);
-  return handle;
 }
 
 /** A list of parameters is one group without options of its own. */

@@ -1,32 +1,39 @@
-// sample: draws pictures from a trained model by running the reverse process from noise.
+// sample: draws pictures from a trained model by running a reverse process from noise, or from pictures.
 
-import type { DeviceName, Executor } from "../device/executor.ts";
+import type { DeviceName } from "../device/executor.ts";
+import { guided } from "../diffusion/guidance.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
+import { largestResidualSignal } from "../diffusion/noise-schedule.ts";
+import type { Network, Solver } from "../diffusion/solver/solver.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
-import { ops } from "../ops/index.ts";
-import type { Captured } from "../tensor/capture.ts";
-import { capture, runsEagerly } from "../tensor/capture.ts";
+import { runsEagerly } from "../tensor/capture.ts";
 import { concat } from "../tensor/creation.ts";
-import { noGrad } from "../tensor/grad-mode.ts";
 import type { Seed } from "../tensor/random.ts";
-import { draws, randn, seedKey } from "../tensor/random.ts";
-import { Counter, perStep } from "../tensor/recording.ts";
+import { seedKey } from "../tensor/random.ts";
 import { refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { applyInPlace, executorOf } from "../tensor/tensor.ts";
-import { Pacer } from "../train/pacing.ts";
+import { executorOf, tensor } from "../tensor/tensor.ts";
+import type { BatchInputs } from "./batch-sampler.ts";
+import { BatchSampler } from "./batch-sampler.ts";
+import type { InpaintOptions } from "./inpainting.ts";
+import { straightOn, withResamples } from "./inpainting.ts";
+import type { ReverseProcess } from "./reverse-process.ts";
+import { ddpmProcess, solverProcess } from "./reverse-process.ts";
 
-/** A network that predicts the noise in x_t: x [N, H, W, C], t int32 [N] -> epsilon [N, H, W, C]. */
+/**
+ * A network that predicts what was noise in x_t, or whatever its scheduler says: x [N, H, W, C], t [N] (int32 where
+ * timesteps are whole) -> [N, H, W, C]. One with classes is told them.
+ */
 export interface Denoiser {
-  /** The predicted noise, of the shape of x. */
-  forward(x: Tensor, t: Tensor): Tensor;
+  /** The prediction, of the shape of x. */
+  forward(x: Tensor, t: Tensor, conditions?: { readonly classLabels?: Tensor }): Tensor;
 }
 
 /** A look at a sampling run. */
 export interface SamplePreview {
   /** Number of the first image of this batch. */
   readonly image: number;
-  /** Reverse steps done, from 0 (pure noise) to T. */
+  /** Steps done, from 0 (pure noise) on. */
   readonly step: number;
   /** The images as they are now [n, H, W, C]; freed when the callback returns, unless kept. */
   readonly x: Tensor;
@@ -36,8 +43,10 @@ export interface SamplePreview {
 export interface SampleOptions {
   /** The network. */
   readonly model: Denoiser;
-  /** The schedule that it was trained with. */
-  readonly schedule: NoiseSchedule;
+  /** The schedule that it was trained with: every one of its steps is made, as in DDPM. Either this or `solver`. */
+  readonly schedule?: NoiseSchedule;
+  /** A scheduler's solver for a number of steps: `new DDIMScheduler({ schedule }).solver({ steps: 20 })`. */
+  readonly solver?: Solver;
   /** Number of images. */
   readonly count: number;
   /** [H, W, C] of one image. */
@@ -46,6 +55,21 @@ export interface SampleOptions {
   readonly seed?: Seed;
   /** Images that go through the network at once; default 64. */
   readonly batch?: number;
+  /** The class of each image, or one that all have, for a network with classes. */
+  readonly classLabels?: number | ArrayLike<number>;
+  /** Classifier-free guidance: 1 for the class as it is, more for more of it, 0 for none; needs `nullLabel`. Default 1. */
+  readonly guidance?: number;
+  /** The class that stands for none. */
+  readonly nullLabel?: number;
+  /**
+   * Start from these pictures instead of noise (img2img): [count, H, W, C], or [1, H, W, C] for one that all start from.
+   * They are given the noise of the solver's first step; `begin` says which one that is.
+   */
+  readonly from?: Tensor;
+  /** Keep a part of the pictures. */
+  readonly inpaint?: InpaintOptions;
+  /** Noise to start from instead of the seed's: [count, H, W, C] of variance 1, such as one between two others (`slerp`). */
+  readonly noise?: Tensor;
   /** Default: the default device. The model lives there. */
   readonly device?: DeviceName;
   /** Call the model for each step instead of replaying a plan: slower, but it may do anything. Default: in strict mode. */
@@ -54,7 +78,7 @@ export interface SampleOptions {
   readonly checkFinite?: boolean;
   /** Stops the run between two steps; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Sample although x_T should still hold signal (alphaBar_T > 0.05). */
+  /** Sample from noise although the first step expects pictures that still hold signal (more than 5% of the variance). */
   readonly allowResidualSignal?: boolean;
   /** Called synchronously before the first step and after every `previewEvery` steps, and after the last. */
   readonly onPreview?: (preview: SamplePreview) => void;
@@ -63,13 +87,178 @@ export interface SampleOptions {
 }
 
 /**
- * Ho et al. 2020, algorithm 2: starts from x_T ~ N(0, 1) and applies the reverse step for t = T-1, ..., 0.
- * Resolves to the images [count, H, W, C], about in the range of the training data; they belong to the caller. The model
- * is recorded as a plan and then replayed (see `capture`), unless `eager`: it must not read values.
+ * Starts from noise and makes the steps of a solver, or of DDPM (Ho et al. 2020, algorithm 2) over a whole schedule.
+ * Resolves to the images [count, H, W, C], about in the range of the training data; they belong to the caller. A step is
+ * recorded as a plan and then replayed (see `capture`), unless `eager`: the model must not read values.
  */
 export async function sample(options: SampleOptions): Promise<Tensor> {
-  const { count, size, batch = 64, schedule, previewEvery } = options;
-  for (const [name, value] of Object.entries({ count, batch, previewEvery: previewEvery ?? 1 }))
+  const { onPreview } = options;
+  const run = sampling(options, onPreview !== undefined);
+  for (;;) {
+    const { done, value } = await run.next();
+    if (done) return value;
+    try {
+      // A copy, since the images go on to change.
+      scope(() => {
+        refusePromise("onPreview", onPreview!({ ...value, x: value.x.clone() }));
+      });
+    } catch (error) {
+      await run.return(value.x);
+      throw error;
+    }
+  }
+}
+
+/**
+ * @internal The run of `sample`, with a look before the first step and after every `previewEvery` steps of each batch. The
+ * tensor of a look is the run's own, which the next steps overwrite.
+ */
+export async function* sampling(
+  options: SampleOptions,
+  withLooks: boolean,
+): AsyncGenerator<SamplePreview, Tensor, undefined> {
+  const { count, batch = 64 } = options;
+  const run = new SamplingRun(options);
+  const parts: Tensor[] = [];
+  let sampler: BatchSampler | undefined;
+  let size = 0;
+  try {
+    for (let image = 0; image < count; image += batch) {
+      const images = Math.min(batch, count - image);
+      const inputs = run.inputs(image, images);
+      if (size !== images) {
+        sampler?.dispose();
+        sampler = run.sampler(images, inputs);
+        size = images;
+      }
+      parts.push(yield* batchOf(sampler!, image, inputs, { withLooks, every: options.previewEvery }));
+    }
+    return parts.length === 1 ? parts[0].detach().keep() : scope(() => concat(parts, 0).keep());
+  } finally {
+    run.dispose();
+    sampler?.dispose();
+    for (const part of parts) part.dispose();
+  }
+}
+
+/** The images of one batch; they belong to the caller. */
+async function* batchOf(
+  sampler: BatchSampler,
+  image: number,
+  inputs: BatchInputs,
+  { withLooks, every = sampler.steps }: { readonly withLooks: boolean; readonly every?: number },
+): AsyncGenerator<SamplePreview, Tensor, undefined> {
+  sampler.begin(image, inputs);
+  for (let step = 0; ;) {
+    if (withLooks) yield { image, step, x: sampler.x };
+    if (step === sampler.steps) return scope(() => sampler.x.clone().keep());
+    const next = Math.min(step + every, sampler.steps);
+    await sampler.advance(next - step);
+    step = next;
+  }
+}
+
+/** What a run is made of, checked. */
+class SamplingRun {
+  private readonly options: SampleOptions;
+  private readonly process: ReverseProcess;
+  private readonly seed: bigint;
+  /** int32 [count]. */
+  private readonly classLabels: Tensor | undefined;
+
+  constructor(options: SampleOptions) {
+    expectCounts(options);
+    this.options = options;
+    this.process = processOf(options);
+    this.seed = seedKey("sample", options.seed ?? 0);
+    this.expectImages("from", options.from);
+    this.expectImages("noise", options.noise);
+    this.expectImages("inpaint.image", options.inpaint?.image);
+    this.expectImages("inpaint.mask", options.inpaint?.mask, [1, options.size[2]]);
+    this.classLabels = this.labels();
+  }
+
+  /** Inputs of the images from number `image` on. */
+  inputs(image: number, images: number): BatchInputs {
+    const { noise, from, inpaint } = this.options;
+    const rows = <T extends Tensor | undefined>(x: T): T =>
+      (x && x.shape[0] > 1 ? x.slice([image, image + images]) : x) as T;
+    return {
+      noise: rows(noise),
+      from: rows(from),
+      classLabels: this.classLabels?.slice([image, image + images]),
+      inpaint: inpaint && { ...inpaint, image: rows(inpaint.image), mask: rows(inpaint.mask) },
+    };
+  }
+
+  /** A sampler of so many images at once. */
+  sampler(images: number, inputs: BatchInputs): BatchSampler {
+    const { size, inpaint, checkFinite, signal } = this.options;
+    const { calls } = this.process;
+    const settings = {
+      process: this.process,
+      visits: inpaint ? withResamples(calls, inpaint) : straightOn(calls),
+      network: (labels: Tensor | undefined) => this.network(labels),
+      shape: [images, ...size],
+      seed: this.seed,
+      executor: executorOf(this.options),
+      eager: runsEagerly("sample", this.options),
+      checkFinite,
+      signal,
+    };
+    return new BatchSampler(settings, inputs);
+  }
+
+  dispose(): void {
+    this.classLabels?.dispose();
+  }
+
+  private network(classLabels: Tensor | undefined): Network {
+    const { model, guidance = 1, nullLabel } = this.options;
+    if (!classLabels) return (x, t) => model.forward(x, t);
+    const conditional = (x: Tensor, t: Tensor, labels: Tensor): Tensor => model.forward(x, t, { classLabels: labels });
+    return guided(conditional, { classLabels, nullLabel: nullLabel ?? NaN, scale: guidance });
+  }
+
+  private labels(): Tensor | undefined {
+    const { classLabels, guidance = 1, nullLabel, count, device } = this.options;
+    const refuse = (problem: string, advice?: string): never => {
+      throw new ArgumentError({ op: "sample", problem, advice });
+    };
+    if (classLabels === undefined) {
+      if (guidance !== 1) refuse(`guidance is ${guidance}, and there are no class labels to guide to.`);
+      return undefined;
+    }
+    if (guidance !== 1 && !(Number.isInteger(nullLabel) && nullLabel! >= 0))
+      refuse(
+        `guidance is ${guidance} and nullLabel is ${nullLabel}.`,
+        "Guidance needs the number of the class that stands for none.",
+      );
+    const labels =
+      typeof classLabels === "number" ? new Array<number>(count).fill(classLabels) : Array.from(classLabels);
+    if (labels.length !== count || !labels.every((label) => Number.isInteger(label) && label >= 0))
+      refuse(`classLabels are [${labels.join(", ")}].`, `Expected ${count} integers >= 0, or one for all.`);
+    return scope(() => tensor(labels, { dtype: "int32", device }).keep());
+  }
+
+  /** Refuses pictures that are not of this run's size, one for each image or one for all. */
+  private expectImages(name: string, images: Tensor | undefined, channels?: readonly number[]): void {
+    if (images === undefined) return;
+    const { count, size } = this.options;
+    const [n, height, width, depth] = images.shape;
+    const fits =
+      images.rank === 4 && [1, count].includes(n) && height === size[0] && width === size[1] && (channels ?? [size[2]]).includes(depth); // prettier-ignore
+    if (!fits)
+      throw new ShapeError({
+        op: "sample",
+        problem: `${name} has shape ${showShape(images.shape)}.`,
+        advice: `Expected [${count} or 1, ${size[0]}, ${size[1]}, ${(channels ?? [size[2]]).join(" or ")}] for ${count} images of size ${showShape(size)}.`,
+      });
+  }
+}
+
+function expectCounts({ count, size, batch = 64, previewEvery = 1 }: SampleOptions): void {
+  for (const [name, value] of Object.entries({ count, batch, previewEvery }))
     if (!Number.isInteger(value) || value < 1)
       throw new ArgumentError({ op: "sample", problem: `${name} is ${value}, expected an integer >= 1.` });
   if (size.length !== 3)
@@ -77,123 +266,31 @@ export async function sample(options: SampleOptions): Promise<Tensor> {
       op: "sample",
       problem: `size is ${showShape(size)}, expected [height, width, channels].`,
     });
-  schedule.expectNoiseAtEnd("sample", options.allowResidualSignal);
-  const parts: Tensor[] = [];
-  let sampler: BatchSampler | undefined;
-  try {
-    for (let image = 0; image < count; image += batch) {
-      const images = Math.min(batch, count - image);
-      if (sampler?.count !== images) {
-        sampler?.dispose();
-        sampler = new BatchSampler(options, images);
-      }
-      parts.push(await sampler.run(image));
-    }
-    return parts.length === 1 ? parts[0].detach() : concat(parts, 0);
-  } finally {
-    sampler?.dispose();
-    for (const part of parts) part.dispose();
-  }
 }
 
-/** The reverse process on batches of `count` images. */
-class BatchSampler {
-  readonly count: number;
-  private readonly options: SampleOptions;
-  private readonly seed: bigint;
-  private readonly executor: Executor;
-  /** Number of the first image of the batch. */
-  private image = 0;
-  /** Reverse steps done. */
-  private readonly done = new Counter();
-  /** The images as they are now; each step overwrites them. */
-  private readonly x: Tensor;
-  private readonly plan: Captured<[], undefined> | undefined;
-
-  constructor(options: SampleOptions, count: number) {
-    this.options = options;
-    this.count = count;
-    this.seed = seedKey("sample", options.seed ?? 0);
-    this.executor = executorOf(options);
-    this.x = scope(() => this.initialNoise().keep());
-    if (!runsEagerly("sample", options)) {
-      const { checkFinite } = options;
-      this.plan = capture(() => noGrad(() => this.reverseStep()), { checkFinite });
-    }
-  }
-
-  /** The images from `image` on; they belong to the caller. */
-  async run(image: number): Promise<Tensor> {
-    const { schedule, previewEvery = schedule.steps } = this.options;
-    this.image = image;
-    this.done.set(0);
-    scope(() => {
-      applyInPlace(ops.assign, [this.x, this.initialNoise()], {});
+/** The reverse process that is asked for; refuses one that starts from noise where the network expects signal. */
+function processOf({ schedule, solver, from, inpaint, allowResidualSignal = false }: SampleOptions): ReverseProcess {
+  if ((schedule === undefined) === (solver === undefined))
+    throw new ArgumentError({
+      op: "sample",
+      problem: schedule ? "both a schedule and a solver are given." : "neither a schedule nor a solver is given.",
+      advice: "Give the schedule to make all of its steps, or the solver of a scheduler to make fewer.",
     });
-    this.preview(0);
-    for (let step = 0; step < schedule.steps;) {
-      const next = Math.min(step + previewEvery, schedule.steps);
-      await (this.plan ? this.replay(this.plan, next - step) : this.runEagerly(next - step));
-      step = next;
-      this.preview(step);
-    }
-    return this.x.clone().keep();
-  }
-
-  dispose(): void {
-    this.plan?.dispose();
-    this.x.dispose();
-  }
-
-  private initialNoise(): Tensor {
-    const { seed, image, executor } = this;
-    const place = { seed, draw: draws.initialNoise, image, step: 0, device: executor.name };
-    return randn([this.count, ...this.options.size], place);
-  }
-
-  private async replay(plan: Captured<[], undefined>, steps: number): Promise<void> {
-    for await (const _ of plan.replay(steps, { signal: this.options.signal }));
-  }
-
-  private async runEagerly(steps: number): Promise<void> {
-    const pacer = new Pacer(this.executor);
-    for (let step = 0; step < steps; step++) {
-      this.options.signal?.throwIfAborted();
-      noGrad(() => {
-        scope(() => {
-          this.reverseStep();
-        });
-      });
-      await pacer.turn();
-    }
-    await pacer.finish();
-  }
-
-  private reverseStep(): undefined {
-    const { x, seed } = this;
-    const { model, schedule } = this.options;
-    const t = perStep(() => schedule.steps - 1 - this.done.value);
-    const timesteps = schedule.timesteps(t, x, "sample");
-    const epsilon = model.forward(x, timesteps);
-    if (showShape(epsilon.shape) !== showShape(x.shape))
-      throw new ShapeError({
-        op: "sample",
-        problem: `the model returned shape ${showShape(epsilon.shape)} for images of shape ${showShape(x.shape)}.`,
-        advice: "A denoiser returns the noise in x, shaped as x.",
-      });
-    const image = perStep(() => this.image);
-    const step = perStep(() => this.done.value);
-    applyInPlace(ops.assign, [x, schedule.reverseStep(x, timesteps, epsilon, { seed, image, step })], {});
-    this.done.add();
-  }
-
-  private preview(step: number): void {
-    const { image, x } = this;
-    const { onPreview } = this.options;
-    // A copy, since the images go on to change.
-    if (onPreview)
-      scope(() => {
-        refusePromise("onPreview", onPreview({ image, step, x: x.clone() }));
-      });
-  }
+  if (schedule && !from) schedule.expectNoiseAtEnd("sample", allowResidualSignal);
+  const process = solver ? solverProcess(solver) : ddpmProcess(schedule!);
+  const { signal, noise } = process.levels[0];
+  const residual = signal ** 2 / (signal ** 2 + noise ** 2);
+  if (solver && !from && !allowResidualSignal && residual > largestResidualSignal)
+    throw new ArgumentError({
+      op: "sample",
+      problem: `the first step of ${solver.name} expects pictures that still hold ${(100 * residual).toPrecision(2)}% signal, and starts from noise.`,
+      advice: "Give pictures to start from, a schedule that ends in noise, or allowResidualSignal: true.",
+    });
+  if (inpaint && (inpaint.resamples ?? 1) > 1 && solver?.remembers)
+    throw new ArgumentError({
+      op: "sample",
+      problem: `inpaint.resamples is ${inpaint.resamples}, and ${solver.name} remembers earlier steps, which going back would make wrong.`,
+      advice: "Take a sampler without memory, such as DDPM, DDIM or Euler, or no resamples.",
+    });
+  return process;
 }

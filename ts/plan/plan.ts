@@ -92,6 +92,13 @@ export class Plan {
     };
   }
 
+  /** What the arena would take if outputs lay outside of it, as gradients do that an optimizer collects. */
+  arenaWithoutOutputs(): number {
+    const outputs = new Set(this.placed.outputs.map(({ buffer }) => buffer));
+    const others = [...this.arena].filter(([id]) => !outputs.has(id));
+    return arrange(others.map(([id, { life }]) => ({ bytes: this.recorded.buffers.get(id)!.bytes, ...life }))).bytes;
+  }
+
   /** Runs one step, in order with everything else; errors come up where results are read. */
   run(): void {
     const { program } = this.#load();

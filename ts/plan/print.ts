@@ -1,26 +1,13 @@
 // A plan as text: its memory, and each command with layer, shapes, place, lifetime and arithmetic.
 
-import type { Operand } from "../device/executor.ts";
 import { showShape } from "../errors/index.ts";
-import { bytesOf, sizeOf } from "../ops/index.ts";
+import { bytesOf } from "../ops/index.ts";
+import { aligned, showBytes, showCount } from "./columns.ts";
+import { bytesMoved, flopsOf, resultOf, runsOfCommands } from "./cost.ts";
 import { placeCommands } from "./lifetimes.ts";
 import type { Plan } from "./plan.ts";
 import type { RecordedCommand, RecordedNode } from "./recorded.ts";
 import { isLoop } from "./recorded.ts";
-
-/** Multiplications and additions of a command: two for each term of a sum of products, else one for each element. */
-export function flopsOf({ op, inputs, output, attributes }: RecordedCommand): number {
-  const result = output ?? inputs[op.writes?.[0] ?? 0];
-  if (!result || op.exact) return 0;
-  if (op.terms) return 2 * op.terms(inputs, attributes) * sizeOf(result.shape);
-  return Math.max(...[...inputs, result].map((operand) => (operand ? sizeOf(operand.shape) : 0)));
-}
-
-/** Bytes that a command reads and writes. */
-export function bytesMoved({ inputs, output }: RecordedCommand): number {
-  const size = (operand: Operand | undefined): number => (operand ? sizeOf(operand.shape) * bytesOf(operand.dtype) : 0);
-  return [...inputs, output].reduce((total, operand) => total + size(operand), 0);
-}
 
 /** The lines of `plan.toString()`, and how many commands there are. */
 export function printPlan(plan: Plan): { readonly lines: string; readonly commands: number } {
@@ -42,12 +29,12 @@ export function printPlan(plan: Plan): { readonly lines: string; readonly comman
     }
   };
   visit(plan.placed.nodes, 0);
-  return { lines: [...summary(plan), "", ...aligned(rows)].join("\n"), commands: placed.length };
+  return { lines: [...summary(plan), "", ...aligned(rows, [0, 6, 7])].join("\n"), commands: placed.length };
 }
 
 function cells(plan: Plan, command: RecordedCommand): string[] {
-  const { op, inputs, output, layer } = command;
-  const result = output ?? inputs[op.writes?.[0] ?? 0];
+  const { layer } = command;
+  const result = resultOf(command);
   const home = result && plan.arena.get(result.buffer);
   const type = result ? `${result.dtype} ${showShape(result.shape)}` : "";
   const pitch =
@@ -62,18 +49,11 @@ function summary(plan: Plan): string[] {
   let flops = 0;
   let moved = 0;
   let commands = 0;
-  const add = (nodes: readonly RecordedNode[], times: number): void => {
-    for (const node of nodes) {
-      if (isLoop(node)) add(node.body, times * node.times);
-      else
-        for (const command of node.commands) {
-          flops += times * flopsOf(command);
-          moved += times * bytesMoved(command);
-          commands += times;
-        }
-    }
-  };
-  add(plan.placed.nodes, 1);
+  for (const [command, times] of runsOfCommands(plan.placed.nodes)) {
+    flops += times * flopsOf(command);
+    moved += times * bytesMoved(command);
+    commands += times;
+  }
   return [
     `A step on ${plan.executor.name}: ${commands} commands, ${showCount(flops)} FLOP, ${showBytes(moved)} read and written.`,
     `Memory: arena ${showBytes(arena)} (${showBytes(separate)} without sharing), constants ${showBytes(constants)}, tables for ${plan.options.steps} steps a call ${showBytes(tables)}.`,
@@ -81,28 +61,4 @@ function summary(plan: Plan): string[] {
       ? "Rounds otherwise than eager where kernels differ."
       : "Rounds as eager does, to the bit.",
   ];
-}
-
-/** Columns side by side; numbers of the last two to the right. */
-function aligned(rows: readonly string[][]): string[] {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => (row.at(column) ?? "").length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (column === 0 || column > 5 ? cell.padStart(widths[column]) : cell.padEnd(widths[column])))
-      .join("  ")
-      .trimEnd(),
-  );
-}
-
-function showBytes(bytes: number): string {
-  if (bytes < 1024) return `${bytes} B`;
-  const units = ["KiB", "MiB", "GiB"];
-  const power = Math.min(units.length, Math.floor(Math.log2(bytes) / 10));
-  return `${(bytes / 1024 ** power).toFixed(1)} ${units[power - 1]}`;
-}
-
-function showCount(count: number): string {
-  const units = ["", "k", "M", "G", "T"];
-  const power = Math.min(units.length - 1, count < 1000 ? 0 : Math.floor(Math.log10(count) / 3));
-  return power === 0 ? String(count) : `${(count / 1000 ** power).toFixed(1)} ${units[power]}`;
 }

@@ -29,6 +29,12 @@ export function adopt(value: Owned): void {
   else value.onOrphaned();
 }
 
+/** The same, for a value to be used at once. */
+export function adopted<T extends Owned>(value: T): T {
+  adopt(value);
+  return value;
+}
+
 /** Takes a value out of its scope, so that it outlives it. */
 export function disown(value: Owned): void {
   if (!value.owner) return;

@@ -1,4 +1,4 @@
-// assign, accumulate and the steps of the optimizers: the ops that overwrite their operands.
+// assign, accumulate, averages of weights and the steps of the optimizers: the ops that overwrite their operands.
 #include "move.h"
 
 namespace langevin {
@@ -23,7 +23,7 @@ void accumulate(Command& command, Context& context) {
 }
 
 // Runs one step of an optimizer over N operands of one shape: step(x) gets a vector of each in x[0], x[1], ... and leaves
-// there what is stored back. Operand 1, the gradient, is only read.
+// there what is stored back. Operand 1, the gradient (or source of an average), is only read.
 template <int N, class Step>
 LANGEVIN_INLINE void update(Context& context, const Operand* const (&operands)[N], const Step& step) {
   const Runs runs = runsOf(operands, N, false);
@@ -46,6 +46,30 @@ LANGEVIN_INLINE void update(Context& context, const Operand* const (&operands)[N
         if (k != 1) storePartial(at[k] + i, x[k], n - i);
     }
   });
+}
+
+// One step of an exponential moving average, from the nearer end: weight 1 gives the source itself.
+template <bool kNearSource>
+struct Ema {
+  V factor;
+
+  LANGEVIN_INLINE explicit Ema(double weight) : factor(broadcast(static_cast<float>(kNearSource ? 1 - weight : weight))) {}
+
+  // x: average, source
+  LANGEVIN_INLINE void operator()(V* x) const {
+    const V way = x[0] - x[1];
+    x[0] = kNearSource ? x[1] + factor * way : x[0] - factor * way;
+  }
+};
+
+void ema(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand* const in = command.inputs;
+  const double weight = command.attributes.f();
+  if (weight < 0.5)
+    update<2>(context, {&in[0], &in[1]}, Ema<false>(weight));
+  else
+    update<2>(context, {&in[0], &in[1]}, Ema<true>(weight));
 }
 
 // Kingma and Ba 2015, algorithm 1, in PyTorch's order of operations; every operation rounds to float32.
@@ -175,6 +199,7 @@ void rmsprop(Command& command, Context& context) {
 
 LANGEVIN_KERNEL("assign", "", assign)
 LANGEVIN_KERNEL("accumulate", "", accumulate)
+LANGEVIN_KERNEL("ema", "weight:float", ema)
 LANGEVIN_KERNEL("adam",
                 "lr:float,beta1:float,beta2:float,epsilon:float,weightDecay:float,decoupled:bool,stepSize:float,"
                 "correction:float",

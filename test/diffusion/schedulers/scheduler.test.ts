@@ -55,7 +55,7 @@ describe("scheduler configs", () => {
 
   it("of every class goes there and back", () => {
     for (const [name, Class] of Object.entries(schedulers)) {
-      const config = new Class().config();
+      const config = new Class({} as never).config();
       expect(config._class_name).to.equal(name);
       expect(schedulerFromConfig(config).config()).to.deep.equal(config);
     }

@@ -60,6 +60,7 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
   /** From t to the next timestep; undefined after the last. */
   protected abstract call(t: number, next: number | undefined, run: R): SolverCall;
 
+  /** The timesteps of a run. */
   override grid({ steps, timesteps, strength }: R): SamplingGrid {
     const { steps: trainSteps } = this.schedule;
     if (timesteps === undefined) {
@@ -84,6 +85,7 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
  * s = timestepScaling t and sigmaData = 0.5: cSkip = sigmaData^2 / (s^2 + sigmaData^2), cOut = s / sqrt(s^2 + sigmaData^2).
  */
 export class LCMScheduler extends ConsistencyScheduler<keyof typeof defaults, ConsistencyRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: LCMOptions = {}) {
@@ -114,6 +116,7 @@ export class LCMScheduler extends ConsistencyScheduler<keyof typeof defaults, Co
  * there to t'. After the last step t' is 0.
  */
 export class TCDScheduler extends ConsistencyScheduler<keyof typeof defaults, TCDRun> {
+  /** @internal */
   static readonly definition = tcdDefinition;
 
   constructor(options: TCDOptions = {}) {

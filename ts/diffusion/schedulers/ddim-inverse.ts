@@ -40,12 +40,14 @@ export interface DDIMInverseRun extends SolverRun {
  * Clipping, which is on by default, cannot be undone: switch it off in both.
  */
 export class DDIMInverseScheduler extends BetaScheduler<keyof typeof definition.defaults, DDIMInverseRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: DDIMInverseOptions = {}) {
     super(definition, options);
   }
 
+  /** The timesteps and sigmas of all calls; see `Scheduler.grid`. */
   override grid({ steps, timesteps, sigmas }: SolverRun): SamplingGrid {
     if (timesteps !== undefined || sigmas !== undefined)
       throw new ArgumentError({

@@ -40,6 +40,7 @@ export interface DDIMRun extends SolverRun {
  * sigma = eta sqrt((1 - alphaBar_s) / (1 - alphaBar_t)) sqrt(1 - alphaBar_t / alphaBar_s) (eq. 16).
  */
 export class DDIMScheduler extends BetaScheduler<keyof typeof definition.defaults, DDIMRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: DDIMOptions = {}) {

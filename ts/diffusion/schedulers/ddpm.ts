@@ -35,6 +35,7 @@ export type DDPMOptions = OptionsOf<typeof definition>;
  * alpha = alphaBar_t / alphaBar_s and beta = 1 - alpha.
  */
 export class DDPMScheduler extends BetaScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: DDPMOptions = {}) {

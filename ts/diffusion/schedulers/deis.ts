@@ -2,7 +2,7 @@
 
 import type { LinearForm } from "../solver/linear-form.ts";
 import { before1, before2, orderOf } from "../solver/multistep.ts";
-import type { SolverCall } from "../solver/solver-call.ts";
+import type { NextState } from "../solver/solver-call.ts";
 import { x } from "../solver/solver-call.ts";
 import type { OptionsOf } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
@@ -29,6 +29,7 @@ export type DEISOptions = OptionsOf<typeof definition>;
  * polynomial in ln(rho) through the predictions of this and the last steps. Of order 1 this is DDIM.
  */
 export class DEISMultistepScheduler extends SolverScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: DEISOptions = {}) {
@@ -43,7 +44,7 @@ export class DEISMultistepScheduler extends SolverScheduler<keyof typeof definit
     // Polynomials in ln(rho) have finite integrals to rho = 0.
   }
 
-  protected next({ i, levels, whole }: StepPlace, value: LinearForm): SolverCall["next"] {
+  protected next({ i, levels, whole }: StepPlace, value: LinearForm): NextState {
     const { solverOrder, lowerOrderFinal } = this.options;
     const skipped = whole - (levels.length - 1);
     const order = orderOf(solverOrder, i + skipped, whole, i, { lowerOrderFinal, eulerAtFinal: false });

@@ -5,7 +5,7 @@ import type { OptionsOf } from "./scheduler.ts";
 import type { ExponentialAlgorithm } from "../solver/exponential-step.ts";
 import type { LinearForm } from "../solver/linear-form.ts";
 import { multistep, orderOf } from "../solver/multistep.ts";
-import type { SolverCall } from "../solver/solver-call.ts";
+import type { NextState } from "../solver/solver-call.ts";
 import type { StepPlace } from "./solver-scheduler.ts";
 import { SolverScheduler, solverDefaults } from "./solver-scheduler.ts";
 
@@ -43,6 +43,7 @@ export type DPMSolverMultistepOptions = OptionsOf<typeof definition>;
  * (see `multistep`): UniPC or DEIS are of third order.
  */
 export class DPMSolverMultistepScheduler extends SolverScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: DPMSolverMultistepOptions = {}) {
@@ -53,7 +54,7 @@ export class DPMSolverMultistepScheduler extends SolverScheduler<keyof typeof de
     return this.options.algorithmType.endsWith("++");
   }
 
-  protected next({ i, levels, whole }: StepPlace, value: LinearForm): SolverCall["next"] {
+  protected next({ i, levels, whole }: StepPlace, value: LinearForm): NextState {
     const { algorithmType, solverType, solverOrder, lowerOrderFinal, eulerAtFinal, finalSigmasType } = this.options;
     const skipped = whole - (levels.length - 1);
     const final = { lowerOrderFinal, eulerAtFinal: eulerAtFinal || finalSigmasType === "zero" };

@@ -5,7 +5,7 @@ import { exponentialStep, lambdaOf } from "../solver/exponential-step.ts";
 import { LinearForm } from "../solver/linear-form.ts";
 import type { MultistepStep } from "../solver/multistep.ts";
 import { before1, before2 } from "../solver/multistep.ts";
-import type { SolverCall } from "../solver/solver-call.ts";
+import type { NextState } from "../solver/solver-call.ts";
 import { x } from "../solver/solver-call.ts";
 import type { OptionsOf } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
@@ -46,6 +46,7 @@ const start = LinearForm.of("start");
  * `solverType: "heun"` does not converge (see `exponentialStep`). `DPMSolverMultistepScheduler` is the one for SDEs.
  */
 export class DPMSolverSinglestepScheduler extends SolverScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: DPMSolverSinglestepOptions = {}) {
@@ -56,7 +57,7 @@ export class DPMSolverSinglestepScheduler extends SolverScheduler<keyof typeof d
     return this.options.algorithmType.endsWith("++");
   }
 
-  protected next({ i, levels, whole }: StepPlace, value: LinearForm): SolverCall["next"] {
+  protected next({ i, levels, whole }: StepPlace, value: LinearForm): NextState {
     const skipped = whole - (levels.length - 1);
     // A run that begins within a step has not got its first calls.
     const order = Math.min(this.orderOf(i + skipped, whole), i + 1);

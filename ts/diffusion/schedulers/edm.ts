@@ -73,15 +73,14 @@ abstract class EDMScheduler<K extends OptionName, R extends EDMRun> extends Sche
     return this.options as unknown as SchedulerOptions;
   }
 
-  grid({ steps, timesteps, sigmas }: SolverRun): SamplingGrid & { readonly sigmas: Float64Array } {
+  grid({ steps, timesteps, sigmas }: SolverRun): SamplingGrid {
     if (timesteps !== undefined || sigmas !== undefined || !Number.isInteger(steps) || steps! < 1)
       throw new ArgumentError({
         op: this.name,
         problem: `steps is ${steps}, expected an integer >= 1, and no timesteps or sigmas.`,
       });
     const { sigmaMin, sigmaMax, sigmaSchedule: spacing, rho, finalSigmasType: finalSigma } = this.all;
-    const grid = edmGrid({ steps: steps!, sigmaMin: sigmaMin!, sigmaMax: sigmaMax!, spacing, rho, finalSigma });
-    return { ...grid, sigmas: grid.sigmas! };
+    return edmGrid({ steps: steps!, sigmaMin: sigmaMin!, sigmaMax: sigmaMax!, spacing, rho, finalSigma });
   }
 
   /** What the network's output says at sigma. */
@@ -102,6 +101,7 @@ abstract class EDMScheduler<K extends OptionName, R extends EDMRun> extends Sche
  * `churn` comes.
  */
 export class EDMEulerScheduler extends EDMScheduler<keyof typeof edmDefaults, EDMEulerRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: EDMEulerOptions = {}) {
@@ -111,8 +111,8 @@ export class EDMEulerScheduler extends EDMScheduler<keyof typeof edmDefaults, ED
   protected trajectory(run: EDMEulerRun): Trajectory {
     expectChurn(this.name, run);
     const { timesteps, sigmas, initialNoise } = this.grid(run);
-    const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas[i], sigmas[i + 1], run, timesteps.length));
-    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas.at(-1)!) };
+    const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1], run, timesteps.length));
+    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number, run: EDMEulerRun, steps: number): SolverCall {
@@ -132,6 +132,7 @@ export class EDMEulerScheduler extends EDMScheduler<keyof typeof edmDefaults, ED
 
 /** DPM-Solver++ (Lu et al. 2022) as an ODE or an SDE, from earlier predictions. */
 export class EDMDPMSolverMultistepScheduler extends EDMScheduler<keyof typeof solverDefinition.defaults, EDMRun> {
+  /** @internal */
   static readonly definition = solverDefinition;
 
   constructor(options: EDMDPMSolverMultistepOptions = {}) {
@@ -141,18 +142,18 @@ export class EDMDPMSolverMultistepScheduler extends EDMScheduler<keyof typeof so
   protected trajectory(run: EDMRun): Trajectory {
     const { begin = 0 } = run;
     const { timesteps, sigmas, initialNoise } = this.grid(run);
-    const levels = Array.from(sigmas.subarray(begin), explodingLevel);
+    const levels = Array.from(sigmas!.subarray(begin), explodingLevel);
     const { solverOrder, solverType, lowerOrderFinal, algorithmType } = this.options;
     const final = {
       lowerOrderFinal,
       eulerAtFinal: this.options.eulerAtFinal || this.options.finalSigmasType === "zero",
     };
     const calls = Array.from(timesteps.subarray(begin), (t, i) => {
-      const at = this.at(sigmas[begin + i]);
+      const at = this.at(sigmas![begin + i]);
       const order = orderOf(solverOrder, begin + i, timesteps.length, i, final);
       const algorithm = algorithmType as ExponentialAlgorithm;
       const next = multistep({ algorithm, order, midpoint: solverType === "midpoint", levels, i, value: x0At(at) });
-      return { t, level: levels[i], inputScale: this.inputScale(sigmas[begin + i]), x0: predictedX0(at), next };
+      return { t, level: levels[i], inputScale: this.inputScale(sigmas![begin + i]), x0: predictedX0(at), next };
     });
     return { calls, initialNoise, end: levels.at(-1)! };
   }

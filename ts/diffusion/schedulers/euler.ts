@@ -47,6 +47,7 @@ export function inputScaleOf(sigma: number): number {
  * noise level without it.
  */
 export class EulerDiscreteScheduler extends BetaScheduler<keyof typeof definition.defaults, EulerRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: EulerOptions = {}) {
@@ -102,6 +103,7 @@ export function ancestral(sigma: number, next: number): { readonly down: number;
 
 /** Euler's method to sigmaDown < sigma', and then noise of deviation sigmaUp back to sigma', see `ancestral`. */
 export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof ancestralDefinition.defaults> {
+  /** @internal */
   static readonly definition = ancestralDefinition;
 
   constructor(options: EulerAncestralOptions = {}) {

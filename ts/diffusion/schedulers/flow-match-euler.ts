@@ -44,6 +44,7 @@ export interface FlowMatchRun extends SolverRun {
  * `stochasticSampling` x' = (1 - sigma') x0 + sigma' z, x0 = x - sigma v.
  */
 export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof definition.defaults, FlowMatchRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: FlowMatchEulerOptions = {}) {

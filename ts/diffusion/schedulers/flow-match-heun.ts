@@ -32,6 +32,7 @@ const velocity = LinearForm.of("velocity");
  * The last step is Euler's. diffusers' churn is left out: it adds noise to x without taking data away, which flows do not know.
  */
 export class FlowMatchHeunDiscreteScheduler extends Scheduler<keyof typeof definition.defaults, FlowMatchHeunRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: FlowMatchHeunOptions = {}) {

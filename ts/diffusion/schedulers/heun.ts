@@ -39,6 +39,7 @@ const slope = LinearForm.of("slope");
  * (x - x0) / sigma at both ends. The last step, to sigma = 0, is Euler's.
  */
 export class HeunDiscreteScheduler extends BetaScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: HeunOptions = {}) {

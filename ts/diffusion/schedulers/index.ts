@@ -20,8 +20,7 @@ import type { SchedulerClass, SchedulerConfig } from "./scheduler.ts";
 import { Scheduler } from "./scheduler.ts";
 import { UniPCMultistepScheduler } from "./unipc.ts";
 
-/** The classes of diffusers that there are here. */
-export const schedulers = {
+const classes = {
   DDPMScheduler,
   DDIMScheduler,
   DDIMInverseScheduler,
@@ -44,6 +43,12 @@ export const schedulers = {
   FlowMatchHeunDiscreteScheduler,
 } as const;
 
+/** A class of diffusers that there is here. */
+export type SchedulerName = keyof typeof classes;
+
+/** The classes of diffusers that there are here, by name. */
+export const schedulers: Readonly<Record<SchedulerName, SchedulerClass<Scheduler>>> = classes;
+
 /** The scheduler that the contents of diffusers' scheduler_config.json describe. */
 export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
   if (typeof config !== "object" || config === null)
@@ -59,6 +64,6 @@ export function schedulerFromConfig(config: SchedulerConfig): Scheduler {
       problem: `_class_name is ${showValue(name)}.`,
       advice: `Expected ${Object.keys(schedulers).join(", ")}.`,
     });
-  const scheduler: SchedulerClass<Scheduler> = schedulers[name as keyof typeof schedulers];
+  const scheduler = schedulers[name as SchedulerName];
   return Scheduler.fromConfig.call<SchedulerClass<Scheduler>, [SchedulerConfig], Scheduler>(scheduler, config);
 }

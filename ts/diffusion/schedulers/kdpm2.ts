@@ -49,6 +49,7 @@ abstract class MidpointScheduler<K extends OptionName> extends BetaScheduler<K> 
   /** Where a step from sigma to `next` goes. */
   protected abstract target(sigma: number, next: number): Target;
 
+  /** The timesteps and sigmas of all calls; see `Scheduler.grid`. */
   override grid(run: SolverRun): SamplingGrid {
     const { timesteps, sigmas: ends, initialNoise } = super.grid(run);
     const middles = Float64Array.from(ends!.slice(0, -2), (sigma, i) =>
@@ -90,6 +91,7 @@ abstract class MidpointScheduler<K extends OptionName> extends BetaScheduler<K> 
 
 /** The second order of DPM-Solver (Lu et al. 2022, algorithm 1) as k-diffusion has it: Karras et al. 2022's ODE by the midpoint rule. */
 export class KDPM2DiscreteScheduler extends MidpointScheduler<keyof typeof defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: KDPM2Options = {}) {
@@ -103,6 +105,7 @@ export class KDPM2DiscreteScheduler extends MidpointScheduler<keyof typeof defau
 
 /** The same to sigmaDown < sigma', and then noise back to sigma', as in `EulerAncestralDiscreteScheduler`. */
 export class KDPM2AncestralDiscreteScheduler extends MidpointScheduler<keyof typeof defaults> {
+  /** @internal */
   static readonly definition = ancestralDefinition;
 
   constructor(options: KDPM2AncestralOptions = {}) {

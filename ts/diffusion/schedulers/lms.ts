@@ -41,6 +41,7 @@ const earlier = ["slope1", "slope2", "slope3"];
  * last steps.
  */
 export class LMSDiscreteScheduler extends BetaScheduler<keyof typeof definition.defaults, LMSRun> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: LMSOptions = {}) {

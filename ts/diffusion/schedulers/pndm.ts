@@ -3,7 +3,7 @@
 import { samplingGrid } from "../grids/sampling-grid.ts";
 import { pndmTimesteps } from "../grids/timestep-grid.ts";
 import { LinearForm } from "../solver/linear-form.ts";
-import type { SolverCall } from "../solver/solver-call.ts";
+import type { NextState, SolverCall } from "../solver/solver-call.ts";
 import { output, predictedEpsilon, predictedX0, x } from "../solver/solver-call.ts";
 import { BetaScheduler, betaDefaults, levelOf, predictions } from "./beta-scheduler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
@@ -52,6 +52,7 @@ const adamsBashforth = [
  * a prediction at the start of the step.
  */
 export class PNDMScheduler extends BetaScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: PNDMOptions = {}) {
@@ -86,7 +87,7 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
     return this.callAt(t, { x: moved, mean: sum, ...(stage === 0 && { ...remembered, start: x }) });
   }
 
-  private callAt(t: number, next: SolverCall["next"]): SolverCall {
+  private callAt(t: number, next: NextState): SolverCall {
     const level = levelOf(this.schedule.alphaBar[t]);
     return { t, level, x0: predictedX0(this.at(level)), next };
   }

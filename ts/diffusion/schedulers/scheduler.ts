@@ -28,6 +28,7 @@ export interface SolverRun {
 
 /** The calls of a run, the noise that it starts from, and where it ends. */
 export interface Trajectory {
+  /** Calls of the network, in order. */
   readonly calls: readonly SolverCall[];
   /** Standard deviation of the noise to start from. */
   readonly initialNoise: number;

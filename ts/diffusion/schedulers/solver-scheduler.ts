@@ -2,7 +2,7 @@
 
 import type { NoiseLevel } from "../predictions.ts";
 import type { LinearForm } from "../solver/linear-form.ts";
-import type { SolverCall } from "../solver/solver-call.ts";
+import type { NextState } from "../solver/solver-call.ts";
 import { epsilonAt, predictedX0, x0At } from "../solver/solver-call.ts";
 import { ArgumentError } from "../../errors/index.ts";
 import { BetaScheduler, betaDefaults, thresholdDefaults } from "./beta-scheduler.ts";
@@ -88,7 +88,7 @@ export abstract class SolverScheduler<
   protected abstract get isOfX0(): boolean;
 
   /** x and the registers after a step, from the prediction of it. */
-  protected abstract next(place: StepPlace, value: LinearForm): SolverCall["next"];
+  protected abstract next(place: StepPlace, value: LinearForm): NextState;
 
   protected override flowShift({ mu }: R): number {
     const { useDynamicShifting, flowShift } = this.all;

@@ -4,7 +4,7 @@ import type { NoiseLevel } from "../predictions.ts";
 import { lambdaOf } from "../solver/exponential-step.ts";
 import { LinearForm } from "../solver/linear-form.ts";
 import { before1, before2 } from "../solver/multistep.ts";
-import type { SolverCall } from "../solver/solver-call.ts";
+import type { NextState } from "../solver/solver-call.ts";
 import { x } from "../solver/solver-call.ts";
 import { solveLinear } from "../solver/solve-linear.ts";
 import type { OptionsOf } from "./scheduler.ts";
@@ -44,6 +44,7 @@ const before3 = LinearForm.of("before3");
  * step is made from there (UniP). `predictX0` solves the equation of x0 (the paper's B), else that of epsilon.
  */
 export class UniPCMultistepScheduler extends SolverScheduler<keyof typeof definition.defaults> {
+  /** @internal */
   static readonly definition = definition;
 
   constructor(options: UniPCOptions = {}) {
@@ -54,7 +55,7 @@ export class UniPCMultistepScheduler extends SolverScheduler<keyof typeof defini
     return this.options.predictX0;
   }
 
-  protected next({ i, levels, whole }: StepPlace, value: LinearForm): SolverCall["next"] {
+  protected next({ i, levels, whole }: StepPlace, value: LinearForm): NextState {
     const skipped = whole - (levels.length - 1);
     const orderAt = (step: number): number => this.orderOf(step, skipped, whole);
     const corrects = i > 0 && !this.options.disableCorrector.includes(i + skipped - 1);

@@ -36,12 +36,14 @@ export class LinearForm {
     return new LinearForm(new Map([...this.coefficients].map(([source, value]) => [source, value / divisor])));
   }
 
+  /** The sum of both. */
   plus(other: LinearForm): LinearForm {
     const sum = new Map(this.coefficients);
     for (const [source, value] of other.coefficients) sum.set(source, this.coefficient(source) + value);
     return new LinearForm(sum);
   }
 
+  /** Their difference. */
   minus(other: LinearForm): LinearForm {
     return this.plus(other.times(-1));
   }

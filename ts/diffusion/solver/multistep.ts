@@ -4,7 +4,7 @@ import type { NoiseLevel } from "../predictions.ts";
 import type { ExponentialAlgorithm } from "./exponential-step.ts";
 import { exponentialStep, lambdaOf } from "./exponential-step.ts";
 import { LinearForm } from "./linear-form.ts";
-import type { SolverCall } from "./solver-call.ts";
+import type { NextState } from "./solver-call.ts";
 import { x } from "./solver-call.ts";
 
 /** The prediction of the step before. */
@@ -50,7 +50,7 @@ export interface MultistepStep {
  * which is twice as much. So its errors fall as h^2, if from a lower start than the second order's; with twice
  * `change` it would be h^3. The SDE of x0 has a wrong sign in its factor besides (see `exponentialStep`).
  */
-export function multistep({ algorithm, order, midpoint, levels, i, value }: MultistepStep): SolverCall["next"] {
+export function multistep({ algorithm, order, midpoint, levels, i, value }: MultistepStep): NextState {
   const lambda = (k: number): number => lambdaOf(levels[k]);
   const h = lambda(i + 1) - lambda(i);
   const remembered = { before1: value, before2: before1 };

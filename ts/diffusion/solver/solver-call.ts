@@ -29,9 +29,25 @@ export interface SolverCall {
    * What x and the registers are after the call, as sums of `x`, `output`, `noise`, `x0` and registers. A register that is
    * not named keeps its value.
    */
-  readonly next: { readonly x: LinearForm } & Readonly<Record<string, LinearForm>>;
+  readonly next: NextState;
   /** Logarithm of the standard deviation that the noise is given, for networks that learn it: constant + slope v. */
-  readonly logDeviation?: { readonly constant: number; readonly slope: number };
+  readonly logDeviation?: LogDeviation;
+}
+
+/** x and the registers after a call. */
+export type NextState = Readonly<{
+  /** The pictures. */
+  x: LinearForm;
+  /** A register, by its name. */
+  [register: string]: LinearForm;
+}>;
+
+/** A logarithm of a standard deviation, linear in what a network returns about it. */
+export interface LogDeviation {
+  /** Where the network returns 0. */
+  readonly constant: number;
+  /** For each unit that it returns. */
+  readonly slope: number;
 }
 
 /** What a network's output says about a noise level. */

@@ -104,6 +104,10 @@ export class Solver {
   readonly inputScales: Float64Array;
   /** Whether steps need noise. */
   readonly isStochastic: boolean;
+  /** Whether it remembers anything of earlier calls. */
+  get remembers(): boolean {
+    return this.registers.length > 0;
+  }
   private readonly limit: Limit | undefined;
   private readonly learnsVariance: boolean;
   private readonly inputScale: StepTable | undefined;

@@ -13,6 +13,18 @@ export const accumulate: Kernel<object> = (target, [, source]) => {
   });
 };
 
+/** From the nearer end, so that weight 1 gives the source itself. */
+export const ema: Kernel<{ readonly weight: number }> = (average, [, source], { weight }) => {
+  walk(average.shape, [pathOf(average), pathOf(source!)], (n, at, step) => {
+    const [to, from] = [average.data, source!.data];
+    for (let i = 0; i < n; i++) {
+      const [before, now] = [to[at[0] + i * step[0]], from[at[1] + i * step[1]]];
+      const way = before - now;
+      to[at[0] + i * step[0]] = weight < 0.5 ? before - weight * way : now + (1 - weight) * way;
+    }
+  });
+};
+
 interface AdamAttributes {
   readonly lr: number;
   readonly beta1: number;
