@@ -274,6 +274,8 @@ export type { ConsistencyGridOptions, TimestepGridOptions, TimestepSpacing } fro
 export { LCMScheduler, TCDScheduler } from "./diffusion/schedulers/consistency.ts";
 export type { ConsistencyRun, LCMOptions, TCDOptions, TCDRun } from "./diffusion/schedulers/consistency.ts";
 export type { Churn } from "./diffusion/schedulers/churn.ts";
+export { DDIMInverseScheduler } from "./diffusion/schedulers/ddim-inverse.ts";
+export type { DDIMInverseOptions, DDIMInverseRun } from "./diffusion/schedulers/ddim-inverse.ts";
 export { DDIMScheduler } from "./diffusion/schedulers/ddim.ts";
 export type { DDIMOptions, DDIMRun } from "./diffusion/schedulers/ddim.ts";
 export { DDPMScheduler } from "./diffusion/schedulers/ddpm.ts";
@@ -290,10 +292,14 @@ export { EulerAncestralDiscreteScheduler, EulerDiscreteScheduler } from "./diffu
 export type { EulerAncestralOptions, EulerOptions, EulerRun } from "./diffusion/schedulers/euler.ts";
 export { FlowMatchEulerDiscreteScheduler } from "./diffusion/schedulers/flow-match-euler.ts";
 export type { FlowMatchEulerOptions, FlowMatchRun } from "./diffusion/schedulers/flow-match-euler.ts";
+export { FlowMatchHeunDiscreteScheduler } from "./diffusion/schedulers/flow-match-heun.ts";
+export type { FlowMatchHeunOptions, FlowMatchHeunRun } from "./diffusion/schedulers/flow-match-heun.ts";
 export { HeunDiscreteScheduler } from "./diffusion/schedulers/heun.ts";
 export type { HeunOptions } from "./diffusion/schedulers/heun.ts";
 export { schedulerFromConfig, schedulers } from "./diffusion/schedulers/index.ts";
 export type { SchedulerName } from "./diffusion/schedulers/index.ts";
+export { KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler } from "./diffusion/schedulers/kdpm2.ts";
+export type { KDPM2AncestralOptions, KDPM2Options } from "./diffusion/schedulers/kdpm2.ts";
 export { LMSDiscreteScheduler } from "./diffusion/schedulers/lms.ts";
 export type { LMSOptions, LMSRun } from "./diffusion/schedulers/lms.ts";
 export type { SchedulerOptions } from "./diffusion/schedulers/options.ts";

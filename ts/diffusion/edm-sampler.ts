@@ -100,7 +100,8 @@ export function edmSampler(options: EdmSamplerOptions): Solver {
       { ...second.call, next: { x: start.plus(mean.times(h)).times(ending) } },
     ];
   });
-  return new Solver({ name: "edmSampler", calls, initialNoise: levels[0] * path.scale(times[0]) * rescale[0] });
+  const initialNoise = levels[0] * path.scale(times[0]) * rescale[0];
+  return new Solver({ name: "edmSampler", calls, initialNoise, end: { signal: 1, noise: 0 } });
 }
 
 /** Where a step starts after noise raised its sigma to what the network knows, and the noise that did so. */

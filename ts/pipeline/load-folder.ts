@@ -120,7 +120,7 @@ async function readScheduler(folder: SealedFolder, index: ReadIndex | undefined)
     const { num_train_timesteps: steps } = config;
     if (typeof steps === "number" && steps > mostTimesteps)
       throw new ArgumentError({ op, problem: `num_train_timesteps is ${steps}, expected ${mostTimesteps} at most.` });
-    const scheduler = schedulerFromConfig(config, index?.schedulerClass ?? config._class_name);
+    const scheduler = schedulerFromConfig(config, index?.schedulerClass);
     const { scheduler: own }: { scheduler?: string } = index ? pipelineClasses[index.name] : {};
     return own === undefined || own === scheduler.name ? scheduler : schedulerFromConfig(scheduler.config(), own);
   });

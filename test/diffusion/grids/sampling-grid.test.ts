@@ -71,12 +71,21 @@ describe("samplingGrid", () => {
 
   for (const [scheduler, text, options] of [
     ["DDPMScheduler", "nothing chooses the grid. Give a number of steps, or timesteps, or a list of sigmas.", {}],
-    ["DDPMScheduler", "more than one thing chooses the grid.", { steps: 3, timesteps: [2, 1, 0] }],
-    ["EulerDiscreteScheduler", "more than one thing chooses the grid.", { timesteps: [2, 1], sigmas: "karras" }],
-    ["EulerDiscreteScheduler", "more than one thing chooses the grid.", { steps: 1, sigmas: [2, 1, 0] }],
+    ["DDPMScheduler", "steps and timesteps both choose the grid.", { steps: 3, timesteps: [2, 1, 0] }],
+    [
+      "EulerDiscreteScheduler",
+      'timesteps and "karras" sigmas both choose the grid.',
+      { timesteps: [2, 1], sigmas: "karras" },
+    ],
+    ["EulerDiscreteScheduler", "steps and sigmas both choose the grid.", { steps: 1, sigmas: [2, 1, 0] }],
+    ["EulerDiscreteScheduler", "sigmas are [2, 3, 0]. Expected two at least that descend", { sigmas: [2, 3, 0] }],
+    ["EulerDiscreteScheduler", "sigmas are [2, 0, 0].", { sigmas: [2, 0, 0] }],
+    ["EulerDiscreteScheduler", "sigmas are [2].", { sigmas: [2] }],
+    ["DPMSolverMultistepScheduler", "lambdaMin is 9, and lambda is 3.5", { steps: 2, lambdaMin: 9 }],
+    ["DDIMScheduler", "timesteps are [5.5, 1].", { timesteps: [5.5, 1] }],
     [
       "DDPMScheduler",
-      "timesteps are [5, 7]. Expected numbers that descend from below 1000 to 0.",
+      "timesteps are [5, 7]. Expected integers that descend from below 1000 to 0.",
       { timesteps: [5, 7] },
     ],
     ["DDPMScheduler", "timesteps are [1000].", { timesteps: [1000] }],

@@ -67,6 +67,8 @@ export type GridScheduler =
   | "EulerAncestralDiscreteScheduler"
   | "HeunDiscreteScheduler"
   | "LMSDiscreteScheduler"
+  | "KDPM2DiscreteScheduler"
+  | "KDPM2AncestralDiscreteScheduler"
   | "DPMSolverMultistepScheduler"
   | "DPMSolverSinglestepScheduler"
   | "DEISMultistepScheduler"
@@ -97,6 +99,8 @@ interface SigmaRule {
   readonly start: "sigma" | "1";
   /** Timesteps of "karras" and "lu" are rounded for a cosine schedule, too; where not, they are cut. Default true. */
   readonly roundsCosine?: false;
+  /** Timesteps of "karras" are rounded where those of other grids keep their fractions. */
+  readonly roundsKarras?: true;
   /** Where "flow" starts. Default at 1 - 1/T. */
   readonly flowStart?: "1";
   /** Stands for an alphaBar of 0, which rescaled schedules end with. */
@@ -108,6 +112,16 @@ const terminalAlphaBar = 2 ** -24;
 
 const byAlphaBar = { whole: true, beforeZero: false, spacing: "leading" } as const;
 const exploding = { whole: false, beforeZero: false, spacing: "linspace" } as const;
+const kdpm2: GridRule = {
+  ...exploding,
+  sigmas: {
+    grids: ["karras", "exponential", "beta"],
+    span: "timesteps",
+    final: "0",
+    start: "sigma",
+    roundsKarras: true,
+  },
+};
 const solver = { whole: true, beforeZero: true, spacing: "linspace" } as const;
 
 /** What differs between diffusers' classes, in one place. */
@@ -138,6 +152,8 @@ const rules: Readonly<Record<GridScheduler, GridRule>> = {
     ...exploding,
     sigmas: { grids: ["karras", "exponential", "beta"], span: "timesteps", final: "0", start: "sigma" },
   },
+  KDPM2DiscreteScheduler: kdpm2,
+  KDPM2AncestralDiscreteScheduler: kdpm2,
   DPMSolverMultistepScheduler: {
     ...solver,
     sigmas: {
@@ -192,12 +208,14 @@ export function samplingGrid(
 
 /** Refuses a grid that nothing chooses, or more than one thing: a number of steps, timesteps, or a list of sigmas. */
 function expectOneChoice(scheduler: GridScheduler, { steps, timesteps, sigmas }: SamplingGridOptions): void {
-  const lists = [timesteps, typeof sigmas === "object" ? sigmas : undefined];
-  const choices = [steps, ...lists].filter((choice) => choice !== undefined).length;
-  if (choices !== 1 || (timesteps !== undefined && sigmas !== undefined))
+  const listed = typeof sigmas === "object";
+  const given = Object.entries({ steps, timesteps, sigmas: listed ? sigmas : undefined });
+  const choices = given.flatMap(([name, choice]) => (choice === undefined ? [] : [name]));
+  if (timesteps !== undefined && sigmas !== undefined && !listed) choices.push(`"${sigmas}" sigmas`);
+  if (choices.length !== 1)
     throw new ArgumentError({
       op: scheduler,
-      problem: `${choices === 0 ? "nothing chooses" : "more than one thing chooses"} the grid.`,
+      problem: choices.length === 0 ? "nothing chooses the grid." : `${choices.join(" and ")} both choose the grid.`,
       advice: "Give a number of steps, or timesteps, or a list of sigmas.",
     });
 }
@@ -233,8 +251,12 @@ function spacedTimesteps(
   const { steps = NaN, offset, timesteps: given } = options;
   if (given) {
     const list = Array.from(given);
-    if (list.length === 0 || !list.every((t, i) => t >= 0 && t < (i === 0 ? trainSteps : list[i - 1])))
-      refuse(`timesteps are [${list.join(", ")}].`, `Expected numbers that descend from below ${trainSteps} to 0.`);
+    const fits = rule.sigmas ? Number.isFinite : Number.isInteger;
+    if (list.length === 0 || !list.every((t, i) => fits(t) && t >= 0 && t < (i === 0 ? trainSteps : list[i - 1])))
+      refuse(
+        `timesteps are [${list.join(", ")}].`,
+        `Expected ${rule.sigmas ? "numbers" : "integers"} that descend from below ${trainSteps} to 0.`,
+      );
     return Float64Array.from(list);
   }
   const only = typeof rule.spacing === "string" ? undefined : rule.spacing.always;
@@ -288,11 +310,17 @@ class SigmaScheduler {
     const { options, training, schedule } = this;
     if (typeof options.sigmas === "object") {
       const sigmas = Float64Array.from(options.sigmas);
+      this.expectDescending(sigmas);
       return { timesteps: this.timestepsOf(sigmas.slice(0, -1), false), sigmas };
     }
     if (options.sigmas === "flow") return this.flow();
     const lambdaMin = options.lambdaMin ?? -Infinity;
     const below = training.filter((sigma) => -Math.log(sigma) >= lambdaMin).length;
+    if (below === 0)
+      throw new ArgumentError({
+        op: this.name,
+        problem: `lambdaMin is ${lambdaMin}, and lambda is ${-Math.log(training[0])} at most in training.`,
+      });
     const timesteps = spacedTimesteps(this.name, this.rule, schedule.steps, options, below);
     const spaced = this.sigmasOf(timesteps);
     if (options.sigmas === undefined)
@@ -320,7 +348,7 @@ class SigmaScheduler {
 
   private timestepsOf(sigmas: Float64Array, round: boolean): Float64Array {
     const timesteps = timestepsOfSigmas(sigmas, this.training);
-    if (!this.rule.whole) return timesteps;
+    if (!this.rule.whole) return round && this.sigmas.roundsKarras ? timesteps.map(roundHalfToEven) : timesteps;
     return timesteps.map(round ? roundHalfToEven : Math.trunc);
   }
 
@@ -352,6 +380,19 @@ class SigmaScheduler {
     return Float64Array.of(...sigmas, finalSigma === "zero" && final !== "last" ? 0 : least);
   }
 
+  /** Refuses sigmas that no sampler can step through. The last two may be one, as in diffusers' grids to "sigma_min". */
+  private expectDescending(sigmas: Float64Array): void {
+    const last = sigmas.length - 1;
+    const descends = (sigma: number, i: number): boolean =>
+      i === last ? sigma >= 0 && sigma <= sigmas[i - 1] : sigma > 0 && sigma < (i === 0 ? Infinity : sigmas[i - 1]);
+    if (sigmas.length < 2 || !sigmas.every(descends))
+      throw new ArgumentError({
+        op: this.name,
+        problem: `sigmas are [${sigmas.join(", ")}].`,
+        advice: "Expected two at least that descend, the last of which is where the run ends, 0 perhaps.",
+      });
+  }
+
   private expectKnown(grid: SigmaGridName): void {
     const known: readonly string[] = this.sigmas.grids;
     if (!known.includes(grid))
@@ -372,7 +413,7 @@ const sigmaGrids: Readonly<Record<Exclude<SigmaGridName, "flow">, (range: SigmaR
 };
 
 /** Entries of the calls that Heun's method makes, at both ends of a step: all but the first one and the `last` ones twice. */
-function heunCalls(values: Float64Array, last: 0 | 1): Float64Array {
+export function heunCalls(values: Float64Array, last: 0 | 1): Float64Array {
   const inner = values.subarray(1, Math.max(values.length - last, 1));
   const ends = values.subarray(Math.max(values.length - last, 1));
   return Float64Array.of(values[0], ...Array.from(inner, (value) => [value, value]).flat(), ...ends);

@@ -101,6 +101,8 @@ export interface ConsistencyGridOptions {
 export function consistencyGrid(options: ConsistencyGridOptions): Float64Array {
   const { steps, trainSteps, originalSteps = 50, strength = 1 } = options;
   expectSteps("consistencyGrid", originalSteps, trainSteps);
+  if (!(strength > 0 && strength <= 1))
+    throw new ArgumentError({ op: "consistencyGrid", problem: `strength is ${strength}, expected 0 < strength <= 1.` });
   const origin = Math.floor(originalSteps * strength);
   if (!Number.isInteger(steps) || steps < 1 || steps > origin)
     throw new ArgumentError({

@@ -54,12 +54,21 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
 
   /** What the network's output says at a noise level. */
   protected at(level: NoiseLevel): PredictionAt {
-    return { prediction: this.all.predictionType!, level, limited: this.limit() !== undefined };
+    const prediction = this.all.predictionType!;
+    if (level.signal === 0 && prediction === "epsilon")
+      throw new ArgumentError({
+        op: this.name,
+        problem: `predictionType is "epsilon", and the schedule ends with noise alone, which says nothing about x0.`,
+        advice: `Networks for zero terminal SNR predict "v_prediction" or "sample".`,
+      });
+    return { prediction, level, limited: this.limit() !== undefined };
   }
 
-  /** alphaBar after the last step. */
-  protected get finalAlphaBar(): number {
-    return this.all.setAlphaToOne ? 1 : this.schedule.alphaBar[0];
+  /** alphaBar at a timestep; below 0 that of the end of a run. */
+  protected alphaBarAt(t: number): number {
+    const { alphaBar } = this.schedule;
+    if (t >= 0) return alphaBar[t];
+    return this.all.setAlphaToOne ? 1 : alphaBar[0];
   }
 
   grid(run: R): SamplingGrid {

@@ -51,8 +51,11 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
   protected trajectory(run: R): Trajectory {
     const { timesteps, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, timesteps.at(i + 1), run));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(this.endAlphaBar) };
   }
+
+  /** alphaBar after the last step. */
+  protected abstract get endAlphaBar(): number;
 
   /** From t to the next timestep; undefined after the last. */
   protected abstract call(t: number, next: number | undefined, run: R): SolverCall;
@@ -66,12 +69,12 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
       return { timesteps: grid, initialNoise: 1 };
     }
     const list = Float64Array.from(timesteps);
-    const descends = list.every((t, i) => t >= 0 && t < (i === 0 ? trainSteps : list[i - 1]));
+    const descends = list.every((t, i) => Number.isInteger(t) && t >= 0 && t < (i === 0 ? trainSteps : list[i - 1]));
     if (steps !== undefined || list.length === 0 || !descends)
       throw new ArgumentError({
         op: this.name,
         problem: `timesteps are [${list.join(", ")}]${steps === undefined ? "" : ` and steps is ${steps}`}.`,
-        advice: `Expected numbers that descend from below ${trainSteps} to 0, and no steps beside them.`,
+        advice: `Expected integers that descend from below ${trainSteps} to 0, and no steps beside them.`,
       });
     return { timesteps: list, initialNoise: 1 };
   }
@@ -88,6 +91,8 @@ export class LCMScheduler extends ConsistencyScheduler<keyof typeof defaults, Co
   constructor(options: LCMOptions = {}) {
     super(definition, options);
   }
+
+  protected readonly endAlphaBar = 1;
 
   protected call(t: number, next: number | undefined): SolverCall {
     const { alphaBar } = this.schedule;
@@ -116,6 +121,10 @@ export class TCDScheduler extends ConsistencyScheduler<keyof typeof defaults, TC
 
   constructor(options: TCDOptions = {}) {
     super(tcdDefinition, options);
+  }
+
+  protected get endAlphaBar(): number {
+    return this.schedule.alphaBar[0];
   }
 
   protected call(t: number, next: number | undefined, { eta = 0.3 }: TCDRun): SolverCall {

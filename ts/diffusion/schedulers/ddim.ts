@@ -57,13 +57,13 @@ export class DDIMScheduler extends BetaScheduler<keyof typeof definition.default
     const { timesteps, initialNoise } = this.grid(run);
     const apart = Math.floor(this.schedule.steps / timesteps.length);
     const calls = Array.from(timesteps, (t) => this.call(t, t - apart, run));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(this.alphaBarAt(timesteps.at(-1)! - apart)) };
   }
 
   private call(t: number, next: number, { eta = 0, useClippedModelOutput = false }: DDIMRun): SolverCall {
     const { alphaBar } = this.schedule;
     const now = alphaBar[t];
-    const then = next >= 0 ? alphaBar[next] : this.finalAlphaBar;
+    const then = this.alphaBarAt(next);
     const level = levelOf(now);
     const at = this.at(level);
     const epsilon = useClippedModelOutput ? epsilonAt(at) : predictedEpsilon(at);

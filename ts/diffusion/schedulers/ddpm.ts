@@ -45,7 +45,7 @@ export class DDPMScheduler extends BetaScheduler<keyof typeof definition.default
   protected trajectory(run: SolverRun): Trajectory {
     const { timesteps, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, timesteps.at(i + 1)));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(1) };
   }
 
   private call(t: number, next: number | undefined): SolverCall {

@@ -38,6 +38,9 @@ export type DPMSolverMultistepOptions = OptionsOf<typeof definition>;
 /**
  * DPM-Solver++ 2M with the defaults: second order at one call of the network for a step. `algorithmType: "sde-dpmsolver++"`
  * is DPM++ 2M SDE, `useKarrasSigmas` its Karras version. The last step to sigma 0 is of first order.
+ *
+ * `solverOrder: 3` is diffusers' formula, whose errors fall as those of order 2, and in `sde-dpmsolver++` as those of order 1
+ * (see `multistep`): UniPC or DEIS are of third order.
  */
 export class DPMSolverMultistepScheduler extends SolverScheduler<keyof typeof definition.defaults> {
   /** @internal */

@@ -41,6 +41,9 @@ const start = LinearForm.of("start");
  * Steps of order 2 or 3 are made of as many calls, of orders 1, 2, ..., all from the same x (Lu et al. 2022, DPM-Solver,
  * algorithms 1 and 2). Their number is `steps`, so that samplers can be compared; what does not make a whole step is of
  * lower order, and so is the last, which goes to sigma 0.
+ *
+ * With `sde-dpmsolver++` each call of a step adds noise of its own, so that order 2 gives errors of order 1, and order 3 of
+ * `solverType: "heun"` does not converge (see `exponentialStep`). `DPMSolverMultistepScheduler` is the one for SDEs.
  */
 export class DPMSolverSinglestepScheduler extends SolverScheduler<keyof typeof definition.defaults> {
   /** @internal */

@@ -112,7 +112,7 @@ export class EDMEulerScheduler extends EDMScheduler<keyof typeof edmDefaults, ED
     expectChurn(this.name, run);
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1], run, timesteps.length));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number, run: EDMEulerRun, steps: number): SolverCall {
@@ -155,6 +155,6 @@ export class EDMDPMSolverMultistepScheduler extends EDMScheduler<keyof typeof so
       const next = multistep({ algorithm, order, midpoint: solverType === "midpoint", levels, i, value: x0At(at) });
       return { t, level: levels[i], inputScale: this.inputScale(sigmas![begin + i]), x0: predictedX0(at), next };
     });
-    return { calls, initialNoise };
+    return { calls, initialNoise, end: levels.at(-1)! };
   }
 }

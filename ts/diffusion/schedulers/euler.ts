@@ -58,7 +58,7 @@ export class EulerDiscreteScheduler extends BetaScheduler<keyof typeof definitio
     expectChurn(this.name, run);
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1], run, timesteps.length));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number, run: EulerRun, steps: number): SolverCall {
@@ -93,9 +93,15 @@ const ancestralDefinition = defineScheduler({
 export type EulerAncestralOptions = OptionsOf<typeof ancestralDefinition>;
 
 /**
- * Euler's method to sigmaDown < sigma', and then noise of deviation sigmaUp back to sigma':
- * sigmaUp^2 = sigma'^2 (sigma^2 - sigma'^2) / sigma^2, sigmaDown^2 = sigma'^2 - sigmaUp^2 (as much noise as DDPM adds).
+ * How a step from sigma to `next` is made of the ODE down to less noise, and noise of deviation `up` back, as much as DDPM
+ * adds: up^2 = next^2 (sigma^2 - next^2) / sigma^2, down^2 = next^2 - up^2.
  */
+export function ancestral(sigma: number, next: number): { readonly down: number; readonly up: number } {
+  const up = (next / sigma) * Math.sqrt(sigma ** 2 - next ** 2);
+  return { down: Math.sqrt(next ** 2 - up ** 2), up };
+}
+
+/** Euler's method to sigmaDown < sigma', and then noise of deviation sigmaUp back to sigma', see `ancestral`. */
 export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof ancestralDefinition.defaults> {
   /** @internal */
   static readonly definition = ancestralDefinition;
@@ -107,14 +113,13 @@ export class EulerAncestralDiscreteScheduler extends BetaScheduler<keyof typeof 
   protected trajectory(run: SolverRun): Trajectory {
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1]));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number): SolverCall {
     const level = explodingLevel(sigma);
     const inputScale = inputScaleOf(sigma);
-    const up = (next / sigma) * Math.sqrt(sigma ** 2 - next ** 2);
-    const down = Math.sqrt(next ** 2 - up ** 2);
+    const { up, down } = ancestral(sigma, next);
     const x0 = predictedX0(this.at(level));
     const derivative = x.minus(x0).over(sigma);
     return {

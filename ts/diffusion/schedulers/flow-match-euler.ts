@@ -74,7 +74,7 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof defi
   protected trajectory(run: FlowMatchRun): Trajectory {
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1]));
-    return { calls: calls.slice(run.begin), initialNoise };
+    return { calls: calls.slice(run.begin), initialNoise, end: flowLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number): SolverCall {

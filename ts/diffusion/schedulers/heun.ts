@@ -51,7 +51,7 @@ export class HeunDiscreteScheduler extends BetaScheduler<keyof typeof definition
     const calls = Array.from(timesteps, (t, i) =>
       i % 2 === 0 ? this.predict(t, sigmas![i], sigmas![i + 1]) : this.correct(t, sigmas![i - 1], sigmas![i]),
     );
-    return { calls: calls.slice(2 * (run.begin ?? 0)), initialNoise };
+    return { calls: calls.slice(2 * (run.begin ?? 0)), initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private predict(t: number, sigma: number, next: number): SolverCall {

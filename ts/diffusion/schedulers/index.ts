@@ -2,6 +2,7 @@
 
 import { ArgumentError, showValue } from "../../errors/index.ts";
 import { LCMScheduler, TCDScheduler } from "./consistency.ts";
+import { DDIMInverseScheduler } from "./ddim-inverse.ts";
 import { DDIMScheduler } from "./ddim.ts";
 import { DDPMScheduler } from "./ddpm.ts";
 import { DEISMultistepScheduler } from "./deis.ts";
@@ -10,7 +11,9 @@ import { DPMSolverSinglestepScheduler } from "./dpm-solver-singlestep.ts";
 import { EDMDPMSolverMultistepScheduler, EDMEulerScheduler } from "./edm.ts";
 import { EulerAncestralDiscreteScheduler, EulerDiscreteScheduler } from "./euler.ts";
 import { FlowMatchEulerDiscreteScheduler } from "./flow-match-euler.ts";
+import { FlowMatchHeunDiscreteScheduler } from "./flow-match-heun.ts";
 import { HeunDiscreteScheduler } from "./heun.ts";
+import { KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler } from "./kdpm2.ts";
 import { LMSDiscreteScheduler } from "./lms.ts";
 import { PNDMScheduler } from "./pndm.ts";
 import type { SchedulerClass, SchedulerConfig } from "./scheduler.ts";
@@ -20,11 +23,14 @@ import { UniPCMultistepScheduler } from "./unipc.ts";
 const classes = {
   DDPMScheduler,
   DDIMScheduler,
+  DDIMInverseScheduler,
   PNDMScheduler,
   EulerDiscreteScheduler,
   EulerAncestralDiscreteScheduler,
   HeunDiscreteScheduler,
   LMSDiscreteScheduler,
+  KDPM2DiscreteScheduler,
+  KDPM2AncestralDiscreteScheduler,
   DPMSolverMultistepScheduler,
   DPMSolverSinglestepScheduler,
   DEISMultistepScheduler,
@@ -34,6 +40,7 @@ const classes = {
   EDMEulerScheduler,
   EDMDPMSolverMultistepScheduler,
   FlowMatchEulerDiscreteScheduler,
+  FlowMatchHeunDiscreteScheduler,
 } as const;
 
 /** A class of diffusers that there is here. */
@@ -46,11 +53,18 @@ export const schedulers: Readonly<Record<SchedulerName, SchedulerClass<Scheduler
  * The scheduler that the contents of diffusers' scheduler_config.json describe; or, given the name of another class, one of
  * that with the same options, as far as it has them (`DDIMScheduler.from_config(scheduler.config)`).
  */
-export function schedulerFromConfig(config: SchedulerConfig, name: unknown = config._class_name): Scheduler {
+export function schedulerFromConfig(config: SchedulerConfig, other?: string): Scheduler {
+  if (typeof config !== "object" || config === null)
+    throw new ArgumentError({
+      op: "schedulerFromConfig",
+      problem: `the config is ${showValue(config)}.`,
+      advice: "Expected the contents of a scheduler_config.json, parsed.",
+    });
+  const name: unknown = other ?? config._class_name;
   if (typeof name !== "string" || !Object.hasOwn(schedulers, name))
     throw new ArgumentError({
       op: "schedulerFromConfig",
-      problem: `${name === config._class_name ? "_class_name" : "the class"} is ${showValue(name)}.`,
+      problem: `${other === undefined ? "_class_name" : "the class"} is ${showValue(name)}.`,
       advice: `Expected ${Object.keys(schedulers).join(", ")}.`,
     });
   const scheduler = schedulers[name as SchedulerName];

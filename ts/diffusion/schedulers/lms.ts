@@ -56,7 +56,7 @@ export class LMSDiscreteScheduler extends BetaScheduler<keyof typeof definition.
     const calls = Array.from(timesteps.subarray(begin), (t, i) =>
       this.call(t, sigmas!.subarray(begin), i, Math.min(order, i + 1)),
     );
-    return { calls, initialNoise };
+    return { calls, initialNoise, end: explodingLevel(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigmas: Float64Array, i: number, order: number): SolverCall {

@@ -74,7 +74,7 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
       const moved = this.transfer(x, t, t - apart, adamsBashforth[known]);
       return this.callAt(t, { x: moved, ...remembered, ...(k === 0 && { start: x }) });
     });
-    return { calls, initialNoise: 1 };
+    return { calls, initialNoise: 1, end: levelOf(this.alphaBarAt(visited.at(-1)! - apart)) };
   }
 
   /** Evaluation `stage` of a Runge-Kutta step from timestep `first`. */
@@ -96,7 +96,7 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
   private transfer(from: LinearForm, t: number, next: number, prediction: LinearForm): LinearForm {
     const { alphaBar } = this.schedule;
     const now = alphaBar[t];
-    const then = next >= 0 ? alphaBar[next] : this.finalAlphaBar;
+    const then = this.alphaBarAt(next);
     const conversion = predictedEpsilon(this.at(levelOf(now)));
     const epsilon = from.times(conversion.coefficient("x")).plus(prediction.times(conversion.coefficient("output")));
     const scale = Math.sqrt(then / now);

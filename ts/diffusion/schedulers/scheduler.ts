@@ -1,9 +1,10 @@
 // What all schedulers share: options that are checked, config files in diffusers' words, and solvers for a number of steps.
 
 import type { z } from "zod";
-import { ArgumentError, showValue } from "../../errors/index.ts";
+import { ArgumentError, LangevinError, showValue } from "../../errors/index.ts";
 import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import type { NoiseSchedule } from "../noise-schedule.ts";
+import type { NoiseLevel } from "../predictions.ts";
 import type { Limit } from "../solver/limit.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { Solver } from "../solver/solver.ts";
@@ -25,12 +26,14 @@ export interface SolverRun {
   readonly begin?: number;
 }
 
-/** The calls of a run, and the noise that it starts from. */
+/** The calls of a run, the noise that it starts from, and where it ends. */
 export interface Trajectory {
   /** Calls of the network, in order. */
   readonly calls: readonly SolverCall[];
   /** Standard deviation of the noise to start from. */
   readonly initialNoise: number;
+  /** How much of x0 and of noise is in x after the last call. */
+  readonly end: NoiseLevel;
 }
 
 /** A config file's contents: diffusers' keys. */
@@ -109,20 +112,29 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
   /** The sampler for a run. Throws ArgumentError where the options and the run do not go together, naming both. */
   solver(run: R): Solver {
     const { begin = 0 } = run;
-    const { calls, initialNoise } = this.trajectory(run);
-    if (!Number.isInteger(begin) || begin < 0 || calls.length === 0)
-      throw new ArgumentError({
-        op: this.name,
-        problem: `begin is ${begin}, which leaves ${calls.length} steps.`,
-        advice: "Expected an integer >= 0 that leaves one step at least.",
-      });
+    if (!Number.isInteger(begin) || begin < 0)
+      throw new ArgumentError({ op: this.name, problem: `begin is ${begin}, expected an integer >= 0.` });
+    const { calls, initialNoise, end } = this.named(() => this.trajectory(run));
+    if (calls.length === 0)
+      throw new ArgumentError({ op: this.name, problem: `begin is ${begin}, which leaves no step of the run.` });
     return new Solver({
       name: this.name,
       calls,
       initialNoise,
+      end,
       limit: this.limit(),
       learnsVariance: this.learnsVariance,
     });
+  }
+
+  /** Puts the scheduler's name before errors of the functions that it calls. */
+  private named<T>(make: () => T): T {
+    try {
+      return make();
+    } catch (error) {
+      if (error instanceof LangevinError && error.op !== this.name) error.enterModule(this.name);
+      throw error;
+    }
   }
 
   /** The contents of diffusers' scheduler_config.json. */
@@ -185,9 +197,9 @@ function problemOf(option: OptionName, value: unknown, choices: readonly unknown
     return choices.includes(value) ? undefined : choices.map((choice) => JSON.stringify(choice)).join(" or ");
   const parsed = (optionSchemas[option] as z.ZodType).safeParse(value);
   if (parsed.success) return undefined;
-  return parsed.error.issues[0].message
-    .replace(/^Invalid [a-z]+: expected /, "")
-    .replace(/^Invalid option: expected /, "");
+  const [{ message, path }] = parsed.error.issues;
+  const where = path.length === 0 ? "" : ` at [${path.join("][")}]`;
+  return message.replace(/^(Invalid [a-z]+|Too big|Too small): expected /, "") + where;
 }
 
 /**

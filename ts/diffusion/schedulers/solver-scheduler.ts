@@ -49,6 +49,8 @@ export abstract class SolverScheduler<
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const level = this.all.useFlowSigmas ? flowLevel : preservingLevel;
     const levels = Array.from(sigmas!.subarray(begin), level);
+    this.expectSignal(sigmas!);
+    this.expectNoise(levels.at(-1)!);
     const calls = Array.from(timesteps.subarray(begin), (t, i) => {
       const at = this.at(levels[i]);
       const place = { i, levels, whole: timesteps.length };
@@ -59,7 +61,27 @@ export abstract class SolverScheduler<
         next: this.next(place, this.isOfX0 ? x0At(at) : epsilonAt(at)),
       };
     });
-    return { calls, initialNoise };
+    return { calls, initialNoise, end: levels.at(-1)! };
+  }
+
+  /** Refuses sigmas of flow matching at which nothing is left of x0, so that lambda is not finite. */
+  private expectSignal(sigmas: Float64Array): void {
+    if (this.all.useFlowSigmas && !(sigmas[0] < 1))
+      throw new ArgumentError({
+        op: this.name,
+        problem: `the first sigma is ${sigmas[0]}, expected less than 1.`,
+        advice: "With useFlowSigmas x is (1 - sigma) x0 + sigma epsilon.",
+      });
+  }
+
+  /** Refuses an end at sigma 0, where lambda is infinite, to samplers that cannot step there. */
+  protected expectNoise(end: NoiseLevel): void {
+    if (end.noise === 0 && !this.isOfX0)
+      throw new ArgumentError({
+        op: this.name,
+        problem: "the last step goes to sigma 0, where the equation of epsilon has no solution in lambda.",
+        advice: `Take finalSigmasType: "sigma_min", or solve the equation of x0 ("++", predictX0).`,
+      });
   }
 
   /** Whether it is the equation of x0 that is solved, not that of epsilon. */

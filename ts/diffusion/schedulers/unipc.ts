@@ -85,6 +85,8 @@ export class UniPCMultistepScheduler extends SolverScheduler<keyof typeof defini
   ): LinearForm {
     const [start, end] = [levels[i], levels[i + 1]];
     const h = lambdaOf(end) - lambdaOf(start);
+    // As in `exponentialStep`.
+    if (h === 0) return from;
     const others = earlier.map((form, k) => ({ form, place: (lambdaOf(levels[i - 1 - k]) - lambdaOf(start)) / h }));
     if (target) others.push({ form: target, place: 1 });
     const extent = this.options.predictX0 ? -h : h;

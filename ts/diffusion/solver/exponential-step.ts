@@ -43,6 +43,8 @@ interface Factors {
  * eq. 3.4 and B.4; DPM-Solver++, eq. 9), and its SDE (DPM-Solver++, eq. 17). h = lambda' - lambda.
  */
 export function exponentialStep(step: ExponentialStep): LinearForm {
+  // diffusers' grids to "sigma_min" repeat it: a last step of no length.
+  if (lambdaOf(step.to) === lambdaOf(step.from)) return step.x;
   const factors = factorsOf[step.algorithm](step.from, step.to);
   let sum = step.x.times(factors.x).plus(step.value.times(factors.value));
   if (step.first) sum = sum.plus(step.first.times(step.midpoint ? factors.value / 2 : factors.first));
@@ -73,6 +75,8 @@ const factorsOf: Readonly<Record<ExponentialAlgorithm, (from: NoiseLevel, to: No
   },
   "sde-dpmsolver++"(from, to) {
     const { signal, h, decay } = { ...to, ...extent(from, to, -2) };
+    // `second` as in diffusers, where it goes to -1 with h instead of h / 3: its last term has the wrong sign. So a third
+    // order makes this of first order.
     return {
       x: (to.noise / from.noise) * Math.exp(-h),
       value: -signal * decay,

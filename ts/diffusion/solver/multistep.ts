@@ -43,7 +43,13 @@ export interface MultistepStep {
   readonly value: LinearForm;
 }
 
-/** x and the registers after the step (Lu et al. 2022, DPM-Solver++, algorithm 2, and its third order). */
+/**
+ * x and the registers after the step (Lu et al. 2022, DPM-Solver++, algorithm 2, and its third order).
+ *
+ * As in diffusers, the third order takes the divided difference for the second derivative,
+ * which is twice as much. So its errors fall as h^2, if from a lower start than the second order's; with twice
+ * `change` it would be h^3. The SDE of x0 has a wrong sign in its factor besides (see `exponentialStep`).
+ */
 export function multistep({ algorithm, order, midpoint, levels, i, value }: MultistepStep): NextState {
   const lambda = (k: number): number => lambdaOf(levels[k]);
   const h = lambda(i + 1) - lambda(i);

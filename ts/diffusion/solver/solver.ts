@@ -45,6 +45,8 @@ export interface SolverOptions {
   readonly calls: readonly SolverCall[];
   /** Standard deviation of the noise to start from. */
   readonly initialNoise: number;
+  /** How much of x0 and of noise is in x after the last call. */
+  readonly end: NoiseLevel;
   /** How x0 is limited. Default: not. */
   readonly limit?: Limit;
   /** The network returns twice the channels, the second half about the variance. Default false. */
@@ -102,6 +104,8 @@ export class Solver {
   readonly initialNoise: number;
   /** How much of x0 and of noise is in x before each call, and after the last. */
   readonly levels: readonly NoiseLevel[];
+  /** What x is scaled by for the network at each call (diffusers' `scale_model_input`). */
+  readonly inputScales: Float64Array;
   /** Whether steps need noise. */
   readonly isStochastic: boolean;
   /** Whether it remembers anything of earlier calls. */
@@ -119,23 +123,21 @@ export class Solver {
   private readonly wholeTimesteps: boolean;
   private readonly madeTimesteps = new Map<string, Tensor>();
 
-  constructor({ name, calls, initialNoise, limit, learnsVariance = false }: SolverOptions) {
+  constructor({ name, calls, initialNoise, end, limit, learnsVariance = false }: SolverOptions) {
     this.name = name;
     this.calls = calls.length;
     this.initialNoise = initialNoise;
     this.limit = limit;
     this.learnsVariance = learnsVariance;
     this.timesteps = Float64Array.from(calls, ({ t }) => t);
-    this.levels = [...calls.map(({ level }) => level), { signal: 1, noise: 0 }];
+    this.levels = [...calls.map(({ level }) => level), end];
+    this.inputScales = Float64Array.from(calls, ({ inputScale = 1 }) => inputScale);
     this.wholeTimesteps = this.timesteps.every(Number.isInteger);
-    expectFinite(name, calls);
-    this.inputScale = columnUnless(
-      1,
-      calls.map(({ inputScale = 1 }) => inputScale),
-    );
+    expectFinite(name, calls, this.levels);
+    this.inputScale = columnUnless(1, this.inputScales);
     this.churn = columnUnless(
       0,
-      calls.map(({ churn = 0 }) => churn),
+      Float64Array.from(calls, ({ churn = 0 }) => churn),
     );
     this.x0 = new SumTable(calls.map((call) => call.x0));
     const targets = [...new Set(calls.flatMap(({ next }) => Object.keys(next)))];
@@ -159,15 +161,15 @@ export class Solver {
   }
 
   /**
-   * The state after a call of the network. `noise` is asked only by samplers that need it, once in a call. The tensors of
+   * The state after a call of the network. `noise` is asked only by samplers that need it (see `isStochastic`), once in a call. The tensors of
    * the result belong to the scope that is open.
    */
-  step(state: SolverState, call: StepNumber, network: Network, noise: NoiseSource): SolverState {
+  step(state: SolverState, call: StepNumber, network: Network, noise?: NoiseSource): SolverState {
     return this.call(state, call, network, noise).state;
   }
 
   /** The state after a call of the network, and what the network predicted for x0, within its limit. */
-  predict(state: SolverState, call: StepNumber, network: Network, noise: NoiseSource): SolverPrediction {
+  predict(state: SolverState, call: StepNumber, network: Network, noise?: NoiseSource): SolverPrediction {
     const { state: next, x0 } = this.call(state, call, network, noise);
     return { state: next, x0: x0() };
   }
@@ -184,14 +186,14 @@ export class Solver {
     state: SolverState,
     call: StepNumber,
     network: Network,
-    noise: NoiseSource,
+    noise: NoiseSource | undefined,
   ): { readonly state: SolverState; readonly x0: () => Tensor } {
     if (typeof call === "number" && !(Number.isInteger(call) && call >= 0 && call < this.calls))
       throw new ArgumentError({
         op: this.name,
         problem: `call is ${call}, expected an integer from 0 to ${this.calls - 1}.`,
       });
-    const given = this.isStochastic ? this.expectNoise(noise(call), state.x) : undefined;
+    const given = this.isStochastic ? this.noiseOf(call, noise, state.x) : undefined;
     const x = this.churn ? state.x.add(given!.mul(numberAt(this.churn, call, state.x))) : state.x;
     const input = this.inputScale ? x.mul(numberAt(this.inputScale, call, x)) : x;
     const { output, variance } = this.outputs(network(input, this.timestepsAt(call, x)), x);
@@ -248,7 +250,15 @@ export class Solver {
     return table.row(call).broadcastTo([x.shape[0]]);
   }
 
-  private expectNoise(noise: Tensor, x: Tensor): Tensor {
+  private noiseOf(call: StepNumber, source: NoiseSource | undefined, x: Tensor): Tensor {
+    if (!source)
+      throw new ArgumentError({
+        op: this.name,
+        problem: "it adds noise, and no source of noise was given.",
+        advice:
+          "Pass a function that makes noise of variance 1 in the shape of x, such as (call) => randn(x.shape, ...).",
+      });
+    const noise = source(call);
     if (showShape(noise.shape) === showShape(x.shape)) return noise;
     throw new ShapeError({
       op: this.name,
@@ -258,24 +268,35 @@ export class Solver {
 }
 
 /** Refuses coefficients that are no finite numbers: they would make NaN of every picture. */
-function expectFinite(name: string, calls: readonly SolverCall[]): void {
-  calls.forEach(({ t, inputScale = 1, churn = 0, next, logDeviation }, k) => {
-    const coefficients = Object.values(next).flatMap((form) => form.sources.map((source) => form.coefficient(source)));
+function expectFinite(name: string, calls: readonly SolverCall[], levels: readonly NoiseLevel[]): void {
+  calls.forEach(({ t, inputScale = 1, churn = 0, x0, next, logDeviation }, k) => {
+    const coefficients = [x0, ...Object.values(next)].flatMap((form) =>
+      form.sources.map((source) => form.coefficient(source)),
+    );
     const all = [inputScale, churn, ...coefficients, logDeviation?.constant ?? 0, logDeviation?.slope ?? 0];
     const singular = all.find((coefficient) => !Number.isFinite(coefficient));
     if (singular !== undefined)
       throw new ArgumentError({
         op: name,
         problem: `step ${k + 1} of ${calls.length}, at t = ${t}, is singular: it would multiply a picture by ${singular}.`,
-        advice:
-          "A prediction, an order or an end of the grid does not go with the noise level there: often a sampler of higher order or of epsilon that ends at sigma 0, or epsilon where x_t is noise alone.",
+        advice: reasonFor(levels[k], levels[k + 1]),
       });
   });
 }
 
+/** Why a step may be singular. */
+function reasonFor(from: NoiseLevel, to: NoiseLevel): string {
+  if (![from, to].every(({ signal, noise }) => signal >= 0 && noise >= 0))
+    return "Its noise level is none: t or sigma lies outside the schedule.";
+  if (from.signal === 0) return "x is noise alone there, and an order or a prediction does not go with that.";
+  if (to.noise === 0)
+    return "It ends at sigma 0, which only steps of first order reach: lower the order at the end (lowerOrderFinal), or end above 0.";
+  return "An order or a prediction does not go with the noise levels there: do two steps have the same?";
+}
+
 /** A column of factors, or undefined where all of them are `neutral`. */
-function columnUnless(neutral: number, factors: readonly number[]): StepTable | undefined {
-  return factors.every((factor) => factor === neutral) ? undefined : new StepTable([Float64Array.from(factors)]);
+function columnUnless(neutral: number, factors: Float64Array): StepTable | undefined {
+  return factors.every((factor) => factor === neutral) ? undefined : new StepTable([factors]);
 }
 
 /** The number of a table of one column for a call, as a tensor [1]. */
