@@ -3,7 +3,7 @@
 import { expect } from "chai";
 import { ArgumentError, ShapeError } from "../../ts/errors/index.ts";
 import type { TorchLayout } from "../../ts/io/layout.ts";
-import { fromTorch, toTorch } from "../../ts/io/layout.ts";
+import { fromTorch, toTorch, torchShape } from "../../ts/io/layout.ts";
 import { failure } from "../failure.ts";
 
 /** 0, 1, 2, ...: each element says where it was. */
@@ -72,6 +72,7 @@ describe("layouts", () => {
       for (const data of [...arrays, BigInt64Array.from(numbers, BigInt)]) {
         const there = toTorch(layout, data, shape);
         expect(there.data.constructor).to.equal(data.constructor);
+        expect(torchShape(layout, shape)).to.deep.equal(there.shape);
         expect(fromTorch(layout, there.data, there.shape)).to.deep.equal({ data, shape });
       }
     });

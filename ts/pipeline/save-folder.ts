@@ -28,10 +28,9 @@ export interface SavedFolder {
 
 const { index: indexFile, unet, scheduler: schedulerFolder, modelConfig, schedulerConfig, weights } = fileNames;
 
-/** Everything that there is in a folder that holds a pipeline and nothing else, shards and old layouts included. */
-const ownNames = new RegExp(
-  `^(${unet}|${schedulerFolder}|${indexFile}|(${schedulerFolder})?${schedulerConfig}|(${unet})?(${modelConfig}|${weights}[\\w.-]*\\.(safetensors|json)))$`,
-);
+/** Names of all that is in a folder with a pipeline and nothing else, shards, variants and the old layout included. */
+const ownNames =
+  /^((unet|scheduler)\/|model_index\.json|(scheduler\/)?scheduler_config\.json|(unet\/)?(config\.json|diffusion_pytorch_model[\w.-]*\.safetensors(\.index[\w.]*\.json)?))$/;
 
 /** Writes a folder; see `Pipeline.save`. */
 export async function saveFolder(path: string, saved: SavedFolder, { overwrite = false }: SaveOptions): Promise<void> {
