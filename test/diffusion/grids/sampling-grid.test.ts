@@ -2,7 +2,7 @@
 
 import { expect } from "chai";
 import type { GridScheduler, SamplingGridOptions } from "langevin";
-import { ArgumentError, NoiseSchedule, samplingGrid } from "langevin";
+import { ArgumentError, NoiseSchedule, UniPCMultistepScheduler, samplingGrid } from "langevin";
 import { failure } from "../../failure.ts";
 
 const schedule = new NoiseSchedule({ steps: 1000, betaStart: 0.00085, betaEnd: 0.012, schedule: "scaled_linear" });
@@ -17,7 +17,7 @@ describe("samplingGrid", () => {
       DPMSolverMultistepScheduler: ["karras", "exponential", "lu", "beta", "flow"],
       DPMSolverSinglestepScheduler: ["karras", "exponential", "beta", "flow"],
       DEISMultistepScheduler: ["karras", "exponential", "beta", "flow"],
-      UniPCMultistepScheduler: ["karras", "exponential", "beta", "flow"],
+      UniPCMultistepScheduler: ["karras", "exponential", "beta", "flow", "karras_flow"],
     } as const))
       for (const grid of [undefined, ...grids]) {
         const got = samplingGrid(name as GridScheduler, schedule, { steps: 12, sigmas: grid });
@@ -51,6 +51,33 @@ describe("samplingGrid", () => {
     expect(last("DEISMultistepScheduler", {})).to.equal(sigmas[0]);
     const { sigmas: flow } = samplingGrid("UniPCMultistepScheduler", schedule, { steps: 5, sigmas: "flow", finalSigma: "sigma_min" }); // prettier-ignore
     expect(flow![5]).to.equal(flow![4]);
+  });
+
+  it("stretches the times of a flow to where they shall end", () => {
+    const grid = (flowTerminal?: number) =>
+      samplingGrid("UniPCMultistepScheduler", schedule, { steps: 4, sigmas: "flow", flowShift: 3, flowTerminal })
+        .sigmas!;
+    const [plain, stretched] = [grid(), grid(0.1)];
+    expect(stretched[3]).to.be.closeTo(0.1, 1e-15);
+    expect(stretched[4]).to.equal(0);
+    // 1 - t is scaled by one factor.
+    for (let i = 1; i < 4; i++) expect((1 - stretched[i]) / (1 - plain[i])).to.be.closeTo(0.9 / (1 - plain[3]), 1e-12);
+    expect(() => samplingGrid("UniPCMultistepScheduler", schedule, { steps: 4, flowTerminal: 0.1 })).to.throw(
+      "UniPCMultistepScheduler: flowTerminal is 0.1, and the grid of sigmas is no flow.",
+    );
+  });
+
+  it("has Karras' sigmas as shares of noise in a flow", () => {
+    const of = (grid: "karras" | "karras_flow") =>
+      samplingGrid("UniPCMultistepScheduler", schedule, { steps: 4, sigmas: grid });
+    const [ratios, flow] = [of("karras").sigmas!, of("karras_flow")];
+    flow.timesteps.forEach((t, i) => {
+      expect(flow.sigmas![i]).to.be.closeTo(ratios[i] / (1 + ratios[i]), 1e-15);
+      expect(t).to.equal(Math.trunc(1000 * flow.sigmas![i]));
+    });
+    const scheduler = new UniPCMultistepScheduler({ schedule, useKarrasSigmas: true, useFlowSigmas: true, predictionType: "flow_prediction" }); // prettier-ignore
+    expect(scheduler.grid({ steps: 4 })).to.deep.equal(flow);
+    expect(scheduler.solver({ steps: 4 }).levels[0].signal).to.equal(1 - flow.sigmas![0]);
   });
 
   it("visits nothing noisier than lambdaMin", () => {

@@ -10,6 +10,7 @@ import {
   interpolate,
   karrasSigmas,
   shiftTimes,
+  stretchTimes,
   timestepsOfSigmas,
 } from "./sigma-grid.ts";
 import type { TimestepSpacing } from "./timestep-grid.ts";
@@ -26,7 +27,7 @@ export interface SamplingGrid {
 }
 
 /** Sigmas other than those of the spaced timesteps: diffusers' use_karras_sigmas and its companions. */
-export type SigmaGridName = "karras" | "exponential" | "lu" | "beta" | "flow";
+export type SigmaGridName = "karras" | "exponential" | "lu" | "beta" | "flow" | "karras_flow";
 
 /** What a scheduler's configuration says of its grid. */
 export interface SamplingGridOptions {
@@ -46,6 +47,8 @@ export interface SamplingGridOptions {
   readonly sigmaMax?: number;
   /** Shift of "flow" towards noise (diffusers' `flow_shift`). Default 1. */
   readonly flowShift?: number;
+  /** Where "flow" is stretched to end (diffusers' `shift_terminal`). Default: it is not. */
+  readonly flowTerminal?: number;
   /** Where the last step goes: to sigma 0 or to the least sigma of training (diffusers' `final_sigmas_type`). Default "zero". */
   readonly finalSigma?: "zero" | "sigma_min";
   /** Visit no timestep whose lambda = ln(signal / noise) is below this (diffusers' `lambda_min_clipped`). Default none. */
@@ -177,7 +180,7 @@ const rules: Readonly<Record<GridScheduler, GridRule>> = {
   UniPCMultistepScheduler: {
     ...solver,
     sigmas: {
-      grids: ["karras", "exponential", "beta", "flow"],
+      grids: ["karras", "exponential", "beta", "flow", "karras_flow"],
       span: "training",
       final: "0 or last",
       start: "1",
@@ -314,6 +317,12 @@ class SigmaScheduler {
       return { timesteps: this.timestepsOf(sigmas.slice(0, -1), false), sigmas };
     }
     if (options.sigmas === "flow") return this.flow();
+    if (options.flowTerminal !== undefined)
+      throw new ArgumentError({
+        op: this.name,
+        problem: `flowTerminal is ${options.flowTerminal}, and the grid of sigmas is no flow.`,
+      });
+    if (options.sigmas === "karras_flow") return this.karrasFlow();
     const lambdaMin = options.lambdaMin ?? -Infinity;
     const below = training.filter((sigma) => -Math.log(sigma) >= lambdaMin).length;
     if (below === 0)
@@ -355,16 +364,30 @@ class SigmaScheduler {
   /** Times of flow matching, which are the sigmas of x_t = (1 - sigma) x0 + sigma noise. */
   private flow(): { readonly timesteps: Float64Array; readonly sigmas: Float64Array } {
     this.expectKnown("flow");
-    const { steps = NaN, flowShift = 1 } = this.options;
+    const { steps = NaN, flowShift = 1, flowTerminal } = this.options;
     const trainSteps = this.schedule.steps;
     expectSteps(this.name, steps, trainSteps);
     const downwards = linearGrid(1, 1 / trainSteps, steps + 1);
     const startsAtOne = this.sigmas.flowStart === "1";
     const even = startsAtOne ? downwards : downwards.map((time) => 1 - time).reverse();
-    const times = shiftTimes(even.slice(0, steps), flowShift);
+    const shifted = shiftTimes(even.slice(0, steps), flowShift);
+    const times = flowTerminal === undefined ? shifted : stretchTimes(shifted, flowTerminal);
     // At 1 nothing is left of x0, and the logarithm of the signal is infinite.
     if (startsAtOne && Math.abs(times[0] - 1) < 1e-6) times[0] -= 1e-6;
     return { timesteps: times.map((time) => Math.trunc(time * trainSteps)), sigmas: this.ended(times) };
+  }
+
+  /** Karras' sigmas, which are noise against signal, as shares of noise. */
+  private karrasFlow(): { readonly timesteps: Float64Array; readonly sigmas: Float64Array } {
+    this.expectKnown("karras_flow");
+    const {
+      steps = NaN,
+      sigmaMin = this.training[0],
+      sigmaMax = this.training[this.training.length - 1],
+    } = this.options;
+    expectSteps(this.name, steps, this.schedule.steps);
+    const times = karrasSigmas({ steps, sigmaMin, sigmaMax }).map((sigma) => sigma / (1 + sigma));
+    return { timesteps: times.map((time) => Math.trunc(time * this.schedule.steps)), sigmas: this.ended(times) };
   }
 
   /** The sigmas with the one that the last step goes to: `last` where that is the end of the grid. */
@@ -405,7 +428,9 @@ class SigmaScheduler {
   }
 }
 
-const sigmaGrids: Readonly<Record<Exclude<SigmaGridName, "flow">, (range: SigmaRange) => Float64Array>> = {
+const sigmaGrids: Readonly<
+  Record<Exclude<SigmaGridName, "flow" | "karras_flow">, (range: SigmaRange) => Float64Array>
+> = {
   karras: karrasSigmas,
   exponential: exponentialSigmas,
   lu: exponentialSigmas,

@@ -82,6 +82,7 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
       sigmaMin: all.sigmaMin ?? undefined,
       sigmaMax: all.sigmaMax ?? undefined,
       flowShift: this.flowShift(run),
+      flowTerminal: all.shiftTerminal ?? undefined,
       finalSigma: all.finalSigmasType,
       lambdaMin: all.lambdaMinClipped,
       interpolation: all.interpolationType,
@@ -105,6 +106,7 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
       [useFlowSigmas, "flow"],
     ];
     const names = chosen.flatMap(([isChosen, name]) => (isChosen ? [name] : []));
+    if (names.join() === "karras,flow") return "karras_flow";
     if (names.length > 1)
       throw new ArgumentError({
         op: this.name,
