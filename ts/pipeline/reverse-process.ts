@@ -3,12 +3,13 @@
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import type { NoiseLevel } from "../diffusion/predictions.ts";
 import type { Network, Solver, SolverState } from "../diffusion/solver/solver.ts";
-import { levelOf } from "../diffusion/schedulers/beta-scheduler.ts";
+
 import { ShapeError, showShape } from "../errors/index.ts";
 import { draws, randn } from "../tensor/random.ts";
 import type { StepNumber } from "../tensor/recording.ts";
 import { perStep } from "../tensor/recording.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { alphaBarLevel } from "../diffusion/schedulers/levels.ts";
 
 /** Where noise of a run is drawn. */
 export interface NoisePlace {
@@ -60,7 +61,7 @@ export function ddpmProcess(schedule: NoiseSchedule): ReverseProcess {
   return {
     name: "sample",
     calls: steps,
-    levels: [...Array.from(schedule.alphaBar, levelOf).reverse(), { signal: 1, noise: 0 }],
+    levels: [...Array.from(schedule.alphaBar, alphaBarLevel).reverse(), { signal: 1, noise: 0 }],
     initialNoise: 1,
     start: (x) => ({ x, registers: {} }),
     step({ x }, call, network, place) {

@@ -29,11 +29,6 @@ export const thresholdDefaults = {
 /** What networks predict on a noise schedule. */
 export const predictions = ["epsilon", "sample", "v_prediction"] as const;
 
-/** The level of a picture of which alphaBar of the variance is left. */
-export function levelOf(alphaBar: number): NoiseLevel {
-  return { signal: Math.sqrt(alphaBar), noise: Math.sqrt(1 - alphaBar) };
-}
-
 /** A sampler with a noise schedule. */
 export abstract class BetaScheduler<K extends OptionName = never, R extends SolverRun = SolverRun> extends Scheduler<
   K,

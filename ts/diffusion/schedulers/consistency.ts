@@ -5,9 +5,10 @@ import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import { consistencyGrid } from "../grids/timestep-grid.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { noise, predictedEpsilon, predictedX0, x, x0At } from "../solver/solver-call.ts";
-import { BetaScheduler, betaDefaults, levelOf, predictions, thresholdDefaults } from "./beta-scheduler.ts";
+import { BetaScheduler, betaDefaults, predictions, thresholdDefaults } from "./beta-scheduler.ts";
 import type { OptionName, OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
+import { alphaBarLevel } from "./levels.ts";
 
 const defaults = {
   ...betaDefaults,
@@ -51,7 +52,7 @@ abstract class ConsistencyScheduler<K extends OptionName, R extends ConsistencyR
   protected trajectory(run: R): Trajectory {
     const { timesteps, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, timesteps.at(i + 1), run));
-    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(this.endAlphaBar) };
+    return { calls: calls.slice(run.begin), initialNoise, end: alphaBarLevel(this.endAlphaBar) };
   }
 
   /** alphaBar after the last step. */
@@ -96,7 +97,7 @@ export class LCMScheduler extends ConsistencyScheduler<keyof typeof defaults, Co
 
   protected call(t: number, next: number | undefined): SolverCall {
     const { alphaBar } = this.schedule;
-    const level = levelOf(alphaBar[t]);
+    const level = alphaBarLevel(alphaBar[t]);
     const at = this.at(level);
     const scaled = t * this.options.timestepScaling;
     const sigmaData = 0.5;
@@ -106,7 +107,7 @@ export class LCMScheduler extends ConsistencyScheduler<keyof typeof defaults, Co
       .plus(x.times((sigmaData / deviation) ** 2));
     const x0 = predictedX0(at);
     if (next === undefined) return { t, level, x0, next: { x: denoised } };
-    const { signal, noise: amount } = levelOf(alphaBar[next]);
+    const { signal, noise: amount } = alphaBarLevel(alphaBar[next]);
     return { t, level, x0, next: { x: denoised.times(signal).plus(noise.times(amount)) } };
   }
 }
@@ -131,10 +132,10 @@ export class TCDScheduler extends ConsistencyScheduler<keyof typeof defaults, TC
     if (!(eta >= 0 && eta <= 1))
       throw new ArgumentError({ op: this.name, problem: `eta is ${eta}, expected a number from 0 to 1.` });
     const { alphaBar } = this.schedule;
-    const level = levelOf(alphaBar[t]);
+    const level = alphaBarLevel(alphaBar[t]);
     const at = this.at(level);
     const jump = alphaBar[Math.floor((1 - eta) * (next ?? 0))];
-    const target = levelOf(jump);
+    const target = alphaBarLevel(jump);
     const jumped = predictedX0(at).times(target.signal).plus(predictedEpsilon(at).times(target.noise));
     const x0 = predictedX0(at);
     if (next === undefined || eta === 0) return { t, level, x0, next: { x: jumped } };

@@ -5,9 +5,10 @@ import type { SamplingGrid } from "../grids/sampling-grid.ts";
 import { timestepGrid } from "../grids/timestep-grid.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { predictedEpsilon, predictedX0, x0At } from "../solver/solver-call.ts";
-import { BetaScheduler, betaDefaults, levelOf, predictions } from "./beta-scheduler.ts";
+import { BetaScheduler, betaDefaults, predictions } from "./beta-scheduler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
+import { alphaBarLevel } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "DDIMInverseScheduler",
@@ -65,18 +66,18 @@ export class DDIMInverseScheduler extends BetaScheduler<keyof typeof definition.
     const { timesteps, initialNoise } = this.grid(run);
     const apart = Math.floor(this.schedule.steps / timesteps.length);
     const calls = Array.from(timesteps, (t) => this.call(t - apart, t));
-    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(this.alphaBarAt(timesteps.at(-1)!)) };
+    return { calls: calls.slice(run.begin), initialNoise, end: alphaBarLevel(this.alphaBarAt(timesteps.at(-1)!)) };
   }
 
   private call(from: number, t: number): SolverCall {
-    const level = levelOf(this.alphaBarAt(from));
+    const level = alphaBarLevel(this.alphaBarAt(from));
     if (level.noise === 0 && this.options.predictionType === "sample")
       throw new ArgumentError({
         op: this.name,
         problem: `predictionType is "sample", and x0 as the prediction for a picture without noise does not say which noise to add.`,
         advice: "With setAlphaToOne: false a run starts at the first noise level of training.",
       });
-    const target = levelOf(this.alphaBarAt(t));
+    const target = alphaBarLevel(this.alphaBarAt(t));
     const at = this.at(level);
     const moved = x0At(at).times(target.signal).plus(predictedEpsilon(at).times(target.noise));
     return { t, level, x0: predictedX0(at), next: { x: moved } };

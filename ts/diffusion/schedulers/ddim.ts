@@ -3,9 +3,10 @@
 import { ArgumentError } from "../../errors/index.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { epsilonAt, noise, predictedEpsilon, predictedX0, x0At } from "../solver/solver-call.ts";
-import { BetaScheduler, betaDefaults, levelOf, predictions, thresholdDefaults } from "./beta-scheduler.ts";
+import { BetaScheduler, betaDefaults, predictions, thresholdDefaults } from "./beta-scheduler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
+import { alphaBarLevel } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "DDIMScheduler",
@@ -57,14 +58,18 @@ export class DDIMScheduler extends BetaScheduler<keyof typeof definition.default
     const { timesteps, initialNoise } = this.grid(run);
     const apart = Math.floor(this.schedule.steps / timesteps.length);
     const calls = Array.from(timesteps, (t) => this.call(t, t - apart, run));
-    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(this.alphaBarAt(timesteps.at(-1)! - apart)) };
+    return {
+      calls: calls.slice(run.begin),
+      initialNoise,
+      end: alphaBarLevel(this.alphaBarAt(timesteps.at(-1)! - apart)),
+    };
   }
 
   private call(t: number, next: number, { eta = 0, useClippedModelOutput = false }: DDIMRun): SolverCall {
     const { alphaBar } = this.schedule;
     const now = alphaBar[t];
     const then = this.alphaBarAt(next);
-    const level = levelOf(now);
+    const level = alphaBarLevel(now);
     const at = this.at(level);
     const epsilon = useClippedModelOutput ? epsilonAt(at) : predictedEpsilon(at);
     const deviation = eta * Math.sqrt(((1 - then) / (1 - now)) * (1 - now / then));

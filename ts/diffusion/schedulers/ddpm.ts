@@ -3,9 +3,10 @@
 import { ArgumentError } from "../../errors/index.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { noise, predictedX0, x, x0At } from "../solver/solver-call.ts";
-import { BetaScheduler, betaDefaults, levelOf, predictions, thresholdDefaults } from "./beta-scheduler.ts";
+import { BetaScheduler, betaDefaults, predictions, thresholdDefaults } from "./beta-scheduler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
+import { alphaBarLevel } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "DDPMScheduler",
@@ -45,7 +46,7 @@ export class DDPMScheduler extends BetaScheduler<keyof typeof definition.default
   protected trajectory(run: SolverRun): Trajectory {
     const { timesteps, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, timesteps.at(i + 1)));
-    return { calls: calls.slice(run.begin), initialNoise, end: levelOf(1) };
+    return { calls: calls.slice(run.begin), initialNoise, end: alphaBarLevel(1) };
   }
 
   private call(t: number, next: number | undefined): SolverCall {
@@ -53,7 +54,7 @@ export class DDPMScheduler extends BetaScheduler<keyof typeof definition.default
     const now = alphaBar[t];
     const then = next === undefined ? 1 : alphaBar[next];
     const beta = 1 - now / then;
-    const level = levelOf(now);
+    const level = alphaBarLevel(now);
     const at = this.at(level);
     const mean = x0At(at)
       .times((Math.sqrt(then) * beta) / (1 - now))

@@ -13,7 +13,7 @@ import { churned, expectChurn } from "./churn.ts";
 import type { SchedulerOptions } from "./options.ts";
 import type { OptionName, OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { Scheduler, defineScheduler } from "./scheduler.ts";
-import { explodingLevel } from "./sigma-level.ts";
+import { explodingLevel } from "./levels.ts";
 
 const edmDefaults = {
   sigmaMin: 0.002,

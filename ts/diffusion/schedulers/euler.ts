@@ -8,7 +8,7 @@ import type { Churn } from "./churn.ts";
 import { churned, expectChurn } from "./churn.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
-import { explodingLevel } from "./sigma-level.ts";
+import { explodingLevel, inputScaleOf } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "EulerDiscreteScheduler",
@@ -35,11 +35,6 @@ export type EulerOptions = OptionsOf<typeof definition>;
 
 /** What a run of Euler's method may be given. */
 export interface EulerRun extends SolverRun, Churn {}
-
-/** How the network is given x = x0 + sigma epsilon: with the variance of data. */
-export function inputScaleOf(sigma: number): number {
-  return 1 / Math.hypot(sigma, 1);
-}
 
 /**
  * x' = x + (sigma' - sigma) (x - x0) / sigma (Karras et al. 2022, algorithm 1 without its correction), with noise of

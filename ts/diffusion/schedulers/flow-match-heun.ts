@@ -8,7 +8,7 @@ import type { SolverCall } from "../solver/solver-call.ts";
 import { output, x } from "../solver/solver-call.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { Scheduler, defineScheduler } from "./scheduler.ts";
-import { flowLevel } from "./sigma-level.ts";
+import { flowLevel } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "FlowMatchHeunDiscreteScheduler",

@@ -4,10 +4,9 @@ import type { SolverCall } from "../solver/solver-call.ts";
 import { predictedX0, x, x0At } from "../solver/solver-call.ts";
 import { LinearForm } from "../solver/linear-form.ts";
 import { BetaScheduler, betaDefaults, predictions } from "./beta-scheduler.ts";
-import { inputScaleOf } from "./euler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
-import { explodingLevel } from "./sigma-level.ts";
+import { explodingLevel, inputScaleOf } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "HeunDiscreteScheduler",

@@ -6,10 +6,10 @@ import { LinearForm } from "../solver/linear-form.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { noise, predictedX0, x } from "../solver/solver-call.ts";
 import { BetaScheduler, betaDefaults, predictions } from "./beta-scheduler.ts";
-import { ancestral, inputScaleOf } from "./euler.ts";
+import { ancestral } from "./euler.ts";
 import type { OptionName, OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
-import { explodingLevel } from "./sigma-level.ts";
+import { explodingLevel, inputScaleOf } from "./levels.ts";
 
 const defaults = {
   ...betaDefaults,

@@ -5,10 +5,9 @@ import { LinearForm } from "../solver/linear-form.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { predictedX0, x } from "../solver/solver-call.ts";
 import { BetaScheduler, betaDefaults, predictions } from "./beta-scheduler.ts";
-import { inputScaleOf } from "./euler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
-import { explodingLevel } from "./sigma-level.ts";
+import { explodingLevel, inputScaleOf } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "LMSDiscreteScheduler",

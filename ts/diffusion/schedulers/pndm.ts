@@ -5,9 +5,10 @@ import { pndmTimesteps } from "../grids/timestep-grid.ts";
 import { LinearForm } from "../solver/linear-form.ts";
 import type { NextState, SolverCall } from "../solver/solver-call.ts";
 import { output, predictedEpsilon, predictedX0, x } from "../solver/solver-call.ts";
-import { BetaScheduler, betaDefaults, levelOf, predictions } from "./beta-scheduler.ts";
+import { BetaScheduler, betaDefaults, predictions } from "./beta-scheduler.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
 import { defineScheduler } from "./scheduler.ts";
+import { alphaBarLevel } from "./levels.ts";
 
 const definition = defineScheduler({
   name: "PNDMScheduler",
@@ -74,7 +75,7 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
       const moved = this.transfer(x, t, t - apart, adamsBashforth[known]);
       return this.callAt(t, { x: moved, ...remembered, ...(k === 0 && { start: x }) });
     });
-    return { calls, initialNoise: 1, end: levelOf(this.alphaBarAt(visited.at(-1)! - apart)) };
+    return { calls, initialNoise: 1, end: alphaBarLevel(this.alphaBarAt(visited.at(-1)! - apart)) };
   }
 
   /** Evaluation `stage` of a Runge-Kutta step from timestep `first`. */
@@ -88,7 +89,7 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
   }
 
   private callAt(t: number, next: NextState): SolverCall {
-    const level = levelOf(this.schedule.alphaBar[t]);
+    const level = alphaBarLevel(this.schedule.alphaBar[t]);
     return { t, level, x0: predictedX0(this.at(level)), next };
   }
 
@@ -97,7 +98,7 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
     const { alphaBar } = this.schedule;
     const now = alphaBar[t];
     const then = this.alphaBarAt(next);
-    const conversion = predictedEpsilon(this.at(levelOf(now)));
+    const conversion = predictedEpsilon(this.at(alphaBarLevel(now)));
     const epsilon = from.times(conversion.coefficient("x")).plus(prediction.times(conversion.coefficient("output")));
     const scale = Math.sqrt(then / now);
     return from.times(scale).plus(epsilon.times(Math.sqrt(1 - then) - scale * Math.sqrt(1 - now)));

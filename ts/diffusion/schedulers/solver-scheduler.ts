@@ -7,7 +7,7 @@ import { epsilonAt, predictedX0, x0At } from "../solver/solver-call.ts";
 import { ArgumentError } from "../../errors/index.ts";
 import { BetaScheduler, betaDefaults, thresholdDefaults } from "./beta-scheduler.ts";
 import type { OptionName, SolverRun, Trajectory } from "./scheduler.ts";
-import { flowLevel, preservingLevel } from "./sigma-level.ts";
+import { flowLevel, preservingLevel } from "./levels.ts";
 
 /** diffusers' defaults of what all of them have. */
 export const solverDefaults = {

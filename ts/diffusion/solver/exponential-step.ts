@@ -54,17 +54,17 @@ export function exponentialStep(step: ExponentialStep): LinearForm {
 
 const factorsOf: Readonly<Record<ExponentialAlgorithm, (from: NoiseLevel, to: NoiseLevel) => Factors>> = {
   "dpmsolver++"(from, to) {
-    const { signal, h, decay } = { ...to, ...extent(from, to, -1) };
+    const { h, growth } = extent(from, to, -1);
     return {
       x: to.noise / from.noise,
-      value: -signal * decay,
-      first: signal * (decay / h + 1),
-      second: -signal * ((decay + h) / h ** 2 - 0.5),
+      value: -to.signal * growth,
+      first: to.signal * (growth / h + 1),
+      second: -to.signal * ((growth + h) / h ** 2 - 0.5),
       noise: 0,
     };
   },
   dpmsolver(from, to) {
-    const { h, decay: growth } = extent(from, to, 1);
+    const { h, growth } = extent(from, to, 1);
     return {
       x: to.signal / from.signal,
       value: -to.noise * growth,
@@ -74,19 +74,19 @@ const factorsOf: Readonly<Record<ExponentialAlgorithm, (from: NoiseLevel, to: No
     };
   },
   "sde-dpmsolver++"(from, to) {
-    const { signal, h, decay } = { ...to, ...extent(from, to, -2) };
+    const { h, growth } = extent(from, to, -2);
     // `second` as in diffusers, where it goes to -1 with h instead of h / 3: its last term has the wrong sign. So a third
     // order makes this of first order.
     return {
       x: (to.noise / from.noise) * Math.exp(-h),
-      value: -signal * decay,
-      first: signal * (decay / (2 * h) + 1),
-      second: -signal * ((decay + 2 * h) / (2 * h) ** 2 + 0.5),
-      noise: to.noise * Math.sqrt(-decay),
+      value: -to.signal * growth,
+      first: to.signal * (growth / (2 * h) + 1),
+      second: -to.signal * ((growth + 2 * h) / (2 * h) ** 2 + 0.5),
+      noise: to.noise * Math.sqrt(-growth),
     };
   },
   "sde-dpmsolver"(from, to) {
-    const { h, decay: growth } = extent(from, to, 1);
+    const { h, growth } = extent(from, to, 1);
     return {
       x: to.signal / from.signal,
       value: -2 * to.noise * growth,
@@ -98,7 +98,7 @@ const factorsOf: Readonly<Record<ExponentialAlgorithm, (from: NoiseLevel, to: No
 };
 
 /** h, and e^(rate h) - 1. */
-function extent(from: NoiseLevel, to: NoiseLevel, rate: number): { readonly h: number; readonly decay: number } {
+function extent(from: NoiseLevel, to: NoiseLevel, rate: number): { readonly h: number; readonly growth: number } {
   const h = lambdaOf(to) - lambdaOf(from);
-  return { h, decay: Math.expm1(rate * h) };
+  return { h, growth: Math.expm1(rate * h) };
 }

@@ -108,10 +108,6 @@ export class Solver {
   readonly inputScales: Float64Array;
   /** Whether steps need noise. */
   readonly isStochastic: boolean;
-  /** Whether it remembers anything of earlier calls. */
-  get remembers(): boolean {
-    return this.registers.length > 0;
-  }
   private readonly limit: Limit | undefined;
   private readonly learnsVariance: boolean;
   private readonly inputScale: StepTable | undefined;
@@ -155,14 +151,19 @@ export class Solver {
       ];
   }
 
+  /** Whether it remembers anything of earlier calls. */
+  get remembers(): boolean {
+    return this.registers.length > 0;
+  }
+
   /** The state before the first call, from x [N, ...] of standard deviation `initialNoise`. */
   start(x: Tensor): SolverState {
     return { x, registers: Object.fromEntries(this.registers.map((register) => [register, zerosLike(x)])) };
   }
 
   /**
-   * The state after a call of the network. `noise` is asked only by samplers that need it (see `isStochastic`), once in a call. The tensors of
-   * the result belong to the scope that is open.
+   * The state after a call of the network. `noise` is asked only by samplers that need it (see `isStochastic`), once in a
+   * call. The tensors of the result belong to the scope that is open.
    */
   step(state: SolverState, call: StepNumber, network: Network, noise?: NoiseSource): SolverState {
     return this.call(state, call, network, noise).state;
