@@ -18,7 +18,7 @@ import { DownBlock } from "./down-block.ts";
 import { MidBlock } from "./mid-block.ts";
 import type { ResolvedUNet2DOptions, UNet2DOptions } from "./options.ts";
 import { plainBlockType } from "./options.ts";
-import { buildPart, buildParts } from "./part.ts";
+import { buildPart, buildParts } from "../part.ts";
 import type { UNet2DPreset } from "./presets.ts";
 import { presets } from "./presets.ts";
 import { SkipDownBlock, SkipUpBlock } from "./skip-blocks.ts";
