@@ -117,6 +117,16 @@ describe("frechetDistance", () => {
       ArgumentError,
       "frechetDistance: the covariance of the first features is 0 at [1, 0] and 0.5 at [0, 1]. A covariance is symmetric.",
     );
+    await expectError(
+      frechetDistance(a, { mean: [1, 2, 3], covariance: [1, 0, 0, 0, -1, 0, 0, 0, 1] }),
+      ArgumentError,
+      "frechetDistance: the covariance of the second features is -1 at [1, 1]. Variances, on the diagonal, are at least 0.",
+    );
+    await expectError(
+      frechetDistance(undefined as never, a),
+      ArgumentError,
+      "FeatureStatistics.add: features is undefined, expected a tensor, an array of rows, or { data, shape }.",
+    );
     const statistics = await FeatureStatistics.of(a);
     await expectError(
       statistics.add(features(5, 4, 0)),

@@ -21,7 +21,7 @@ import {
   torchState,
   writeSafetensors,
 } from "langevin";
-import type { Tensor, TorchState } from "langevin";
+import type { RawTensor, Tensor, TorchState } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
 import { failure, rejection } from "../failure.ts";
 import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
@@ -107,13 +107,26 @@ onEveryDevice("weights", () => {
     }
   });
 
-  it("in other dtypes than F32 and F64 are refused by name", async () => {
+  it("of half precision are read, with the values that they have", async () => {
+    const path = join(folder, "model.safetensors");
+    const layer = new Linear(2, 1);
+    const tensors = new Map<string, RawTensor>([
+      ["weight", { dtype: "F16", shape: [1, 2], data: Uint16Array.of(0x3c00, 0xb555) }], // 1, -0.33325
+      ["bias", { dtype: "BF16", shape: [1], data: Uint16Array.of(0x4049) }], // 3.140625
+    ]);
+    await writeSafetensors(path, tensors);
+    await loadWeights(path, layer);
+    expect(layer.weight.toArray()).to.deep.equal([[1], [-0.333251953125]]);
+    expect(layer.bias!.toArray()).to.deep.equal([3.140625]);
+  });
+
+  it("that are no floats are refused by name", async () => {
     const path = join(folder, "model.safetensors");
     await writeSafetensors(path, new Map([["weight", { dtype: "I32", shape: [1], data: new Int32Array(1) }]]));
     const error = await rejection(loadWeights(path, new Linear(1, 1)));
     expect(error).to.be.instanceOf(ArgumentError);
     expect(error.message).to.match(
-      /^loadWeights: weight in .*model\.safetensors is I32\. Weights are read from F32 and F64\./,
+      /^loadWeights: weight in .*model\.safetensors is I32\. Weights are F64, F32, F16, BF16\./,
     );
   });
 

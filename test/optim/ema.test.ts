@@ -278,8 +278,7 @@ onEveryDevice("EMA", () => {
       });
       update();
       const before = shadows(ema);
-      const text =
-        "the averages stand in for the parameters, in a swap that is under way. Await what swap returns first.";
+      const text = "averages stand in for the parameters, in a swap that is under way. Await what swap returns first.";
       await ema.swap(async () => {
         expect(failure(() => ema.swap(() => 1)).message).to.equal(`EMA.swap: ${text}`);
         expect(failure(() => ema.update()).message).to.equal(`EMA.update: ${text}`);
@@ -287,6 +286,21 @@ onEveryDevice("EMA", () => {
       });
       expect([p.item(), shadows(ema)]).to.deep.equal([now, before]);
       update();
+    });
+
+    it("refuses a swap of another average of the same parameters, and its updates", async () => {
+      const { p, ema } = trained();
+      const other = new EMA([p]);
+      const before = shadows(other);
+      const text = "averages stand in for the parameters, in a swap that is under way. Await what swap returns first.";
+      await ema.swap(async () => {
+        expect(failure(() => other.swap(() => 1)).message).to.equal(`EMA.swap: ${text}`);
+        expect(failure(() => other.update()).message).to.equal(`EMA.update: ${text}`);
+        expect(p.item()).to.equal(average);
+      });
+      expect([p.item(), shadows(other)]).to.deep.equal([now, before]);
+      expect(other.swap(() => p.toArray())).to.deep.equal(before[0]);
+      expect(p.item()).to.equal(now);
     });
 
     it("refuses to be captured, and what is no function", () => {

@@ -54,7 +54,7 @@ const classes: readonly Trick[] = [
   ["a list for the pipeline's name", inIndex({ _class_name: ["custom", "DDPMPipeline"] }), /_class_name is an array of 2\. Supported/],
   ["an unknown model", inIndex({ unet: ["diffusers", "UNet2DConditionModel"] }), /the class of unet is "UNet2DConditionModel"\. Supported are UNet2DModel\.$/],
   ["a model of another class in its config", inModel({ _class_name: "AutoencoderKL" }), /unet\/config\.json: _class_name is "AutoencoderKL", expected "UNet2DModel"\./],
-  ["an unknown scheduler", inIndex({ scheduler: ["diffusers", "MyScheduler"] }), /the class of scheduler is "MyScheduler"\. Supported are DDPMScheduler, DDIMScheduler, PNDMScheduler, .*FlowMatchEulerDiscreteScheduler\.$/],
+  ["an unknown scheduler", inIndex({ scheduler: ["diffusers", "MyScheduler"] }), /the class of scheduler is "MyScheduler"\. Supported are DDPMScheduler, DDIMScheduler, DDIMInverseScheduler, PNDMScheduler, .*FlowMatchHeunDiscreteScheduler\.$/],
   ["a scheduler's name of JavaScript", inIndex({ scheduler: ["diffusers", "toString"] }), /the class of scheduler is "toString"\./],
   ["an unknown scheduler in its config", async (folder) => { await inScheduler({ _class_name: "__proto__" })(folder); await rm(join(folder, index)); }, /scheduler_config\.json: _class_name is "__proto__"\. Expected DDPMScheduler/],
   ["code in the folder for a class", inIndex({ unet: ["unet", "MyUNet"] }), /unet is \["unet","MyUNet"\], expected \["diffusers", a class\]\.$/],

@@ -48,7 +48,7 @@ async function gaussianOf(name: string, set: Features | GaussianStatistics): Pro
 }
 
 function isGaussian(set: Features | GaussianStatistics): set is GaussianStatistics {
-  return !(set instanceof Tensor) && "mean" in set && "covariance" in set;
+  return typeof set === "object" && set !== null && !(set instanceof Tensor) && "mean" in set && "covariance" in set;
 }
 
 function expectCovariance(name: string, { rows: n, data }: Matrix): void {
@@ -59,7 +59,13 @@ function expectCovariance(name: string, { rows: n, data }: Matrix): void {
       problem: `the mean of ${name} is of ${n} and the covariance has ${data.length} elements, expected ${showShape([n, n])}.`,
     });
   const size = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  for (let i = 0; i < n; i++)
+  for (let i = 0; i < n; i++) {
+    if (data[i * n + i] < -1e-6 * size)
+      throw new ArgumentError({
+        op,
+        problem: `the covariance of ${name} is ${data[i * n + i]} at [${i}, ${i}].`,
+        advice: "Variances, on the diagonal, are at least 0.",
+      });
     for (let j = 0; j <= i; j++)
       if (!(Math.abs(data[i * n + j] - data[j * n + i]) <= 1e-6 * size))
         throw new ArgumentError({
@@ -67,6 +73,7 @@ function expectCovariance(name: string, { rows: n, data }: Matrix): void {
           problem: `the covariance of ${name} is ${data[i * n + j]} at [${i}, ${j}] and ${data[j * n + i]} at [${j}, ${i}].`,
           advice: "A covariance is symmetric.",
         });
+  }
 }
 
 function trace({ rows, data }: Matrix): number {

@@ -9,7 +9,7 @@ import { scope } from "../tensor/scope.ts";
 import { tensor } from "../tensor/tensor.ts";
 import { withoutDrawing } from "./init.ts";
 import type { Module } from "./module.ts";
-import { presentNames } from "./weights.ts";
+import { presentNames, weightTypes } from "./weights.ts";
 
 /** A tensor that has not been read: what the header of its file says of it. */
 export interface StoredTensor extends Pick<RawTensor, "dtype" | "shape"> {
@@ -30,9 +30,6 @@ export interface StoredWeights {
 
 /** How much more than what is stored may be built, so that the tensors that are missing, if they are few, can be named. */
 const slack = { parameters: 100, values: 2 ** 20 };
-
-/** What weights are stored as; all are converted to the dtype of the parameter. */
-const storedTypes: readonly string[] = ["F64", "F32", "F16", "BF16"];
 
 /**
  * The model that `build` makes, with stored weights. No random numbers are drawn. Before anything is read, names, shapes and
@@ -99,11 +96,11 @@ function expectFits(op: string, name: string, { file, dtype, shape }: StoredTens
       op,
       problem: `${file}: ${name} has shape ${showShape(shape)}, and the config makes it ${showShape(expected)}.`,
     });
-  if (!storedTypes.includes(dtype))
+  if (!weightTypes.includes(dtype))
     throw new FormatError({
       op,
       problem: `${file}: ${name} is ${dtype}.`,
-      advice: `Weights are ${storedTypes.join(", ")}.`,
+      advice: `Weights are ${weightTypes.join(", ")}.`,
     });
 }
 

@@ -3,6 +3,7 @@
 import { ArgumentError, ShapeError } from "../errors/index.ts";
 import { fromTorch, toTorch } from "../io/layout.ts";
 import type { RawTensor } from "../io/raw-tensor.ts";
+import { toFloat32 } from "../io/raw-tensor.ts";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Elements } from "../tensor/elements.ts";
@@ -104,16 +105,24 @@ export async function saveWeights(path: string, model: Module, metadata: Record<
   await writeSafetensors(path, new Map(tensors), metadata);
 }
 
-/** Reads the model's weights from a safetensors file with PyTorch's names and layouts; all or nothing. */
+/** What weights are stored as; all are converted to the dtype of the parameter. */
+export const weightTypes: readonly string[] = ["F64", "F32", "F16", "BF16"];
+
+/**
+ * Reads the model's weights from a safetensors file with PyTorch's names and layouts; all or nothing. They may be of half
+ * precision, and become what the parameters are.
+ */
 export async function loadWeights(path: string, model: Module): Promise<void> {
   const { tensors } = await readSafetensors(path);
-  const entries = [...tensors].map(([name, { dtype, shape, data }]) => {
-    if (!(data instanceof Float32Array || data instanceof Float64Array))
+  const entries = [...tensors].map(([name, raw]) => {
+    const { dtype, shape } = raw;
+    if (!weightTypes.includes(dtype))
       throw new ArgumentError({
         op: "loadWeights",
         problem: `${name} in ${path} is ${dtype}.`,
-        advice: "Weights are read from F32 and F64.",
+        advice: `Weights are ${weightTypes.join(", ")}.`,
       });
+    const data = dtype === "F64" ? raw.data : (toFloat32(raw) as Float32Array<ArrayBuffer>);
     return [name, { data, shape }] as const;
   });
   loadTorchState(model, Object.fromEntries(entries));

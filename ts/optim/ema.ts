@@ -54,6 +54,12 @@ const defaults: Required<EMAOptions> = {
   power: 2 / 3,
 };
 
+/**
+ * Parameters in whose place there are averages, of whichever `EMA`: swaps of two averages that overlap in time would each put
+ * back what they found, and so leave averages behind.
+ */
+const replaced = new WeakSet<Parameter>();
+
 /** A flat tensor of averages, each where its parameter lies in the pack. */
 interface Shadow {
   readonly pack: ParameterPack;
@@ -86,8 +92,6 @@ export class EMA {
   /** Which of them holds the average of a parameter. */
   private readonly shadowOf = new Map<Parameter, Shadow>();
   private readonly updates = new Counter();
-  /** Whether the averages stand in for the parameters. */
-  private swapped = false;
   private disposed = false;
 
   /** Starts from the parameters as they are. Throws ArgumentError for options out of range. */
@@ -126,7 +130,7 @@ export class EMA {
     return Math.max(minDecay, Math.min(decay, rising));
   }
 
-  /** Moves the averages towards the parameters. Throws while they stand in for them, in `swap`. */
+  /** Moves the averages towards the parameters. Throws while averages stand in for them, in `swap`. */
   update(): void {
     const op = "EMA.update";
     this.expectUsable(op);
@@ -172,7 +176,8 @@ export class EMA {
   /**
    * Runs `fn` with the averages in the parameters' place, and then puts the parameters back, bit for bit, also where it
    * fails. Where `fn` returns a promise they are put back once that is settled, and a promise is returned: meanwhile no
-   * training step may run. Throws where a swap is under way, and in captured functions.
+   * training step may run. Throws where a swap of these parameters is under way, by this average or another one, and in
+   * captured functions.
    */
   swap<R>(fn: () => R): R {
     const op = "EMA.swap";
@@ -182,13 +187,13 @@ export class EMA {
     this.expectNotSwapped(op);
     const before = [...this.averaged].map((parameter) => [parameter, noGrad(() => parameter.clone()).keep()] as const);
     const restore = (): void => {
-      this.swapped = false;
       for (const [parameter, values] of before) {
+        replaced.delete(parameter);
         parameter.assign(values);
         values.dispose();
       }
     };
-    this.swapped = true;
+    for (const parameter of this.averaged) replaced.add(parameter);
     let result: R;
     try {
       this.copyTo();
@@ -303,10 +308,10 @@ export class EMA {
   }
 
   private expectNotSwapped(op: string): void {
-    if (observe(() => this.swapped))
+    if (observe(() => [...this.averaged].some((parameter) => replaced.has(parameter))))
       throw new ArgumentError({
         op,
-        problem: "the averages stand in for the parameters, in a swap that is under way.",
+        problem: "averages stand in for the parameters, in a swap that is under way.",
         advice: "Await what swap returns first.",
       });
   }

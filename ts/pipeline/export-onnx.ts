@@ -83,6 +83,7 @@ export async function toOnnx(options: ExportOnnxOptions): Promise<OnnxModel> {
   const forward = options.forward ?? forwardOf(model);
   const inputs = new Map(Object.entries(options.inputs).map(([name, given]) => [name, portType(name, given)]));
   const parameters = await parametersOf(model);
+  expectOwnNames(inputs, parameters);
   const executor = model?.parameters().at(0)?.executor ?? defaultExecutor();
   const translation = {
     forward,
@@ -151,6 +152,17 @@ async function parametersOf(model: Module | undefined) {
       });
     }),
   );
+}
+
+/** Refuses inputs that are called as parameters are: to other runtimes those would be the inputs' defaults, and so overwritten. */
+function expectOwnNames(inputs: ReadonlyMap<string, unknown>, parameters: ReadonlyMap<string, unknown>): void {
+  const shared = [...inputs.keys()].filter((name) => parameters.has(name));
+  if (shared.length > 0)
+    throw new ArgumentError({
+      op: "exportOnnx",
+      problem: `inputs are called ${shared.join(", ")}, as parameters of the model are.`,
+      advice: "Give them other names.",
+    });
 }
 
 /** Runs `fn` while the model behaves as in use, whatever it does otherwise. */

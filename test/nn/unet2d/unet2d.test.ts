@@ -300,7 +300,9 @@ describe("UNet2D in float64", () => {
       expect(error.message).to.equal(
         "unet2D: UNet2D: x has shape [2, 3, 2, 2], expected height and width to be multiples of 2: images are halved 1 times. Pad or resize the images.",
       );
-      expect(failure(() => model().forward(randn([2, 2, 2, 3]), 1)).message).to.match(/^unet2D\.conv_in: conv2d: .*3/);
+      expect(failure(() => model().forward(randn([2, 2, 8, 6]), 1)).message).to.equal(
+        "unet2D: UNet2D: x has shape [2, 2, 8, 6], expected [N, H, W, 2]. Images are NHWC: of NCHW ones take permute([0, 2, 3, 1]).",
+      );
       expect(failure(() => model().forward(randn([2, 2, 2]), 1)).message).to.include("[N, H, W, C]");
     });
 
@@ -309,6 +311,9 @@ describe("UNet2D in float64", () => {
         "unet2D: UNet2D: t has shape [3], expected [2], one for each image of x [2, 2, 2, 2], or one for all.",
       );
       expect(failure(() => model().forward(x(), tensor([[1], [2]]))).message).to.include("t has shape [2, 1]");
+      const error = failure(() => model().forward(x(), undefined as never));
+      expect(error).to.be.instanceOf(ArgumentError);
+      expect(error.message).to.match(/^unet2D: UNet2D: t is undefined/);
     });
 
     it("class labels that are missing, not wanted, or not one of each image", () => {

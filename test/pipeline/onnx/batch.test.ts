@@ -212,6 +212,9 @@ describe("exportOnnx refuses", () => {
     expect(await problem({ forward, inputs: { x: ["n"], t: ["m"] } })).to.include("n, m");
     expect(await problem({ forward, inputs, layout: "CHWN" })).to.include('layout is "CHWN"');
     expect(await problem({ forward: (x: Tensor) => ({ x: x.exp() }), inputs })).to.include("a result is called x");
+    expect(await problem({ model: new Linear(3, 3), inputs: { weight: ["batch", 3] } })).to.include(
+      "inputs are called weight, as parameters of the model are. Give them other names.",
+    );
     expect(await problem({ forward: () => undefined, inputs })).to.include("returns no tensor");
     expect(await problem({ forward: (x: Tensor) => x.toArray(), inputs })).to.include("read");
   });

@@ -1,6 +1,6 @@
 // DiT: a transformer over the patches of a noisy image, in place of a U-Net (Peebles and Xie 2023, arXiv:2212.09748).
 
-import { ArgumentError, LangevinError, ShapeError, showShape, showValue } from "../../errors/index.ts";
+import { ArgumentError, ShapeError, showShape, showValue } from "../../errors/index.ts";
 import { expectRank } from "../../ops/checks.ts";
 import { concat } from "../../tensor/creation.ts";
 import type { Pair } from "../../tensor/functional/window.ts";
@@ -12,6 +12,7 @@ import type { Tensor, TensorOptions } from "../../tensor/tensor.ts";
 import { tensor } from "../../tensor/tensor.ts";
 import { expectTensor } from "../../tensor/value.ts";
 import { Module } from "../module.ts";
+import { buildPart, buildParts } from "../part.ts";
 import { DiTBlock, FinalLayer } from "./block.ts";
 import { LabelEmbedder, PatchEmbed, TimestepEmbedder } from "./embedders.ts";
 import { sinCosPositions } from "./positions.ts";
@@ -103,12 +104,14 @@ export class DiT extends Module {
     this.x_embedder = new PatchEmbed(this.imageSize, patchSize, inChannels, width, place);
     this.t_embedder = new TimestepEmbedder(width, place);
     if (classes !== undefined)
-      this.y_embedder = within("y_embedder", () => {
+      this.y_embedder = buildPart("dit.y_embedder", () => {
         const { classDropout: dropout, seed } = options;
         return new LabelEmbedder(classes, width, { ...place, dropout, seed });
       });
-    this.blocks = Array.from({ length: depth }, (_, i) =>
-      within(`blocks[${i}]`, () => new DiTBlock(width, heads, Math.floor(mlpRatio * width), place)),
+    this.blocks = buildParts(
+      "dit.blocks",
+      depth,
+      () => new DiTBlock(width, heads, Math.floor(mlpRatio * width), place),
     );
     this.final_layer = new FinalLayer(width, patchSize ** 2 * this.outChannels, place);
   }
@@ -216,14 +219,4 @@ function refuse(problem: string): never {
 function expectCounts(counts: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(counts))
     if (!Number.isInteger(value) || value < 1) refuse(`${name} is ${showValue(value)}, expected an integer >= 1.`);
-}
-
-/** Makes a part of the model; an error on its way out is told which. */
-function within<T>(part: string, make: () => T): T {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof LangevinError) error.enterModule(`dit.${part}`);
-    throw error;
-  }
 }

@@ -4,7 +4,7 @@ import { scope } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { Module } from "../module.ts";
 import type { DownBlockOptions, DownResult } from "./blocks.ts";
-import { buildPart, buildParts } from "./part.ts";
+import { buildPart, buildParts } from "../part.ts";
 import { Downsample2D } from "./resample.ts";
 import { ResnetBlock2D } from "./resnet-block.ts";
 import { SpatialAttention } from "./spatial-attention.ts";

@@ -5,7 +5,7 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import { Module } from "../module.ts";
 import type { BlockSettings } from "./blocks.ts";
 import { groupsFor } from "./blocks.ts";
-import { buildParts } from "./part.ts";
+import { buildParts } from "../part.ts";
 import { ResnetBlock2D } from "./resnet-block.ts";
 import { SpatialAttention } from "./spatial-attention.ts";
 

@@ -5,7 +5,7 @@ import { scope } from "../../tensor/scope.ts";
 import type { Tensor, TensorOptions } from "../../tensor/tensor.ts";
 import { Conv2d } from "../layers.ts";
 import { Module } from "../module.ts";
-import { buildPart } from "./part.ts";
+import { buildPart } from "../part.ts";
 
 /** Where the zeros around an image lie that is convolved to half its size: see `Downsample2D`. */
 export type DownsamplePadding = 0 | 1;

@@ -12,7 +12,7 @@ import { GroupNorm } from "../norm.ts";
 import type { ActivationName } from "./activation.ts";
 import { activations } from "./activation.ts";
 import { firDownsample, firUpsample } from "./fir.ts";
-import { buildPart } from "./part.ts";
+import { buildPart } from "../part.ts";
 
 /** How a block changes the size of its images, without weights. */
 const resamplings = {

@@ -10,7 +10,7 @@ import { GroupNorm } from "../norm.ts";
 import type { DownBlockOptions, DownResult, UpBlockOptions, UpResult } from "./blocks.ts";
 import { groupsFor, joinedChannels } from "./blocks.ts";
 import { firDownsample, firUpsample } from "./fir.ts";
-import { buildPart, buildParts } from "./part.ts";
+import { buildPart, buildParts } from "../part.ts";
 import { ResnetBlock2D } from "./resnet-block.ts";
 import { SpatialAttention } from "./spatial-attention.ts";
 

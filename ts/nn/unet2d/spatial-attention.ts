@@ -8,7 +8,7 @@ import { Linear } from "../layers.ts";
 import { Module } from "../module.ts";
 import { GroupNorm } from "../norm.ts";
 import type { RenamedLayers } from "../weights.ts";
-import { buildPart } from "./part.ts";
+import { buildPart } from "../part.ts";
 
 /** Options of `SpatialAttention`. */
 export interface SpatialAttentionOptions extends TensorOptions {

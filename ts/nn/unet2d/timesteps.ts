@@ -3,6 +3,7 @@
 import { ShapeError, showShape } from "../../errors/index.ts";
 import { full } from "../../tensor/creation.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { expectTensor } from "../../tensor/value.ts";
 import { Module } from "../module.ts";
 import { timestepEmbedding } from "../timestep-embedding.ts";
 
@@ -32,6 +33,7 @@ export function timesOf(op: string, t: Tensor | number, x: Tensor): Tensor {
   const [images] = x.shape;
   if (typeof t === "number")
     return full([images], t, { dtype: Number.isInteger(t) ? "int32" : x.dtype, device: x.device });
+  expectTensor(op, "t", t);
   if (t.rank === 1 && t.size === images) return t;
   if (t.rank > 1 || t.size !== 1)
     throw new ShapeError({

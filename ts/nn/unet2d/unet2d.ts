@@ -18,7 +18,7 @@ import { DownBlock } from "./down-block.ts";
 import { MidBlock } from "./mid-block.ts";
 import type { ResolvedUNet2DOptions, UNet2DOptions } from "./options.ts";
 import { plainBlockType } from "./options.ts";
-import { buildPart, buildParts } from "./part.ts";
+import { buildPart, buildParts } from "../part.ts";
 import type { UNet2DPreset } from "./presets.ts";
 import { presets } from "./presets.ts";
 import { SkipDownBlock, SkipUpBlock } from "./skip-blocks.ts";
@@ -153,6 +153,12 @@ export class UNet2D extends Module {
   private expectImages(x: Tensor): void {
     expectTensor("UNet2D", "x", x);
     expectRank("UNet2D", "x", x, 4, "[N, H, W, C]");
+    if (x.shape[3] !== this.inChannels)
+      throw new ShapeError({
+        op: "UNet2D",
+        problem: `x has shape ${showShape(x.shape)}, expected [N, H, W, ${this.inChannels}].`,
+        advice: "Images are NHWC: of NCHW ones take permute([0, 2, 3, 1]).",
+      });
     const steps = this.down_blocks.length - 1;
     if (x.shape[1] % 2 ** steps !== 0 || x.shape[2] % 2 ** steps !== 0)
       throw new ShapeError({

@@ -6,7 +6,7 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import { Module } from "../module.ts";
 import type { UpBlockOptions, UpResult } from "./blocks.ts";
 import { joinedChannels } from "./blocks.ts";
-import { buildPart, buildParts } from "./part.ts";
+import { buildPart, buildParts } from "../part.ts";
 import { Upsample2D } from "./resample.ts";
 import { ResnetBlock2D } from "./resnet-block.ts";
 import { SpatialAttention } from "./spatial-attention.ts";

@@ -1,6 +1,6 @@
 // Errors of a part of a model say where the part is, also while the model is being built.
 
-import { LangevinError } from "../../errors/index.ts";
+import { LangevinError } from "../errors/index.ts";
 
 /** Makes a part of a model; an error on its way out collects `label`, as one that leaves a `forward` does. */
 export function buildPart<T>(label: string, build: () => T): T {
