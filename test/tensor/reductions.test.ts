@@ -33,6 +33,17 @@ function gradientOf(data: number[], f: (x: Tensor) => Tensor): number[] {
 }
 
 onEveryDevice("reductions", (device) => {
+  it("quantile of all elements, and along any axis", () => {
+    const y = tensor([[4, 1, 3], [0, 2, 8]]); // prettier-ignore
+    expect(y.quantile(0.5).item()).to.equal(2.5);
+    expect(y.quantile(0.5, -1).toArray()).to.deep.equal([3, 2]);
+    expect(y.quantile(0.25, 0).toArray()).to.deep.equal([1, 1.25, 4.25]);
+    expect([y.quantile(0).item(), y.quantile(1).item(), tensor(3).quantile(0.3).item()]).to.deep.equal([0, 8, 3]);
+    expect(y.div(0).sub(y.div(0)).quantile(0.5, 0).toArray()).to.deep.equal([NaN, NaN, NaN]);
+    expect(failure(() => y.quantile(1.5)).message).to.equal("quantile: q is 1.5, expected a number from 0 to 1.");
+    expect(failure(() => y.quantile(0.5, 2)).message).to.match(/^quantile: axis 2 does not exist/);
+  });
+
   it("are over all axes unless told otherwise, and may keep them", () => {
     expect(x().max().item()).to.equal(9);
     expect(x().min(0).toArray()).to.deep.equal([1, 2, 3]);

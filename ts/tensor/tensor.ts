@@ -589,13 +589,13 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
     return scope(() => this.notEqual(0).sum(axes, options).notEqual(0));
   }
   /**
-   * The value that a share q, 0 to 1, of the elements along `axis` lies below, on the straight line between neighbours
-   * (`torch.quantile`). NaN where any of them is. No gradient.
+   * The value that a share q, 0 to 1, of the elements along `axis` (default: of all) lies below, on the straight line between
+   * neighbours (`torch.quantile`). NaN where any of them is. No gradient.
    */
-  quantile(q: number, axis = -1): Tensor {
-    const along = resolveAxis("quantile", axis, this.rank);
-    const others = this.shape.map((_, i) => i).filter((i) => i !== along);
-    return scope(() => apply(ops.quantile, [along === this.rank - 1 ? this : this.permute([...others, along])], { q }));
+  quantile(q: number, axis?: number): Tensor {
+    return scope(() =>
+      apply(ops.quantile, [axis === undefined ? this.flatten() : this.withAxisLast("quantile", axis)], { q }),
+    );
   }
   /** Running sum along `axis` (`torch.cumsum`); with `reverse` from the end. */
   cumsum(axis: number, options: { readonly reverse?: boolean } = {}): Tensor {
@@ -890,6 +890,12 @@ export class Tensor extends Value<Tensor> implements Leaf<Tensor> {
 
   private reduce(op: typeof ops.sum, axes: Axes | undefined, { keepDims = false }: ReduceOptions): Tensor {
     return apply(op, [this], { axes: listAxes(axes, this.rank), keepDims });
+  }
+
+  private withAxisLast(op: string, axis: number): Tensor {
+    const along = resolveAxis(op, axis, this.rank);
+    if (along === this.rank - 1) return this;
+    return this.permute([...this.shape.keys()].filter((i) => i !== along).concat(along));
   }
 
   private placeOfExtreme(op: typeof ops.argmax, axis: number | undefined, options: ReduceOptions): Tensor {

@@ -33,7 +33,7 @@ export function limited(x0: Tensor, limit: Limit): Tensor {
   const bound = x0
     .abs()
     .reshape([images, -1])
-    .quantile(limit.ratio)
+    .quantile(limit.ratio, -1)
     .clamp({ min: Math.min(1, limit.most), max: limit.most })
     .reshape([images, ...sizes.map(() => 1)]);
   return x0.minimum(bound).maximum(bound.neg()).div(bound);
