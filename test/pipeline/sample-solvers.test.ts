@@ -190,6 +190,17 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
     expect(bits(await sample(options({ noise: other })))).not.to.deep.equal(bits(await sample(options())));
   });
 
+  it("starts all images from one noise, alone and on top of one picture", async () => {
+    const noise = randn([1, 4, 4, 2], { seed: 5, draw: 0 });
+    const all = noise.broadcastTo([3, 4, 4, 2]);
+    const classLabels = [0, 1, 2];
+    for (const start of [{}, { from: full([1, 4, 4, 2], 0.5), solver: ddim(2) }]) {
+      const expected = bits(await sample(options({ noise: all, classLabels, ...start })));
+      for (const changes of [{}, { batch: 2 }, { eager: true }])
+        expect(bits(await sample(options({ noise, classLabels, ...start, ...changes })))).to.deep.equal(expected);
+    }
+  });
+
   describe("inpainting", () => {
     const known = (): Tensor => full([1, 4, 4, 2], 0.25);
     /** 1 in the right half, which is painted. */

@@ -40,7 +40,7 @@ export interface PipelineSampleOptions {
   readonly strength?: number;
   /** Keep a part of the pictures. */
   readonly inpaint?: InpaintOptions;
-  /** Noise to start from instead of the seed's, of variance 1: [n, H, W, C]. */
+  /** Noise to start from instead of the seed's, of variance 1: [n, H, W, C], or [1, H, W, C] for one that all start from. */
   readonly noise?: Tensor;
   /** [height, width]; default: those of `from`, `noise` or what is inpainted, else those that the model was trained for. */
   readonly size?: readonly [height: number, width: number];

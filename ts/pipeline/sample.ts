@@ -70,7 +70,10 @@ export interface SampleOptions {
   readonly from?: Tensor;
   /** Keep a part of the pictures. */
   readonly inpaint?: InpaintOptions;
-  /** Noise to start from instead of the seed's: [count, H, W, C] of variance 1, such as one between two others (`slerp`). */
+  /**
+   * Noise to start from instead of the seed's, of variance 1: [count, H, W, C], or [1, H, W, C] for one that all start from.
+   * Such as one between two others (`slerp`).
+   */
   readonly noise?: Tensor;
   /** Default: the default device. The model lives there. */
   readonly device?: DeviceName;
