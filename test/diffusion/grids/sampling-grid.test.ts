@@ -53,6 +53,18 @@ describe("samplingGrid", () => {
     expect(flow![5]).to.equal(flow![4]);
   });
 
+  it("of flow matching is stretched to where it is to end", () => {
+    const options = { steps: 4, sigmas: "flow", flowShift: 3 } as const;
+    const [{ sigmas: plain }, { sigmas, timesteps }] = [{}, { terminal: 0.1 }].map((terminal) =>
+      samplingGrid("UniPCMultistepScheduler", schedule, { ...options, ...terminal }),
+    );
+    expect(sigmas!.at(-2)).to.be.closeTo(0.1, 1e-12);
+    sigmas!.subarray(0, -1).forEach((sigma, i) => {
+      expect(1 - sigma).to.be.closeTo(((1 - plain![i]) * 0.9) / (1 - plain!.at(-2)!), 2e-6);
+      expect(timesteps[i]).to.equal(Math.trunc(sigma * schedule.steps));
+    });
+  });
+
   it("visits nothing noisier than lambdaMin", () => {
     const { sigmas: levels } = samplingGrid("DPMSolverMultistepScheduler", schedule, { steps: 5, lambdaMin: -1 });
     expect(-Math.log(levels![0])).to.be.at.least(-1);
