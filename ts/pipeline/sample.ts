@@ -5,14 +5,14 @@ import { guided } from "../diffusion/guidance.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { largestResidualSignal } from "../diffusion/noise-schedule.ts";
 import type { Network, Solver } from "../diffusion/solver/solver.ts";
-import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/index.ts";
 import { runsEagerly } from "../tensor/capture.ts";
 import { concat } from "../tensor/creation.ts";
 import type { Seed } from "../tensor/random.ts";
 import { seedKey } from "../tensor/random.ts";
 import { lend, refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { executorOf, tensor } from "../tensor/tensor.ts";
+import { defaultDType, executorOf, tensor } from "../tensor/tensor.ts";
 import type { BatchInputs } from "./batch-sampler.ts";
 import { BatchSampler } from "./batch-sampler.ts";
 import type { InpaintOptions } from "./inpainting.ts";
@@ -253,10 +253,10 @@ class SamplingRun {
     return scope(() => tensor(labels, { dtype: "int32", device }).keep());
   }
 
-  /** Refuses pictures that are not of this run's size, one for each image or one for all. */
+  /** Refuses pictures that are not of this run's size and dtype, one for each image or one for all. */
   private expectImages(name: string, images: Tensor | undefined, channels?: readonly number[]): void {
     if (images === undefined) return;
-    const { count, size } = this.options;
+    const { count, size, dtype = defaultDType() } = this.options;
     const [n, height, width, depth] = images.shape;
     const fits =
       images.rank === 4 && [1, count].includes(n) && height === size[0] && width === size[1] && (channels ?? [size[2]]).includes(depth); // prettier-ignore
@@ -265,6 +265,12 @@ class SamplingRun {
         op: "sample",
         problem: `${name} has shape ${showShape(images.shape)}.`,
         advice: `Expected [${count} or 1, ${size[0]}, ${size[1]}, ${(channels ?? [size[2]]).join(" or ")}] for ${count} images of size ${showShape(size)}.`,
+      });
+    if (images.dtype !== dtype)
+      throw new DTypeError({
+        op: "sample",
+        problem: `${name} is ${images.dtype}, and dtype is ${dtype}.`,
+        advice: `Convert it with .to("${dtype}").`,
       });
   }
 }
