@@ -291,9 +291,7 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
     for (const [name, changes] of cases) {
       const error = await rejection(sample(options(changes)));
       expect(error).to.be.instanceOf(DTypeError);
-      expect(error.message).to.equal(
-        `sample: ${name} is int32, and dtype is float32. Convert it with .to("float32").`,
-      );
+      expect(error.message).to.equal(`sample: ${name} is int32, and dtype is float32. Convert it with .to("float32").`);
     }
   });
 
