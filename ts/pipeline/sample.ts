@@ -124,7 +124,8 @@ export async function* sampling(
   options: SampleOptions,
   withLooks: boolean,
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
-  const { count, batch = 64 } = options;
+  const { count, batch = 64, previewEvery = Infinity } = options;
+  const lookEvery = withLooks ? previewEvery : undefined;
   const run = new SamplingRun(options);
   const parts: Tensor[] = [];
   let sampler: BatchSampler | undefined;
@@ -139,7 +140,7 @@ export async function* sampling(
           sampler = run.sampler(images, inputs.value);
           size = images;
         }
-        parts.push(yield* batchOf(sampler!, image, inputs.value, { withLooks, every: options.previewEvery }));
+        parts.push(yield* batchOf(sampler!, image, inputs.value, lookEvery));
       } finally {
         inputs.end();
       }
@@ -152,18 +153,18 @@ export async function* sampling(
   }
 }
 
-/** The images of one batch; they belong to the caller. */
+/** The images of one batch, with a look after every so many steps, if any; they belong to the caller. */
 async function* batchOf(
   sampler: BatchSampler,
   image: number,
   inputs: BatchInputs,
-  { withLooks, every = sampler.steps }: { readonly withLooks: boolean; readonly every?: number },
+  lookEvery: number | undefined,
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
   sampler.begin(image, inputs);
   for (let step = 0; ;) {
-    if (withLooks) yield { image, step, steps: sampler.steps, x: sampler.x };
+    if (lookEvery !== undefined) yield { image, step, steps: sampler.steps, x: sampler.x };
     if (step === sampler.steps) return scope(() => sampler.x.clone().keep());
-    const next = Math.min(step + every, sampler.steps);
+    const next = Math.min(step + (lookEvery ?? Infinity), sampler.steps);
     await sampler.advance(next - step);
     step = next;
   }
