@@ -69,8 +69,8 @@ export interface SchedulerClass<S> {
 type GivenOptions<K extends OptionName> = Partial<Pick<SchedulerOptions, K>> & { readonly schedule?: NoiseSchedule };
 
 /**
- * A sampler with the name, options and config file of a class of diffusers. `solver` makes it ready for a number of steps;
- * `sample({ scheduler, steps, ... })` does that itself.
+ * A sampler with the name, options and config file of a class of diffusers. `solver` makes it ready for a number of steps,
+ * for `sample`; `pipeline.sample({ scheduler, steps })` does that itself.
  */
 export abstract class Scheduler<K extends OptionName = never, R extends SolverRun = SolverRun> {
   /** diffusers' class. */
