@@ -182,6 +182,10 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
       expect(error.message).to.equal(
         "sample: from has shape [2, 4, 4, 2]. Expected [3 or 1, 4, 4, 2] for 3 images of size [4, 4, 2].",
       );
+      const ofOne = await rejection(sample(options({ count: 1, from: zeros([4, 4, 2]) })));
+      expect(ofOne.message).to.equal(
+        "sample: from has shape [4, 4, 2]. Expected [1, 4, 4, 2] for 1 image of size [4, 4, 2].",
+      );
     });
   });
 

@@ -265,7 +265,7 @@ class SamplingRun {
       throw new ShapeError({
         op: "sample",
         problem: `${name} has shape ${showShape(images.shape)}.`,
-        advice: `Expected [${count} or 1, ${size[0]}, ${size[1]}, ${(channels ?? [size[2]]).join(" or ")}] for ${count} images of size ${showShape(size)}.`,
+        advice: `Expected [${[...new Set([count, 1])].join(" or ")}, ${size[0]}, ${size[1]}, ${(channels ?? [size[2]]).join(" or ")}] for ${count} ${count === 1 ? "image" : "images"} of size ${showShape(size)}.`,
       });
     if (images.dtype !== dtype)
       throw new DTypeError({
