@@ -86,6 +86,21 @@ onEveryDevice("GaussianDiffusion", () => {
     expectNear(now, x0, 2e-4);
   });
 
+  it("takes finite steps of DDIM with eta 1 from noise alone, where no epsilon is left in a step", () => {
+    for (const steps of [10, 100, 250, 500]) {
+      const rescaled = new NoiseSchedule({ steps, betaStart: 1e-4, betaEnd: 0.02, rescaleZeroTerminalSnr: true });
+      const diffusion = new GaussianDiffusion({
+        schedule: rescaled,
+        prediction: "v_prediction",
+        variance: "fixed_small",
+      });
+      const x = noise(0);
+      const step = diffusion.ddimStep(x, x, steps - 1, { eta: 1, z: noise(1) });
+      const signal = Math.sqrt(rescaled.alphaBar[steps - 2]);
+      expectNear(step.x, step.x0.mul(signal).add(noise(1).mul(Math.sqrt(1 - signal ** 2))));
+    }
+  });
+
   it("reverses the same way whatever is predicted", () => {
     const [x0, epsilon] = [noise(0), noise(1)];
     const t = int32([19, 4, 0]);

@@ -12,6 +12,7 @@ import {
   DPMSolverMultistepScheduler,
   FormatError,
   LifetimeError,
+  PNDMScheduler,
   Pipeline,
   UNet2D,
   manualSeed,
@@ -216,6 +217,7 @@ describe("Pipeline in folders", () => {
       for (const [scheduler, name] of [
         [new DDPMScheduler({ numTrainTimesteps: 20, betaEnd: 0.5 }), "DDPMPipeline"],
         [new DDIMScheduler(), "DDIMPipeline"],
+        [new PNDMScheduler({ skipPrkSteps: true }), "PNDMPipeline"],
         [new DPMSolverMultistepScheduler({ lambdaMinClipped: -Infinity }), "DDPMPipeline"],
       ] as const) {
         const pipeline = new Pipeline({ model: model(), scheduler });

@@ -18,6 +18,7 @@ import {
   zeros,
 } from "langevin";
 import type { PipelineProgress, PipelineRun, PipelineSampleOptions, Tensor, UNet2DOptions } from "langevin";
+import { BatchSampler } from "../../ts/pipeline/batch-sampler.ts";
 import { rejection } from "../failure.ts";
 import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
 
@@ -64,6 +65,21 @@ onEveryDevice("Pipeline", (device) => {
       expect([images.shape, images.dtype, images.device]).to.deep.equal([[3, 4, 4, 1], "float32", device]);
       expect(bits(images)).to.deep.equal(bits(expected));
       expect((await grid(images)).width).to.equal(8);
+    });
+
+    it("that nobody looks at makes all steps of a batch in one go", async () => {
+      const { advance } = BatchSampler.prototype;
+      const made: number[] = [];
+      BatchSampler.prototype.advance = function (steps) {
+        made.push(steps);
+        return advance.call(this, steps);
+      };
+      try {
+        await draw({ n: 3, batch: 2 });
+      } finally {
+        BatchSampler.prototype.advance = advance;
+      }
+      expect(made).to.deep.equal([20, 20]);
     });
 
     it("is one image of seed 0 unless told otherwise, and the same at any batch", async () => {
@@ -330,9 +346,9 @@ onEveryDevice("Pipeline", (device) => {
     it("labels that the model does not have", async () => {
       for (const [options, message] of [
         [{}, "label is missing: the model is conditioned on classes."],
-        [{ label: 3 }, "a label of the 1 images is 3, expected one from 0 to 2."],
-        [{ n: 2, label: [0, NaN] }, "a label of the 2 images is NaN, expected one from 0 to 2."],
-        [{ label: 0, guidance: 2, nullLabel: 3 }, "a label of the 1 images is 3, expected one from 0 to 2."],
+        [{ label: 3 }, "label is 3, expected a class of the model, from 0 to 2."],
+        [{ n: 2, label: [0, NaN] }, "label of image 1 is NaN, expected a class of the model, from 0 to 2."],
+        [{ label: 0, guidance: 2, nullLabel: 3 }, "nullLabel is 3, expected a class of the model, from 0 to 2."],
       ] as const)
         expect((await rejection(classes.sample(options))).message).to.equal(`Pipeline.sample: ${message}`);
     });

@@ -5,6 +5,8 @@ import type { DeviceName, SampleOptions, Solver, Tensor } from "langevin";
 import {
   DDIMScheduler,
   DDPMScheduler,
+  DEISMultistepScheduler,
+  DTypeError,
   DPMSolverMultistepScheduler,
   Embedding,
   EulerAncestralDiscreteScheduler,
@@ -180,6 +182,10 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
       expect(error.message).to.equal(
         "sample: from has shape [2, 4, 4, 2]. Expected [3 or 1, 4, 4, 2] for 3 images of size [4, 4, 2].",
       );
+      const ofOne = await rejection(sample(options({ count: 1, from: zeros([4, 4, 2]) })));
+      expect(ofOne.message).to.equal(
+        "sample: from has shape [4, 4, 2]. Expected [1, 4, 4, 2] for 1 image of size [4, 4, 2].",
+      );
     });
   });
 
@@ -188,6 +194,17 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
     expect(bits(await sample(options({ noise })))).to.deep.equal(bits(await sample(options())));
     const other = slerp(noise, randn([3, 4, 4, 2], { seed: 6, draw: 0 }), 0.5);
     expect(bits(await sample(options({ noise: other })))).not.to.deep.equal(bits(await sample(options())));
+  });
+
+  it("starts all images from one noise, alone and on top of one picture", async () => {
+    const noise = randn([1, 4, 4, 2], { seed: 5, draw: 0 });
+    const all = noise.broadcastTo([3, 4, 4, 2]);
+    const classLabels = [0, 1, 2];
+    for (const start of [{}, { from: full([1, 4, 4, 2], 0.5), solver: ddim(2) }]) {
+      const expected = bits(await sample(options({ noise: all, classLabels, ...start })));
+      for (const changes of [{}, { batch: 2 }, { eager: true }])
+        expect(bits(await sample(options({ noise, classLabels, ...start, ...changes })))).to.deep.equal(expected);
+    }
   });
 
   describe("inpainting", () => {
@@ -208,6 +225,25 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
         for (const changes of [{ eager: true }, { batch: 2 }])
           expect(bits(await sample(options({ inpaint, ...changes })))).to.deep.equal(bits(images));
       });
+
+    for (const [name, scheduler] of [
+      ["DEIS", new DEISMultistepScheduler({ schedule })],
+      ["DDIM to alphaBar of t = 0", new DDIMScheduler({ schedule, setAlphaToOne: false })],
+      ["Euler to the least sigma", new EulerDiscreteScheduler({ schedule, finalSigmasType: "sigma_min" })],
+    ] as const)
+      it(`${name}: keeps what is known exactly although the last level has noise left`, async () => {
+        const solver = scheduler.solver({ steps });
+        expect(solver.levels.at(-1)!.noise).to.be.greaterThan(0);
+        const images = await sample(options({ solver, inpaint: { image: known(), mask: mask() } }));
+        expect(images.chunk(2, 2)[0].sub(0.25).abs().max().item()).to.equal(0);
+      });
+
+    it("leaves what is known the noise of a run that ends before the pictures do", async () => {
+      const solver = new EulerDiscreteScheduler({ schedule }).solver({ sigmas: [50, 3, 1] });
+      const image = zeros([1, 4, 4, 2]);
+      const images = await sample(options({ solver, count: 64, inpaint: { image, mask: zeros([1, 4, 4, 1]) } }));
+      expect(images.std().item()).to.be.closeTo(1, 0.05);
+    });
 
     it("makes stretches of steps again", async () => {
       let calls = 0;
@@ -245,6 +281,22 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
       expect(error.message).to.match(/^sample: inpaint\.resamples is 2, and DPMSolverMultistepScheduler remembers/);
       (await sample(options({ solver, inpaint: { ...inpaint, resamples: 1 } }))).dispose();
     });
+  });
+
+  it("refuses pictures, masks and noise of another dtype, by their names", async () => {
+    const ints = (shape: readonly number[]): Tensor => zeros([...shape], { dtype: "int32" });
+    const image = zeros([1, 4, 4, 2]);
+    const cases: readonly (readonly [string, Partial<SampleOptions>])[] = [
+      ["from", { from: ints([3, 4, 4, 2]) }],
+      ["noise", { noise: ints([3, 4, 4, 2]) }],
+      ["inpaint.image", { inpaint: { image: ints([1, 4, 4, 2]), mask: ones([1, 4, 4, 1]) } }],
+      ["inpaint.mask", { inpaint: { image, mask: image.greater(0) } }],
+    ];
+    for (const [name, changes] of cases) {
+      const error = await rejection(sample(options(changes)));
+      expect(error).to.be.instanceOf(DTypeError);
+      expect(error.message).to.equal(`sample: ${name} is int32, and dtype is float32. Convert it with .to("float32").`);
+    }
   });
 
   it("is told either a schedule or a solver", async () => {

@@ -86,13 +86,14 @@ export function edmSampler(options: EdmSamplerOptions): Solver {
   const hats = levels.map((sigma) => raisedTime(sigma, path, options));
   // x is scaled for the raised sigma of each step where the step before ends.
   const rescale = hats.map(({ time }, i) => path.scale(time) / path.scale(times[i]));
-  const calls = hats.flatMap(({ time, added }, i): SolverCall[] => {
-    const h = times[i + 1] - time;
+  const calls = hats.flatMap((hat, i): SolverCall[] => {
+    const h = times[i + 1] - hat.time;
     const ending = rescale[i + 1] ?? 1;
-    const first = callAt(time, path, preconditioning, added * path.scale(time));
+    const first = callAt(hat, path, preconditioning);
     if (method === "euler" || i === steps - 1)
       return [{ ...first.call, next: { x: x.plus(first.derivative.times(h)).times(ending) } }];
-    const second = callAt(time + alpha * h, path, preconditioning, 0);
+    const time = hat.time + alpha * h;
+    const second = callAt({ time, sigma: path.sigma(time), added: 0 }, path, preconditioning);
     const mean = slope.times(1 - 1 / (2 * alpha)).plus(second.derivative.times(1 / (2 * alpha)));
     const looked = x.plus(first.derivative.times(alpha * h));
     return [
@@ -104,35 +105,39 @@ export function edmSampler(options: EdmSamplerOptions): Solver {
   return new Solver({ name: "edmSampler", calls, initialNoise, end: { signal: 1, noise: 0 } });
 }
 
-/** Where a step starts after noise raised its sigma to what the network knows, and the noise that did so. */
-function raisedTime(
-  sigma: number,
-  path: Path,
-  options: EdmSamplerOptions,
-): { readonly time: number; readonly added: number } {
-  const { sigmaHat } = raised(sigma, options, options.steps);
-  if (sigmaHat === sigma) return { time: path.timeOf(sigma), added: 0 };
-  const [rounded] = roundedTo(options.preconditioning, [sigmaHat]);
-  const { churnNoise = 1 } = options;
-  return { time: path.timeOf(rounded), added: churnNoise * Math.sqrt(Math.max(0, rounded ** 2 - sigma ** 2)) };
+/** Where the network is called. */
+interface Place {
+  /** The time at which it is. */
+  readonly time: number;
+  /** sigma of x as it comes there. */
+  readonly sigma: number;
+  /** Standard deviation of the noise that is added then, before x is scaled. */
+  readonly added: number;
 }
 
-/** The call of the network at a time, and the derivative of x there. */
+/** Where a step starts after noise raised its sigma to what the network knows. */
+function raisedTime(sigma: number, path: Path, options: EdmSamplerOptions): Place {
+  const { sigmaHat } = raised(sigma, options, options.steps);
+  if (sigmaHat === sigma) return { time: path.timeOf(sigma), sigma, added: 0 };
+  const [rounded] = roundedTo(options.preconditioning, [sigmaHat]);
+  const { churnNoise = 1 } = options;
+  return { time: path.timeOf(rounded), sigma, added: churnNoise * Math.sqrt(Math.max(0, rounded ** 2 - sigma ** 2)) };
+}
+
+/** The call of the network at a place, and the derivative of x there. */
 function callAt(
-  time: number,
+  { time, sigma: before, added }: Place,
   path: Path,
   preconditioning: Preconditioning,
-  churn: number,
 ): { readonly call: Omit<SolverCall, "next">; readonly derivative: LinearForm } {
   const [sigma, scale] = [path.sigma(time), path.scale(time)];
   const { skip, out, input, noise } = factorsAt(preconditioning, sigma);
   const denoised = x.times(skip / scale).plus(output.times(out));
   const growth = path.sigmaSlope(time) / sigma;
   const derivative = x.times(growth + path.scaleSlope(time) / scale).minus(denoised.times(growth * scale));
-  return {
-    call: { t: noise, level: { signal: scale, noise: scale * sigma }, inputScale: input / scale, churn, x0: denoised },
-    derivative,
-  };
+  const level = { signal: scale, noise: scale * before };
+  const call = { t: noise, level, inputScale: input / scale, churn: added * scale, x0: denoised };
+  return { call, derivative };
 }
 
 function factorsAt(preconditioning: Preconditioning, sigma: number): PreconditioningFactors<number> {

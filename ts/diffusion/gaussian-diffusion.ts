@@ -259,7 +259,10 @@ export class GaussianDiffusion {
       return eta * Math.sqrt(((1 - earlier) / (1 - now)) * (1 - now / earlier));
     });
     // epsilon = (x - sqrt(alphaBar) x0) / sqrt(1 - alphaBar), put into eq. 12.
-    const ofX = alphaBar.map((now, t) => Math.sqrt((1 - stepBefore(alphaBar, t) - sigma[t] ** 2) / (1 - now)));
+    // From noise alone eta 1 leaves no epsilon, and rounding may leave less.
+    const ofX = alphaBar.map((now, t) =>
+      Math.sqrt(Math.max(0, 1 - stepBefore(alphaBar, t) - sigma[t] ** 2) / (1 - now)),
+    );
     const ofX0 = alphaBar.map((now, t) => Math.sqrt(stepBefore(alphaBar, t)) - ofX[t] * Math.sqrt(now));
     const made = { mean: new StepTable([ofX0, ofX]), noise: new StepTable([sigma]) };
     this.ddimTables.set(eta, made);

@@ -18,7 +18,7 @@ import type { InpaintOptions, Visit } from "./inpainting.ts";
 import { Inpainting } from "./inpainting.ts";
 import type { NoisePlace, ReverseProcess } from "./reverse-process.ts";
 
-/** What differs from batch to batch: tensors whose first axis is that of the images. */
+/** What differs from batch to batch: tensors whose first axis is that of the images; of pictures, 1 is one for all. */
 export interface BatchInputs {
   /** Noise to start from, of variance 1; drawn where it is not given. */
   readonly noise?: Tensor;
@@ -131,7 +131,8 @@ export class BatchSampler {
     const place = { seed, draw: draws.initialNoise, image: this.image, step: 0, device: executor.name, dtype };
     const drawn = noise ?? randn([...shape], place);
     const { signal, noise: deviation } = process.levels[0];
-    return process.start(from ? from.mul(signal).add(drawn.mul(deviation)) : scaled(drawn, process.initialNoise));
+    const x = from ? from.mul(signal).add(drawn.mul(deviation)) : scaled(drawn, process.initialNoise);
+    return process.start(x.broadcastTo([...shape]));
   }
 
   private step(): undefined {

@@ -1,4 +1,4 @@
-// Inpainting: the part of a picture that is known is put back after every step, at that step's noise level.
+// Inpainting: the part of a picture that is known is put back after every step, at that step's noise level, and in the end as it is.
 
 import type { NoiseLevel } from "../diffusion/predictions.ts";
 import { StepTable } from "../diffusion/step-table.ts";
@@ -13,7 +13,7 @@ import { noiseAt } from "./reverse-process.ts";
 export interface InpaintOptions {
   /** The pictures, in the range of the training data: [count, H, W, C], or [1, H, W, C] for one that all have. */
   readonly image: Tensor;
-  /** 1 where the network paints, 0 where the picture is known, or between: [count or 1, H, W, 1 or C]. */
+  /** 1 where the network paints, 0 where the picture is known and stays as it is, or between: [count or 1, H, W, 1 or C]. */
   readonly mask: Tensor;
   /**
    * How often each stretch of `jump` steps is made: RePaint goes back by adding noise, and makes it again, so that what is
@@ -54,6 +54,15 @@ export function withResamples(calls: number, { resamples = 1, jump = 10 }: Inpai
   return visits;
 }
 
+/** Share of the variance up to which noise that a sampler leaves in the end counts as none: what it ends with are pictures. */
+const mostFinalNoise = 0.01;
+
+/** The level at which known pictures are put back after the last call. */
+function finalLevel(end: NoiseLevel): NoiseLevel {
+  const share = end.noise ** 2 / (end.signal ** 2 + end.noise ** 2);
+  return share > mostFinalNoise ? end : { signal: 1, noise: 0 };
+}
+
 /** Puts back what is known, and adds noise where a run goes back. */
 export class Inpainting {
   /** Factors of the known picture and of noise, after each visit. */
@@ -64,9 +73,10 @@ export class Inpainting {
   constructor(visits: readonly Visit[], levels: readonly NoiseLevel[]) {
     const after = visits.map(({ call }) => levels[call + 1]);
     const target = visits.map(({ then }) => levels[then]);
+    const known = [...after.slice(0, -1), finalLevel(after.at(-1)!)];
     this.known = new StepTable([
-      Float64Array.from(after, ({ signal }) => signal),
-      Float64Array.from(after, ({ noise }) => noise),
+      Float64Array.from(known, ({ signal }) => signal),
+      Float64Array.from(known, ({ noise }) => noise),
     ]);
     if (visits.every(({ call, then }) => then === call + 1)) return;
     const kept = target.map(({ signal }, k) => signal / after[k].signal);

@@ -23,9 +23,14 @@ export function isPipelineName(name: unknown): name is PipelineName {
   return typeof name === "string" && Object.hasOwn(pipelineClasses, name);
 }
 
-/** The pipeline that a folder with this scheduler becomes in diffusers. */
+/**
+ * The pipeline that a folder with this scheduler becomes in diffusers: its own, if there is one. DDPMPipeline hands schedulers
+ * a generator, which that of PNDM does not take.
+ */
 export function pipelineNameFor(scheduler: string): PipelineName {
-  return scheduler === "DDIMScheduler" ? "DDIMPipeline" : "DDPMPipeline";
+  const classes: readonly (readonly [string, PipelineClass])[] = Object.entries(pipelineClasses);
+  const own = classes.find(([, pipeline]) => pipeline.scheduler === scheduler);
+  return (own?.[0] ?? "DDPMPipeline") as PipelineName;
 }
 
 /** The class of models, as files name it. */

@@ -40,7 +40,7 @@ export interface PipelineSampleOptions {
   readonly strength?: number;
   /** Keep a part of the pictures. */
   readonly inpaint?: InpaintOptions;
-  /** Noise to start from instead of the seed's, of variance 1: [n, H, W, C]. */
+  /** Noise to start from instead of the seed's, of variance 1: [n, H, W, C], or [1, H, W, C] for one that all start from. */
   readonly noise?: Tensor;
   /** [height, width]; default: those of `from`, `noise` or what is inpainted, else those that the model was trained for. */
   readonly size?: readonly [height: number, width: number];
@@ -159,7 +159,7 @@ function sizeOf(
 }
 
 /** Refuses labels that the model does not have, and none where it needs them. */
-function expectLabels(op: string, model: UNet2D, { n = 1, label, nullLabel }: PipelineSampleOptions): void {
+function expectLabels(op: string, model: UNet2D, { label, nullLabel }: PipelineSampleOptions): void {
   const { numClassEmbeds, classEmbedType } = model.options;
   const refuse = (problem: string, advice?: string): never => {
     throw new ArgumentError({ op, problem, advice });
@@ -174,13 +174,16 @@ function expectLabels(op: string, model: UNet2D, { n = 1, label, nullLabel }: Pi
       label === undefined ? "label is missing: the model is conditioned on classes." : "label is given, and the model has no classes.", // prettier-ignore
     );
   if (numClassEmbeds === null || classEmbedType !== null) return;
-  const labels = [
-    ...(label === undefined ? [] : typeof label === "number" ? [label] : Array.from(label)),
-    nullLabel ?? 0,
-  ];
-  const wrong = labels.find((one) => !(one < numClassEmbeds));
-  if (wrong !== undefined)
-    refuse(`a label of the ${n} images is ${showValue(wrong)}, expected one from 0 to ${numClassEmbeds - 1}.`);
+  const expectClass = (name: string, value: number): void => {
+    if (!(value < numClassEmbeds))
+      refuse(`${name} is ${showValue(value)}, expected a class of the model, from 0 to ${numClassEmbeds - 1}.`);
+  };
+  if (typeof label === "number") expectClass("label", label);
+  else
+    Array.from(label ?? []).forEach((one, image) => {
+      expectClass(`label of image ${image}`, one);
+    });
+  if (nullLabel !== undefined) expectClass("nullLabel", nullLabel);
 }
 
 /** The model as it is in use: without dropout, whatever mode it is in for others. */

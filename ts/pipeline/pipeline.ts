@@ -89,7 +89,9 @@ export class Pipeline {
   /**
    * Writes a folder that diffusers loads (`save_pretrained`), whole or not at all: it is written beside its place and then
    * renamed. One that is there is replaced where it is empty or holds a pipeline and nothing else; `overwrite` replaces any. A
-   * pipeline that was loaded keeps its class and its notes; another is a DDIMPipeline with a `DDIMScheduler`, else a DDPMPipeline.
+   * pipeline that was loaded keeps its class and its notes; another is a DDIMPipeline with a `DDIMScheduler`, a PNDMPipeline
+   * with a `PNDMScheduler`, else a DDPMPipeline. This samples as DDPM does in Python: schedulers that scale the network's input
+   * (Euler, Heun, LMS, KDPM2, EDM) or take no generator (UniPC, DEIS) need a loop of one's own there, over its parts.
    * Throws ArgumentError where the folder must stay or cannot be written.
    */
   async save(folder: string, options: SaveOptions = {}): Promise<void> {

@@ -5,14 +5,14 @@ import { guided } from "../diffusion/guidance.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { largestResidualSignal } from "../diffusion/noise-schedule.ts";
 import type { Network, Solver } from "../diffusion/solver/solver.ts";
-import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
+import { ArgumentError, DTypeError, ShapeError, showShape } from "../errors/index.ts";
 import { runsEagerly } from "../tensor/capture.ts";
 import { concat } from "../tensor/creation.ts";
 import type { Seed } from "../tensor/random.ts";
 import { seedKey } from "../tensor/random.ts";
 import { lend, refusePromise, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { executorOf, tensor } from "../tensor/tensor.ts";
+import { defaultDType, executorOf, tensor } from "../tensor/tensor.ts";
 import type { BatchInputs } from "./batch-sampler.ts";
 import { BatchSampler } from "./batch-sampler.ts";
 import type { InpaintOptions } from "./inpainting.ts";
@@ -70,7 +70,10 @@ export interface SampleOptions {
   readonly from?: Tensor;
   /** Keep a part of the pictures. */
   readonly inpaint?: InpaintOptions;
-  /** Noise to start from instead of the seed's: [count, H, W, C] of variance 1, such as one between two others (`slerp`). */
+  /**
+   * Noise to start from instead of the seed's, of variance 1: [count, H, W, C], or [1, H, W, C] for one that all start from.
+   * Such as one between two others (`slerp`).
+   */
   readonly noise?: Tensor;
   /** Default: the default device. The model lives there. */
   readonly device?: DeviceName;
@@ -121,7 +124,8 @@ export async function* sampling(
   options: SampleOptions,
   withLooks: boolean,
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
-  const { count, batch = 64 } = options;
+  const { count, batch = 64, previewEvery = Infinity } = options;
+  const lookEvery = withLooks ? previewEvery : undefined;
   const run = new SamplingRun(options);
   const parts: Tensor[] = [];
   let sampler: BatchSampler | undefined;
@@ -136,7 +140,7 @@ export async function* sampling(
           sampler = run.sampler(images, inputs.value);
           size = images;
         }
-        parts.push(yield* batchOf(sampler!, image, inputs.value, { withLooks, every: options.previewEvery }));
+        parts.push(yield* batchOf(sampler!, image, inputs.value, lookEvery));
       } finally {
         inputs.end();
       }
@@ -149,18 +153,18 @@ export async function* sampling(
   }
 }
 
-/** The images of one batch; they belong to the caller. */
+/** The images of one batch, with a look after every so many steps, if any; they belong to the caller. */
 async function* batchOf(
   sampler: BatchSampler,
   image: number,
   inputs: BatchInputs,
-  { withLooks, every = sampler.steps }: { readonly withLooks: boolean; readonly every?: number },
+  lookEvery: number | undefined,
 ): AsyncGenerator<SamplePreview, Tensor, undefined> {
   sampler.begin(image, inputs);
   for (let step = 0; ;) {
-    if (withLooks) yield { image, step, steps: sampler.steps, x: sampler.x };
+    if (lookEvery !== undefined) yield { image, step, steps: sampler.steps, x: sampler.x };
     if (step === sampler.steps) return scope(() => sampler.x.clone().keep());
-    const next = Math.min(step + every, sampler.steps);
+    const next = Math.min(step + (lookEvery ?? Infinity), sampler.steps);
     await sampler.advance(next - step);
     step = next;
   }
@@ -250,10 +254,10 @@ class SamplingRun {
     return scope(() => tensor(labels, { dtype: "int32", device }).keep());
   }
 
-  /** Refuses pictures that are not of this run's size, one for each image or one for all. */
+  /** Refuses pictures that are not of this run's size and dtype, one for each image or one for all. */
   private expectImages(name: string, images: Tensor | undefined, channels?: readonly number[]): void {
     if (images === undefined) return;
-    const { count, size } = this.options;
+    const { count, size, dtype = defaultDType() } = this.options;
     const [n, height, width, depth] = images.shape;
     const fits =
       images.rank === 4 && [1, count].includes(n) && height === size[0] && width === size[1] && (channels ?? [size[2]]).includes(depth); // prettier-ignore
@@ -261,7 +265,13 @@ class SamplingRun {
       throw new ShapeError({
         op: "sample",
         problem: `${name} has shape ${showShape(images.shape)}.`,
-        advice: `Expected [${count} or 1, ${size[0]}, ${size[1]}, ${(channels ?? [size[2]]).join(" or ")}] for ${count} images of size ${showShape(size)}.`,
+        advice: `Expected [${[...new Set([count, 1])].join(" or ")}, ${size[0]}, ${size[1]}, ${(channels ?? [size[2]]).join(" or ")}] for ${count} ${count === 1 ? "image" : "images"} of size ${showShape(size)}.`,
+      });
+    if (images.dtype !== dtype)
+      throw new DTypeError({
+        op: "sample",
+        problem: `${name} is ${images.dtype}, and dtype is ${dtype}.`,
+        advice: `Convert it with .to("${dtype}").`,
       });
   }
 }

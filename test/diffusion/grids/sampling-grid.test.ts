@@ -53,17 +53,18 @@ describe("samplingGrid", () => {
     expect(flow![5]).to.equal(flow![4]);
   });
 
-  it("stretches the times of a flow to where they shall end", () => {
-    const grid = (flowTerminal?: number) =>
-      samplingGrid("UniPCMultistepScheduler", schedule, { steps: 4, sigmas: "flow", flowShift: 3, flowTerminal })
-        .sigmas!;
-    const [plain, stretched] = [grid(), grid(0.1)];
-    expect(stretched[3]).to.be.closeTo(0.1, 1e-15);
-    expect(stretched[4]).to.equal(0);
-    // 1 - t is scaled by one factor.
-    for (let i = 1; i < 4; i++) expect((1 - stretched[i]) / (1 - plain[i])).to.be.closeTo(0.9 / (1 - plain[3]), 1e-12);
-    expect(() => samplingGrid("UniPCMultistepScheduler", schedule, { steps: 4, flowTerminal: 0.1 })).to.throw(
-      "UniPCMultistepScheduler: flowTerminal is 0.1, and the grid of sigmas is no flow.",
+  it("of flow matching is stretched to where it is to end", () => {
+    const options = { steps: 4, sigmas: "flow", flowShift: 3 } as const;
+    const [{ sigmas: plain }, { sigmas, timesteps }] = [{}, { terminal: 0.1 }].map((terminal) =>
+      samplingGrid("UniPCMultistepScheduler", schedule, { ...options, ...terminal }),
+    );
+    expect(sigmas!.at(-2)).to.be.closeTo(0.1, 1e-12);
+    sigmas!.subarray(0, -1).forEach((sigma, i) => {
+      expect(1 - sigma).to.be.closeTo(((1 - plain![i]) * 0.9) / (1 - plain!.at(-2)!), 2e-6);
+      expect(timesteps[i]).to.equal(Math.trunc(sigma * schedule.steps));
+    });
+    expect(() => samplingGrid("UniPCMultistepScheduler", schedule, { steps: 4, terminal: 0.1 })).to.throw(
+      "UniPCMultistepScheduler: terminal is 0.1, and there are no times of flow matching to stretch.",
     );
   });
 

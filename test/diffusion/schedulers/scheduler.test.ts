@@ -12,8 +12,10 @@ import {
   DEISMultistepScheduler,
   DPMSolverMultistepScheduler,
   EulerDiscreteScheduler,
+  FlowMatchEulerDiscreteScheduler,
   NoiseSchedule,
   UniPCMultistepScheduler,
+  randn,
   schedulerFromConfig,
   schedulers,
 } from "langevin";
@@ -174,6 +176,11 @@ describe("runs that have no sampler", () => {
       "EulerDiscreteScheduler: timestepGrid: steps is 0, expected an integer",
     ],
     ["EulerDiscreteScheduler", {}, { steps: 5, begin: 5 }, "EulerDiscreteScheduler: begin is 5, which leaves no step"],
+    ["DPMSolverMultistepScheduler", {}, { steps: 5, begin: 6 }, "DPMSolverMultistepScheduler: begin is 6, which leaves no"],
+    ["PNDMScheduler", {}, { steps: 5, begin: 5 }, "PNDMScheduler: begin is 5, which leaves no step"],
+    ["PNDMScheduler", { skipPrkSteps: true }, { steps: 5, begin: 6 }, "PNDMScheduler: begin is 6, which leaves no step"],
+    ["UniPCMultistepScheduler", { shiftTerminal: 0.1 }, { steps: 4 },
+      "UniPCMultistepScheduler: terminal is 0.1, and there are no times of flow matching to stretch. It goes with"],
     [
       "LMSDiscreteScheduler",
       {},
@@ -204,7 +211,7 @@ describe("runs that have no sampler", () => {
       "PNDMScheduler",
       {},
       { steps: 3 },
-      "PNDMScheduler: pndmTimesteps: PNDM starts with Runge-Kutta steps between four",
+      "PNDMScheduler: pndmTimesteps: PNDM starts with Runge-Kutta steps between four timesteps, and there are 3. Take more steps, or none of Runge-Kutta: skipRungeKutta, PNDMScheduler's skipPrkSteps.",
     ],
     [
       "LCMScheduler",
@@ -240,6 +247,23 @@ describe("runs that have no sampler", () => {
       const message = refusal(() => new Class(options).solver(run));
       expect(message.slice(0, text.length)).to.equal(text);
     });
+});
+
+describe("levels of runs", () => {
+  it("of an inverted flow go from noise to pictures, and say the same x0", () => {
+    const [straight, inverted] = [false, true].map((invertSigmas) =>
+      new FlowMatchEulerDiscreteScheduler({ invertSigmas }).solver({ steps: 4 }),
+    );
+    straight.levels.forEach(({ signal, noise }, k) => {
+      expect(inverted.levels[k].signal).to.be.closeTo(signal, 1e-15);
+      expect(inverted.levels[k].noise).to.be.closeTo(noise, 1e-15);
+    });
+    // The velocity of an inverted flow leads to the picture, and of the other one to noise.
+    const x = randn([1, 8], { seed: 1, dtype: "float64", device: "ts" });
+    const expected = straight.predict(straight.start(x), 1, (at) => at.mul(0.3)).x0.sub(x);
+    const got = inverted.predict(inverted.start(x), 1, (at) => at.mul(-0.3)).x0.sub(x);
+    expect(got.sub(expected).abs().max().item()).to.be.below(1e-14);
+  });
 });
 
 describe("ends of runs", () => {

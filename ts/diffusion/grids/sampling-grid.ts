@@ -47,8 +47,8 @@ export interface SamplingGridOptions {
   readonly sigmaMax?: number;
   /** Shift of "flow" towards noise (diffusers' `flow_shift`). Default 1. */
   readonly flowShift?: number;
-  /** Where "flow" is stretched to end (diffusers' `shift_terminal`). Default: it is not. */
-  readonly flowTerminal?: number;
+  /** Stretch the times of "flow" to end here (diffusers' `shift_terminal`). Default: no. */
+  readonly terminal?: number;
   /** Where the last step goes: to sigma 0 or to the least sigma of training (diffusers' `final_sigmas_type`). Default "zero". */
   readonly finalSigma?: "zero" | "sigma_min";
   /** Visit no timestep whose lambda = ln(signal / noise) is below this (diffusers' `lambda_min_clipped`). Default none. */
@@ -317,10 +317,11 @@ class SigmaScheduler {
       return { timesteps: this.timestepsOf(sigmas.slice(0, -1), false), sigmas };
     }
     if (options.sigmas === "flow") return this.flow();
-    if (options.flowTerminal !== undefined)
+    if (options.terminal !== undefined)
       throw new ArgumentError({
         op: this.name,
-        problem: `flowTerminal is ${options.flowTerminal}, and the grid of sigmas is no flow.`,
+        problem: `terminal is ${options.terminal}, and there are no times of flow matching to stretch.`,
+        advice: `It goes with "flow" sigmas (useFlowSigmas).`,
       });
     if (options.sigmas === "karras_flow") return this.karrasFlow();
     const lambdaMin = options.lambdaMin ?? -Infinity;
@@ -364,14 +365,14 @@ class SigmaScheduler {
   /** Times of flow matching, which are the sigmas of x_t = (1 - sigma) x0 + sigma noise. */
   private flow(): { readonly timesteps: Float64Array; readonly sigmas: Float64Array } {
     this.expectKnown("flow");
-    const { steps = NaN, flowShift = 1, flowTerminal } = this.options;
+    const { steps = NaN, flowShift = 1, terminal } = this.options;
     const trainSteps = this.schedule.steps;
     expectSteps(this.name, steps, trainSteps);
     const downwards = linearGrid(1, 1 / trainSteps, steps + 1);
     const startsAtOne = this.sigmas.flowStart === "1";
     const even = startsAtOne ? downwards : downwards.map((time) => 1 - time).reverse();
     const shifted = shiftTimes(even.slice(0, steps), flowShift);
-    const times = flowTerminal === undefined ? shifted : stretchTimes(shifted, flowTerminal);
+    const times = terminal === undefined ? shifted : stretchTimes(shifted, terminal);
     // At 1 nothing is left of x0, and the logarithm of the signal is infinite.
     if (startsAtOne && Math.abs(times[0] - 1) < 1e-6) times[0] -= 1e-6;
     return { timesteps: times.map((time) => Math.trunc(time * trainSteps)), sigmas: this.ended(times) };

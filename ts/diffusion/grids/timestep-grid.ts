@@ -133,7 +133,7 @@ export function pndmTimesteps(
     throw new ArgumentError({
       op: "pndmTimesteps",
       problem: `PNDM starts with Runge-Kutta steps between four timesteps, and there are ${n}.`,
-      advice: "Take more steps, or skipRungeKutta.",
+      advice: "Take more steps, or none of Runge-Kutta: skipRungeKutta, PNDMScheduler's skipPrkSteps.",
     });
   const half = Math.floor(apart / 2);
   const pairs = Array.from(grid.subarray(0, 4), (t) => [t + half, t]).flat();

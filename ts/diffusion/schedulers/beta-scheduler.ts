@@ -77,7 +77,7 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
       sigmaMin: all.sigmaMin ?? undefined,
       sigmaMax: all.sigmaMax ?? undefined,
       flowShift: this.flowShift(run),
-      flowTerminal: all.shiftTerminal ?? undefined,
+      terminal: all.shiftTerminal ?? undefined,
       finalSigma: all.finalSigmasType,
       lambdaMin: all.lambdaMinClipped,
       interpolation: all.interpolationType,

@@ -3,6 +3,7 @@
 import { ArgumentError } from "../../errors/index.ts";
 import { flowMatchGrid } from "../grids/flow-match-grid.ts";
 import type { SamplingGrid } from "../grids/sampling-grid.ts";
+import type { NoiseLevel } from "../predictions.ts";
 import type { SolverCall } from "../solver/solver-call.ts";
 import { noise, output, x } from "../solver/solver-call.ts";
 import type { OptionsOf, SolverRun, Trajectory } from "./scheduler.ts";
@@ -41,7 +42,8 @@ export interface FlowMatchRun extends SolverRun {
 
 /**
  * x' = x + (sigma' - sigma) v for x = (1 - sigma) x0 + sigma epsilon and a network that predicts v = epsilon - x0. With
- * `stochasticSampling` x' = (1 - sigma') x0 + sigma' z, x0 = x - sigma v.
+ * `stochasticSampling` x' = (1 - sigma') x0 + sigma' z, x0 = x - sigma v. With `invertSigmas` sigma is the share of x0 instead,
+ * which grows from 0 to 1, and v = x0 - epsilon.
  */
 export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof definition.defaults, FlowMatchRun> {
   /** @internal */
@@ -74,15 +76,21 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof defi
   protected trajectory(run: FlowMatchRun): Trajectory {
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const calls = Array.from(timesteps, (t, i) => this.call(t, sigmas![i], sigmas![i + 1]));
-    return { calls: calls.slice(run.begin), initialNoise, end: flowLevel(sigmas!.at(-1)!) };
+    return { calls: calls.slice(run.begin), initialNoise, end: this.levelAt(sigmas!.at(-1)!) };
   }
 
   private call(t: number, sigma: number, next: number): SolverCall {
-    const x0 = x.minus(output.times(sigma));
-    const moved = this.options.stochasticSampling
-      ? x0.times(1 - next).plus(noise.times(next))
+    const { invertSigmas, stochasticSampling } = this.options;
+    const [level, target] = [this.levelAt(sigma), this.levelAt(next)];
+    const x0 = invertSigmas ? x.plus(output.times(level.noise)) : x.minus(output.times(level.noise));
+    const moved = stochasticSampling
+      ? x0.times(target.signal).plus(noise.times(target.noise))
       : x.plus(output.times(next - sigma));
-    return { t, level: flowLevel(sigma), x0, next: { x: moved } };
+    return { t, level, x0, next: { x: moved } };
+  }
+
+  private levelAt(sigma: number): NoiseLevel {
+    return this.options.invertSigmas ? { signal: sigma, noise: 1 - sigma } : flowLevel(sigma);
   }
 
   private otherTimes(): "karras" | "exponential" | "beta" | undefined {

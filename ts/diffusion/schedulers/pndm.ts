@@ -65,7 +65,9 @@ export class PNDMScheduler extends BetaScheduler<keyof typeof definition.default
     const { steps, timesteps } = run;
     const { timesteps: grid } = samplingGrid("DDIMScheduler", this.schedule, { steps, timesteps, spacing, offset });
     const apart = Math.floor(this.schedule.steps / grid.length);
-    const visited = pndmTimesteps(grid.subarray(run.begin ?? 0), apart, { skipRungeKutta });
+    const left = grid.subarray(run.begin ?? 0);
+    // A run of no steps is refused for its `begin`, by `solver`.
+    const visited = left.length === 0 ? left : pndmTimesteps(left, apart, { skipRungeKutta });
     const firstMultistep = skipRungeKutta ? 0 : 12;
     const calls = Array.from(visited, (t, k) => {
       if (k < firstMultistep) return this.rungeKutta(t, k % 4, visited[k - (k % 4)], apart);

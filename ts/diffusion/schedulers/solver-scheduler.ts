@@ -49,8 +49,9 @@ export abstract class SolverScheduler<
     const { timesteps, sigmas, initialNoise } = this.grid(run);
     const level = this.all.useFlowSigmas ? flowLevel : preservingLevel;
     const levels = Array.from(sigmas!.subarray(begin), level);
+    const end = level(sigmas!.at(-1)!);
     this.expectSignal(sigmas!);
-    this.expectNoise(levels.at(-1)!);
+    this.expectNoise(end);
     const calls = Array.from(timesteps.subarray(begin), (t, i) => {
       const at = this.at(levels[i]);
       const place = { i, levels, whole: timesteps.length };
@@ -61,7 +62,7 @@ export abstract class SolverScheduler<
         next: this.next(place, this.isOfX0 ? x0At(at) : epsilonAt(at)),
       };
     });
-    return { calls, initialNoise, end: levels.at(-1)! };
+    return { calls, initialNoise, end };
   }
 
   /** Refuses sigmas of flow matching at which nothing is left of x0, so that lambda is not finite. */

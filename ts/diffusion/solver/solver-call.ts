@@ -17,7 +17,7 @@ export const limitedX0 = LinearForm.of("x0");
 export interface SolverCall {
   /** What the network is given for t. */
   readonly t: number;
-  /** How much of x0 and of noise is in x when the network is called. */
+  /** How much of x0 and of noise is in x before the call, and before its `churn`. */
   readonly level: NoiseLevel;
   /** What x is scaled by for the network. Default 1. */
   readonly inputScale?: number;

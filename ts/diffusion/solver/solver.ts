@@ -219,14 +219,18 @@ export class Solver {
   /** The network's output, and what it says about the variance. */
   private outputs(output: Tensor, x: Tensor): { readonly output: Tensor; readonly variance?: Tensor } {
     const channels = x.shape.at(-1)!;
-    const expected = this.learnsVariance ? [...x.shape.slice(0, -1), 2 * channels] : x.shape;
-    if (!(output instanceof Tensor) || showShape(output.shape) !== showShape(expected))
+    const twice = [...x.shape.slice(0, -1), 2 * channels];
+    const expected = this.learnsVariance ? twice : x.shape;
+    const shape = output instanceof Tensor ? showShape(output.shape) : undefined;
+    if (shape !== showShape(expected))
       throw new ShapeError({
         op: this.name,
-        problem: `the network returned ${output instanceof Tensor ? `shape ${showShape(output.shape)}` : typeof output} for x of shape ${showShape(x.shape)}, expected ${showShape(expected)}.`,
+        problem: `the network returned ${shape ? `shape ${shape}` : typeof output} for x of shape ${showShape(x.shape)}, expected ${showShape(expected)}.`,
         advice: this.learnsVariance
           ? "A network with learned variance returns twice the channels."
-          : "A network whose second half of the channels is about the variance needs a varianceType of learned or learned_range.",
+          : shape === showShape(twice)
+            ? "A network whose second half of the channels is about the variance goes with DDPMScheduler and its varianceType learned_range; for schedulers without a varianceType it returns the first half alone."
+            : undefined,
       });
     if (!this.learnsVariance) return { output };
     const [mean, variance] = output.chunk(2, -1);
