@@ -329,6 +329,8 @@ onEveryDevice("Pipeline", (device) => {
       [{ from: zeros([1, 4, 4, 1]).keep(), strength: 1.5 }, /^Pipeline\.sample: strength is 1\.5, which makes 20 of 20 steps\. Expected a number above 0/],
       [{ from: zeros([1, 4, 4, 1]).keep(), strength: 0.04 }, /^Pipeline\.sample: strength is 0\.04, which makes 0 of 20 steps\./],
       [{ eta: 0.5 }, /^Pipeline\.sample: eta is 0\.5, and DDPMScheduler has none\. DDIMScheduler and TCDScheduler have one\.$/],
+      [{ scheduler: "EDMEulerScheduler" }, /: the scheduler is "EDMEulerScheduler", for networks with EDM's preconditioning; that of \w+ is one of a noise schedule\. Where/],
+      [{ scheduler: "FlowMatchEulerDiscreteScheduler" }, /: the scheduler is "FlowMatchEulerDiscreteScheduler", for networks of flow matching; that/],
       [{ scheduler: "DDIMScheduler", eta: 2 }, /^DDIMScheduler: eta is 2, expected a number from 0 to 1\.$/],
       [{ scheduler: "Ddim" as never }, /^schedulerFromConfig: the class is "Ddim"\. Expected DDPMScheduler/],
       [{ solver, steps: 10, eta: 1 }, /^Pipeline\.sample: a solver is given, and steps, eta as well, which it was made with\.$/],

@@ -3,6 +3,7 @@
 import { expect } from "chai";
 import type { DeviceName, SampleOptions, Solver, Tensor } from "langevin";
 import {
+  DDIMInverseScheduler,
   DDIMScheduler,
   DDPMScheduler,
   DEISMultistepScheduler,
@@ -272,6 +273,15 @@ onEveryDevice("sample with solvers", (device: DeviceName) => {
       expect(deviations[0]).to.be.closeTo(1, 0.05);
       expect(deviations[1]).to.be.closeTo(solver.levels[0].noise, 0.05);
       expect(deviations[2]).to.be.closeTo(0, 1e-6);
+    });
+
+    it("refuses to go back in a run towards noise", async () => {
+      const solver = new DDIMInverseScheduler({ schedule }).solver({ steps });
+      const inpaint = { image: known(), mask: mask(), resamples: 2 };
+      const error = await rejection(sample(options({ solver, inpaint, allowResidualSignal: true })));
+      expect(error.message).to.match(
+        /^inpaint: resamples go back to more noise, and the noise of this sampler's steps/,
+      );
     });
 
     it("refuses to go back with a sampler that remembers", async () => {

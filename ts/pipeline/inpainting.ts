@@ -80,7 +80,15 @@ export class Inpainting {
     ]);
     if (visits.every(({ call, then }) => then === call + 1)) return;
     const kept = target.map(({ signal }, k) => signal / after[k].signal);
-    const added = target.map(({ noise }, k) => Math.sqrt(Math.max(0, noise ** 2 - (kept[k] * after[k].noise) ** 2)));
+    const variances = target.map(({ noise }, k) => noise ** 2 - (kept[k] * after[k].noise) ** 2);
+    // Rounding may leave a little less than nothing.
+    if (!variances.every((variance) => variance > -1e-9))
+      throw new ArgumentError({
+        op: "inpaint",
+        problem: "resamples go back to more noise, and the noise of this sampler's steps does not fall.",
+        advice: "Leave resamples at 1.",
+      });
+    const added = variances.map((variance) => Math.sqrt(Math.max(0, variance)));
     this.back = new StepTable([Float64Array.from(kept), Float64Array.from(added)]);
   }
 

@@ -3,7 +3,7 @@
 import { schedulerFromConfig } from "../diffusion/schedulers/index.ts";
 import type { SchedulerName } from "../diffusion/schedulers/index.ts";
 import { Scheduler } from "../diffusion/schedulers/scheduler.ts";
-import type { SolverRun } from "../diffusion/schedulers/scheduler.ts";
+import type { SchedulerFamily, SolverRun } from "../diffusion/schedulers/scheduler.ts";
 import type { Solver } from "../diffusion/solver/solver.ts";
 import { ArgumentError, showValue } from "../errors/index.ts";
 import type { UNet2D } from "../nn/unet2d/unet2d.ts";
@@ -110,7 +110,7 @@ function solverOf(op: string, { scheduler: own }: PipelineParts, options: Pipeli
   }
   if (strength !== undefined && !from)
     throw new ArgumentError({ op, problem: `strength is ${showValue(strength)}, and there are no pictures to start from.`, advice: "Give them as from." }); // prettier-ignore
-  const scheduler = asked instanceof Scheduler ? asked : schedulerFromConfig(own.config(), asked);
+  const scheduler = asked instanceof Scheduler ? asked : exchanged(op, own, asked);
   if (eta !== undefined && !withEta.includes(scheduler.name))
     throw new ArgumentError({
       op,
@@ -121,6 +121,23 @@ function solverOf(op: string, { scheduler: own }: PipelineParts, options: Pipeli
   const begin = from ? skippedSteps(op, steps, strength ?? defaultStrength) : 0;
   const run: SolverRun & { readonly eta?: number } = { steps, begin, ...(eta !== undefined && { eta }) };
   return scheduler.solver(run);
+}
+
+const families: Readonly<Record<SchedulerFamily, string>> = {
+  schedule: "of a noise schedule",
+  edm: "with EDM's preconditioning",
+  flow: "of flow matching",
+};
+
+/** A scheduler of another class with the options of the pipeline's own; refuses one that would misread the network. */
+function exchanged(op: string, own: Scheduler, name: string): Scheduler {
+  const scheduler = schedulerFromConfig(own.config(), name);
+  if (scheduler.family === own.family) return scheduler;
+  throw new ArgumentError({
+    op,
+    problem: `the scheduler is ${showValue(name)}, for networks ${families[scheduler.family]}; that of ${own.name} is one ${families[own.family]}.`,
+    advice: "Where the network is another one nevertheless, give a scheduler that was made with its options.",
+  });
 }
 
 function stepsOf(scheduler: Scheduler): number {

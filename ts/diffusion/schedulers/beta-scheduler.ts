@@ -7,7 +7,7 @@ import { NoiseSchedule } from "../noise-schedule.ts";
 import type { NoiseLevel } from "../predictions.ts";
 import type { PredictionAt } from "../solver/solver-call.ts";
 import type { SchedulerOptions } from "./options.ts";
-import type { OptionName, SolverRun } from "./scheduler.ts";
+import type { OptionName, SchedulerFamily, SolverRun } from "./scheduler.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** diffusers' defaults of the options of a noise schedule. */
@@ -35,6 +35,10 @@ export abstract class BetaScheduler<K extends OptionName = never, R extends Solv
   R
 > {
   private made: NoiseSchedule | undefined;
+
+  get family(): SchedulerFamily {
+    return this.all.useFlowSigmas ? "flow" : "schedule";
+  }
 
   /** The noise schedule that the options describe. */
   get schedule(): NoiseSchedule {

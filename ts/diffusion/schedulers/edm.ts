@@ -69,6 +69,8 @@ export interface EDMRun extends SolverRun {
 
 /** A sampler of x = x0 + sigma epsilon that gives the network cIn x and cNoise(sigma) = ln(sigma) / 4. */
 abstract class EDMScheduler<K extends OptionName, R extends EDMRun> extends Scheduler<K, R> {
+  readonly family = "edm";
+
   private get all(): SchedulerOptions {
     return this.options as unknown as SchedulerOptions;
   }

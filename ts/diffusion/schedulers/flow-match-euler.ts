@@ -48,6 +48,7 @@ export interface FlowMatchRun extends SolverRun {
 export class FlowMatchEulerDiscreteScheduler extends Scheduler<keyof typeof definition.defaults, FlowMatchRun> {
   /** @internal */
   static readonly definition = definition;
+  readonly family = "flow";
 
   constructor(options: FlowMatchEulerOptions = {}) {
     super(definition, options);

@@ -34,6 +34,7 @@ const velocity = LinearForm.of("velocity");
 export class FlowMatchHeunDiscreteScheduler extends Scheduler<keyof typeof definition.defaults, FlowMatchHeunRun> {
   /** @internal */
   static readonly definition = definition;
+  readonly family = "flow";
 
   constructor(options: FlowMatchHeunOptions = {}) {
     super(definition, options);

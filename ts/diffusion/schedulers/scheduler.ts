@@ -39,6 +39,9 @@ export interface Trajectory {
 /** A config file's contents: diffusers' keys. */
 export type SchedulerConfig = Readonly<Record<string, unknown>>;
 
+/** What networks a scheduler samples: of a noise schedule, with EDM's preconditioning, or of flow matching. */
+export type SchedulerFamily = "schedule" | "edm" | "flow";
+
 /** How a class of diffusers is defined: its options with their defaults, and which values of them it has. */
 export interface SchedulerDefinition<K extends OptionName> {
   /** diffusers' class. */
@@ -143,6 +146,9 @@ export abstract class Scheduler<K extends OptionName = never, R extends SolverRu
     const entries = [...Object.entries({ _class_name: this.name, ...this.otherKeys }), ...options];
     return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
+
+  /** What networks it samples. */
+  abstract readonly family: SchedulerFamily;
 
   /** The timesteps of all calls of a run, and its sigmas where it steps through sigmas, as diffusers' set_timesteps makes them. */
   abstract grid(run: R): SamplingGrid;
