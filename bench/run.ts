@@ -1,138 +1,112 @@
-// npm run bench [-- --device cpu|ts] [--peers]: times the tutorial's workloads, and PyTorch's time for the same work.
+// npm run bench [-- OPTIONS]: times langevin, and on request others, on the workloads of docs/performance.md.
 
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
-import {
-  Adam,
-  ImageSet,
-  NoiseSchedule,
-  defaultDevice,
-  mse,
-  noGrad,
-  randn,
-  sample,
-  scope,
-  setDefaultDevice,
-  train,
-} from "langevin";
-import { TutorialUNet } from "../examples/tutorial-nets.ts";
+import { appendFile, mkdir } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { CommanderError } from "commander";
+import { LangevinError, defaultDevice, setDefaultDevice } from "langevin";
+import type { Launch } from "./competitor.ts";
+import type { Limits } from "./floor/limits.ts";
+import { measureLimits } from "./floor/limits.ts";
+import { growthTable, measureGrowth, writeGrowthChart } from "./growth.ts";
+import { describeMachine } from "./machine.ts";
+import type { Outcome } from "./measure.ts";
+import { measure } from "./measure.ts";
+import type { BenchOptions } from "./options.ts";
+import { parseOptions } from "./options.ts";
+import { langevin, peers } from "./peers.ts";
+import type { Line } from "./report.ts";
+import { linesOf, remarksOn, tableOf } from "./report.ts";
+import { tasksOf } from "./tasks.ts";
 
-/** Medians of repeated runs. */
-interface Figure {
-  readonly workload: string;
-  readonly metric: string;
-  readonly median: number;
-  readonly min: number;
-  readonly n: number;
+/** Exit code of a command line that makes no sense. */
+const usageError = 2;
+
+const results = join(import.meta.dirname, "results");
+
+/** What is measured against what. */
+interface Setting {
+  readonly options: BenchOptions;
+  readonly device: "cuda" | "cpu" | "ts";
+  readonly rivals: readonly Launch[];
+  readonly limits: ReadonlyMap<number, Limits> | undefined;
 }
 
-const { values: options } = parseArgs({ options: { device: { type: "string" }, peers: { type: "boolean" } } });
-if (options.device) setDefaultDevice(options.device as "cpu" | "ts");
-
-function figure(workload: string, metric: string, times: number[]): Figure {
-  const sorted = times.toSorted((a, b) => a - b);
-  const show = (x: number): number => Number(x.toPrecision(4));
-  return { workload, metric, median: show(sorted[sorted.length >> 1]), min: show(sorted[0]), n: times.length };
+async function main(): Promise<void> {
+  const options = parseOptions(process.argv.slice(2));
+  const machine = describeMachine();
+  const device = options.device ? setDefaultDevice(options.device) : defaultDevice();
+  const field = options.peers ? peers() : { launches: [], absent: [] };
+  const say = (text: string): void => void process.stderr.write(`${text}\n`);
+  for (const reason of field.absent) say(`Not measured: ${reason}.`);
+  const setting = { options, device, rivals: field.launches, limits: limitsFor(options, say) };
+  const text = options.growth ? await growth(setting, say) : await comparison(setting, say);
+  if (!options.json) console.log(`${machine}.\n\n${text}`);
+  if (options.save) say(`Added to ${await save(device, `${machine}.\n\n${text}`)}.`);
 }
 
-/** Seconds that each of `count` runs takes, after one to warm up. */
-async function time(count: number, run: () => Promise<void>): Promise<number[]> {
-  const times: number[] = [];
-  for (let i = -1; i < count; i++) {
-    const start = performance.now();
-    await run();
-    if (i >= 0) times.push((performance.now() - start) / 1000);
+function limitsFor({ floor, threads }: BenchOptions, say: (text: string) => void): Map<number, Limits> | undefined {
+  if (!floor) return undefined;
+  try {
+    return measureLimits(threads);
+  } catch (error) {
+    say(`The machine's limits were not measured: ${(error as Error).message}.`);
+    return undefined;
   }
-  return times;
 }
 
-const schedule = new NoiseSchedule({ steps: 1000, betaStart: 1e-4, betaEnd: 0.02 });
-const model = new TutorialUNet({ imageChannels: 1, channels: [16, 32, 64], timeDim: 16, steps: 1000 });
-
-/** W1: training steps of tutorial part C at batch 128, as `train` runs them: ten steps, which overlap, are one run. */
-async function trainSteps(count: number): Promise<Figure> {
-  const [warm, together] = [20, 10];
-  const adam = new Adam(model.parameters(), { lr: 1e-4 });
-  const picture = new ImageSet({ images: new Float32Array(64).fill(-1), shape: [1, 8, 8, 1] });
-  const times: number[] = [];
-  let last = performance.now();
-  for await (const { iteration } of train({
-    iterations: warm + count * together,
-    schedule,
-    data: picture.batches(128),
-    step: ({ x0, t, noise }) => {
-      const loss = mse(model.forward(schedule.addNoise(x0, t, noise), t), noise);
-      loss.backward();
-      adam.step();
-      return { loss };
-    },
-  })) {
-    if (iteration < warm || iteration % together !== 0) continue;
-    const now = performance.now();
-    if (iteration > warm) times.push((now - last) / together);
-    last = now;
-  }
-  adam.dispose();
-  return figure("W1", "ms_per_train_step", times);
+/** All workloads, with each number of threads. */
+async function comparison({ options, device, rivals, limits }: Setting, say: (text: string) => void): Promise<string> {
+  const lines: Line[] = [];
+  const tell = heard(options, limits, say);
+  for (const task of tasksOf(options.only, options.sizes))
+    for (const threads of device === "ts" ? options.threads.slice(0, 1) : options.threads)
+      lines.push(...tell(await measure({ task, device, threads }, [langevin(threads), ...rivals], options)));
+  return [tableOf(lines), ...remarksOn(lines, limits)].join("\n\n");
 }
 
-/** W2: 1000 reverse steps with that model. */
-async function reverseSteps(batch: number, count: number): Promise<Figure> {
-  const times = await time(count, async () => {
-    (await sample({ model, schedule, count: batch, size: [8, 8, 1] })).dispose();
-  });
-  return figure(`W2-b${batch}`, "s_total_1000_steps", times);
-}
-
-/** W3: the reverse step alone, with its noise, for one image of 512x512x3; ten steps are one run. */
-async function largeReverseStep(count: number): Promise<Figure> {
-  const [x, epsilon] = [randn([1, 512, 512, 3]), randn([1, 512, 512, 3])];
-  const t = schedule.timesteps(500, x);
-  const times = await time(count, async () => {
-    const last = noGrad(() =>
-      scope(() => {
-        let y = x;
-        for (let step = 0; step < 10; step++) y = schedule.reverseStep(y, t, epsilon, { seed: 1, step });
-        return y;
-      }),
-    );
-    await last.slice(0, 0, [0, 1]).data();
-    last.dispose();
-  });
-  return figure(
-    "W3",
-    "ms_per_step",
-    times.map((seconds) => seconds * 100),
+async function growth({ options, device, rivals, limits }: Setting, say: (text: string) => void): Promise<string> {
+  const [threads] = options.threads;
+  const tell = heard(options, limits, say);
+  const lines: Line[] = [];
+  const best = rivals.filter(({ peer }) => peer === "torch-tuned");
+  const points = await measureGrowth(
+    options.sizes,
+    { device, threads },
+    [langevin(threads), ...best],
+    options,
+    (outcome) => void lines.push(...tell(outcome)),
   );
+  say(`Wrote ${relative(process.cwd(), await writeGrowthChart(points))}.`);
+  return [growthTable(points), ...remarksOn(lines, limits)].join("\n\n");
 }
 
-function torchFigures(): Figure[] {
-  const script = join(import.meta.dirname, "peers", "torch_tutorial.py");
-  for (const python of ["python3", "/usr/bin/python3"]) {
-    const { status, stdout } = spawnSync(python, [script], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
-    if (status === 0)
-      return stdout
-        .trim()
-        .split("\n")
-        .map((line) => JSON.parse(line) as Figure);
-  }
-  console.log("PyTorch was not measured: no python3 here has torch.");
-  return [];
+/** Tells of results as they come: as JSON on standard output, or else what is going on, on standard error. */
+function heard({ json }: BenchOptions, limits: ReadonlyMap<number, Limits> | undefined, say: (text: string) => void) {
+  return (outcome: Outcome): Line[] => {
+    const lines = linesOf(outcome, limits);
+    for (const line of lines)
+      if (json) console.log(JSON.stringify(line));
+      else
+        say(`${line.workload} ${line.metric}, ${line.threads} threads, ${line.peer}: ${line.median} (min ${line.min})`);
+    for (const reason of outcome.absent) say(`Not measured: ${reason}.`);
+    return lines;
+  };
 }
 
-const slow = defaultDevice() === "ts";
-const ours = [
-  await trainSteps(slow ? 3 : 40),
-  await reverseSteps(1, slow ? 1 : 7),
-  await reverseSteps(64, slow ? 1 : 3),
-  await largeReverseStep(slow ? 3 : 20),
-];
-const torch = options.peers ? torchFigures() : [];
-for (const { workload, metric, median, min, n } of ours) {
-  const peer = torch.find((other) => other.workload === workload);
-  const compared = peer
-    ? `; PyTorch ${peer.median} (min ${peer.min}), ${(peer.median / median).toFixed(2)}x as long`
-    : "";
-  console.log(`${workload} ${metric} on ${defaultDevice()}, float32: median ${median}, min ${min}, n ${n}${compared}`);
+/** Adds a text to the day's file of this device. */
+async function save(device: string, text: string): Promise<string> {
+  const now = new Date().toISOString();
+  await mkdir(results, { recursive: true });
+  const path = join(results, `${now.slice(0, 10)}-${device}.md`);
+  const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
+  await appendFile(path, `# ${now.slice(0, 16).replace("T", ", ")} UTC: \`${command}\`\n\n${text}\n\n`);
+  return relative(process.cwd(), path);
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof CommanderError) && !(error instanceof LangevinError)) throw error;
+  if (error instanceof LangevinError) console.error(error.message);
+  process.exitCode = error instanceof CommanderError && error.exitCode === 0 ? 0 : usageError;
 }

@@ -33,6 +33,8 @@ const programFolders: Readonly<Record<string, readonly string[]>> = {
   examples: ["examples/"],
   bench: ["bench/", "examples/"],
 };
+/** Packages that they need beside it. */
+const programPackages: Readonly<Record<string, readonly string[]>> = { examples: [], bench: ["commander"] };
 const packageName = "langevin";
 const entry = "ts/index.ts";
 
@@ -96,6 +98,7 @@ function programProblem(folder: string, { specifier }: Import, target: string | 
       : `of ${target}, which lies outside ${folder}/`;
   if (specifier === packageName || specifier.startsWith("node:") || builtinModules.includes(specifier))
     return undefined;
+  if (programPackages[folder].includes(specifier)) return undefined;
   return `of "${specifier}": programs import ${packageName}, Node's own modules and files of their folder`;
 }
 
