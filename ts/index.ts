@@ -306,7 +306,13 @@ export type { SchedulerOptions } from "./diffusion/schedulers/options.ts";
 export { PNDMScheduler } from "./diffusion/schedulers/pndm.ts";
 export type { PNDMOptions } from "./diffusion/schedulers/pndm.ts";
 export { Scheduler } from "./diffusion/schedulers/scheduler.ts";
-export type { OptionName, SchedulerConfig, SchedulerFamily, SolverRun, Trajectory } from "./diffusion/schedulers/scheduler.ts";
+export type {
+  OptionName,
+  SchedulerConfig,
+  SchedulerFamily,
+  SolverRun,
+  Trajectory,
+} from "./diffusion/schedulers/scheduler.ts";
 export type { SolverSchedulerRun } from "./diffusion/schedulers/solver-scheduler.ts";
 export { UniPCMultistepScheduler } from "./diffusion/schedulers/unipc.ts";
 export type { UniPCOptions } from "./diffusion/schedulers/unipc.ts";
