@@ -70,5 +70,5 @@ export class Competitor {
 function reasonIn(complaints: string): string {
   const lines = complaints.split("\n").map((line) => line.trim());
   const error = lines.find((line) => /^[\w.]*Error\b.*:/.test(line)) ?? lines.findLast((line) => line !== "") ?? "";
-  return error.replace(/^Error: /, "");
+  return error.replace(/^Error: |\.$/g, "");
 }
