@@ -13,7 +13,8 @@ export interface Launch {
   readonly command: string;
   /** Before the job, which is the last argument. */
   readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  /** Beside the variables of this process; those that are undefined are not handed on. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
 /** A library at work on a task. */
@@ -70,5 +71,5 @@ export class Competitor {
 function reasonIn(complaints: string): string {
   const lines = complaints.split("\n").map((line) => line.trim());
   const error = lines.find((line) => /^[\w.]*Error\b.*:/.test(line)) ?? lines.findLast((line) => line !== "") ?? "";
-  return error.replace(/^Error: /, "");
+  return error.replace(/^Error: |\.$/g, "");
 }

@@ -73,6 +73,8 @@ export async function measureGrowth(
 
 const metrics = { ms_fwd: "forward", ms_per_train_step: "training step" } as const;
 
+const shown = (x: number): string => `${Number(x.toPrecision(3))}`;
+
 const nameOf = ({ peer, metric }: Measurement): string => `${peer}: ${metrics[metric as keyof typeof metrics]}`;
 
 /** A row for each value: medians in milliseconds, and how much memory they took. */
@@ -82,7 +84,7 @@ export function growthTable(points: readonly Point[]): string {
     key,
     ...names.map((name) => {
       const found = measurements.find((measurement) => nameOf(measurement) === name);
-      return found ? `${Number(found.median.toPrecision(3))} ms, ${found.memory_mb ?? "?"} MB` : "";
+      return found ? `${shown(found.median)} ms, ${found.memory_mb === null ? "?" : shown(found.memory_mb)} MB` : "";
     }),
   ]);
   return markdownTable(

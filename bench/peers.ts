@@ -43,12 +43,13 @@ export function peers(): Field {
 /** What is said where there is no PyTorch. */
 export const torchAbsent = "no python3 here has torch (on Debian: apt-get install python3-torch libopenblas0-openmp)";
 
-/** PyTorch as it comes, and at its best; variables that would hold its BLAS back are not handed on. */
+/** PyTorch as it comes, and at its best; variables that may choose other kernels for its BLAS are not handed on. */
 function torchLaunches(python: string): Launch[] {
   const script = join(folder, "peers", "torch_peer.py");
+  const env = { OPENBLAS_CORETYPE: undefined, OPENBLAS_L2_SIZE: undefined };
   return [
-    { peer: "torch", command: python, args: [script] },
-    { peer: "torch-tuned", command: python, args: [script, "--tuned"] },
+    { peer: "torch", command: python, args: [script], env },
+    { peer: "torch-tuned", command: python, args: [script, "--tuned"], env },
   ];
 }
 

@@ -71,11 +71,20 @@ export function markdownTable(rows: readonly (readonly string[])[], right: reado
 
 /** What a reader of the table needs to know. */
 export function remarksOn(lines: readonly Line[], limits: ReadonlyMap<number, Limits> | undefined): string[] {
-  const noisy = lines.filter(({ foreign }) => foreign !== null && foreign > busy).length;
+  const disturbed = lines.filter(({ foreign }) => foreign !== null && foreign > busy);
+  const [noisy, spinning] = [
+    disturbed.length,
+    disturbed.some(({ peer, threads }) => peer.startsWith("torch") && threads > 1),
+  ];
   return [
     ...(noisy > 0
       ? [
           `! The machine was busy: during ${noisy} of ${lines.length} measurements others kept more than ${busy} cores busy ("foreign"). Look at the least times and at ratios, and repeat this on a quiet machine.`,
+        ]
+      : []),
+    ...(spinning
+      ? [
+          "PyTorch was among these with more than one thread. Its threads wait for each other spinning, so that a core which others use costs it many times what it costs those that sleep: do not quote these ratios. Those with --threads 1 are fair as long as a core is free.",
         ]
       : []),
     ...[...(limits ?? [])].map(([threads, { gflops, memory }]) => {

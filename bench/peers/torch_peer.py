@@ -1,7 +1,7 @@
 """The process in which PyTorch runs one task of the benchmark, round by round (bench/protocol.ts).
 
     torch_peer.py JOB                                 reads rounds from standard input
-    torch_peer.py --tuned JOB                         PyTorch at its best: heap kept, widest kernels, jit, foreach
+    torch_peer.py --tuned JOB                         PyTorch at its best: heap kept, widest kernels, traced, foreach
     torch_peer.py --outputs TASK WEIGHTS INPUTS OUT   computes once, between safetensors files
 """
 import json
@@ -9,18 +9,29 @@ import os
 import sys
 import time
 
-# Memory goes back to the system after every step otherwise, and page faults cost more than some of the kernels.
-TUNING = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-    "ATEN_CPU_CAPABILITY": "avx512",
-}
+
+def tuning():
+    """Variables that PyTorch is at its best with. They are read when a process starts."""
+    try:
+        flags = next(line for line in open("/proc/cpuinfo") if line.startswith("flags")).split()
+    except (OSError, StopIteration):
+        flags = []
+    # An OpenBLAS that is older than the processor does not know it, and takes its slowest kernels.
+    known = [("avx512f", "avx512", "SkylakeX"), ("avx2", "avx2", "Haswell")]
+    widest = next(((aten, blas) for flag, aten, blas in known if flag in flags), None)
+    return {
+        # Memory goes back to the system after every step otherwise, and page faults cost more than some of the kernels.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        "MALLOC_TOP_PAD_": "268435456",
+        **({"ATEN_CPU_CAPABILITY": widest[0], "OPENBLAS_CORETYPE": widest[1]} if widest else {}),
+    }
+
+
 sys.dont_write_bytecode = True  # nothing is left beside the sources
 tuned = sys.argv[1] == "--tuned"
-# Read when a process starts, so it starts again.
 if tuned and os.environ.get("MALLOC_MMAP_MAX_") != "0":
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **TUNING})
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **tuning()})
 job = json.loads(sys.argv[2 if tuned or sys.argv[1] == "--outputs" else 1])
 threads = str(job.get("threads", 1))
 os.environ.update(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads)

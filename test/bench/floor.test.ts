@@ -3,7 +3,7 @@
 import { expect } from "chai";
 import type { Limits } from "../../bench/floor/limits.ts";
 import { floorOf, measureLimits } from "../../bench/floor/limits.ts";
-import { linesOf, tableOf } from "../../bench/report.ts";
+import { linesOf, remarksOn, tableOf } from "../../bench/report.ts";
 import type { Measurement, Outcome } from "../../bench/measure.ts";
 
 const limits: Limits = {
@@ -57,6 +57,12 @@ describe("bench: floor", () => {
     const [, , ours, theirs] = tableOf(lines).split("\n");
     expect(ours).to.match(/\| langevin \(plan\) \| +20 \|.*\| +0\.50 ! \| +\| +2x \|$/);
     expect(theirs).to.match(/\| +1\.5x \| +3x \|$/);
+    const [busy, spinning, limit, ...others] = remarksOn(lines, new Map([[2, limits]]));
+    expect(busy).to.match(/^! The machine was busy: during 2 of 2 measurements/);
+    expect(spinning).to.match(/^PyTorch was among these with more than one thread\./);
+    expect(limit).to.equal("Limits of 2 threads: 100 GFLOP/s, 50 GB/s in 0 MiB, 10 GB/s in 1 MiB.");
+    expect(others).to.deep.equal([]);
+    expect(remarksOn(lines.map((each) => ({ ...each, foreign: 0 })), undefined)).to.deep.equal([]); // prettier-ignore
   });
 
   it("is measured where something compiles the program", function () {
