@@ -20,7 +20,7 @@ import {
   train,
   zeros,
 } from "langevin";
-import type { Denoiser, StepInputs, Tensor } from "langevin";
+import type { Denoiser, SampleOptions, StepInputs, Tensor } from "langevin";
 import { cpuIsBuilt, useDevice } from "../tensor/devices.ts";
 import { pictures, schedule as shortSchedule, smallRun } from "../train/small-net.ts";
 import type { Calls } from "./counted-addon.ts";
@@ -45,7 +45,7 @@ function expectOneReplay(few: Calls, many: Calls): void {
       const layer = new Linear(3, 3);
       model = { forward: (x: Tensor): Tensor => layer.forward(x).tanh() };
     });
-    const sampling = (steps: number, more: { count?: number; batch?: number; previewEvery?: number } = {}) =>
+    const sampling = (steps: number, more: Partial<SampleOptions> = {}) =>
       countCalls(async () => {
         const schedule = new NoiseSchedule({ steps, betaStart: 1e-4, betaEnd: 0.6 });
         (await sample({ model, schedule, count: 1, size: [2, 2, 3], seed: 4, ...more })).dispose();
@@ -74,7 +74,7 @@ function expectOneReplay(few: Calls, many: Calls): void {
     });
 
     it("end where the caller asked to look", async () => {
-      expect((await sampling(100, { previewEvery: 30 })).replay).to.equal(4);
+      expect((await sampling(100, { previewEvery: 30, onPreview: () => undefined })).replay).to.equal(4);
     });
   });
 
