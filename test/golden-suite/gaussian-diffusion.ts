@@ -5,6 +5,7 @@ import { GaussianDiffusion, NoiseSchedule, concat, noGrad, respace, scope, stack
 import type { Tolerance } from "./compare.ts";
 import { expectClose } from "./compare.ts";
 import type { Case, DataSet } from "./data-set.ts";
+import { toNCHW, toNHWC } from "./layouts.ts";
 import type { Setting } from "./suite.ts";
 
 interface GaussianDiffusionCase {
@@ -29,9 +30,6 @@ interface ChainCase {
   readonly noise: string;
   readonly x: string;
 }
-
-const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
-const toNCHW = (x: Tensor): Tensor => x.permute([0, 3, 1, 2]);
 
 /** a x + b sin(w t) + d cos(x) as the noise, and tanh(x) for the variance; t is the original timestep. */
 function networkOf({ a, b, w, d }: NetworkFactors): { forward(x: Tensor, t: Tensor): Tensor } {

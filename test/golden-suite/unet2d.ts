@@ -9,6 +9,7 @@ import { toTorch } from "../../ts/io/layout.ts";
 import type { Tolerance } from "./compare.ts";
 import { Mismatch, expectClose, expectRelativeL2 } from "./compare.ts";
 import type { Case, DataSet, Numbers } from "./data-set.ts";
+import { toNHWC } from "./layouts.ts";
 import type { Setting } from "./suite.ts";
 import { looks } from "./trajectories.ts";
 
@@ -56,7 +57,6 @@ interface LoopCase {
 /** The data give no tolerance for whole gradients; the reference's own float32 error is up to 6e-6. */
 const gradientLimit = 1e-4;
 
-const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
 const toNCHW = (x: Tensor): Tensor => (x.rank === 4 ? x.permute([0, 3, 1, 2]) : x);
 
 /** The model of the data set's folder, with its weights. */

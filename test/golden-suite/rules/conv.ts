@@ -3,9 +3,8 @@
 import type { Tensor } from "langevin";
 import { adaptiveAvgPool2d, avgPool2d, conv2d, convTranspose2d, maxPool2d, pad, resize2d } from "langevin";
 import type { Rule, Rules } from "./rule.ts";
+import { toNCHW, toNHWC } from "../layouts.ts";
 
-const toNHWC = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]);
-const toNCHW = (x: Tensor): Tensor => x.permute([0, 3, 1, 2]);
 const fromOIHW = (w: Tensor): Tensor => w.permute([2, 3, 1, 0]);
 /** PyTorch's transposed convolution has [in, out, kh, kw], ours [kh, kw, out, in]. */
 const fromIOHW = (w: Tensor): Tensor => w.permute([2, 3, 1, 0]);

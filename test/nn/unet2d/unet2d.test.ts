@@ -24,18 +24,7 @@ import { readDataSet } from "../../golden-suite/data-set.ts";
 import { liveMemory, referencedMemory, useDevice } from "../../tensor/devices.ts";
 import type { Floats } from "./reference.ts";
 import { referenceUNet2D } from "./reference.ts";
-
-/** Two levels, the lower one with attention. */
-const small = {
-  inChannels: 2,
-  outChannels: 3,
-  blockOutChannels: [4, 6],
-  downBlockTypes: ["DownBlock2D", "AttnDownBlock2D"],
-  upBlockTypes: ["AttnUpBlock2D", "UpBlock2D"],
-  layersPerBlock: 1,
-  normNumGroups: 2,
-  attentionHeadDim: 3,
-} as const satisfies UNet2DOptions;
+import { small } from "./small-options.ts";
 
 const resnets = {
   ...small,

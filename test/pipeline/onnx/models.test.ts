@@ -28,12 +28,13 @@ import {
   tensor,
   toFloat32,
 } from "langevin";
-import type { Tensor, TorchState, UNet2DOptions } from "langevin";
+import type { Tensor, TorchState } from "langevin";
 import { TinyNet, TutorialUNet } from "../../../examples/tutorial-nets.ts";
 import { packageRoot } from "../../../ts/device/native/addon.ts";
 import { writeOnnx } from "../../../ts/io/onnx/model.ts";
 import { toOnnx } from "../../../ts/pipeline/export-onnx.ts";
 import { rejection } from "../../failure.ts";
+import { small } from "../../nn/unet2d/small-options.ts";
 import { expectAgreement } from "./agreement.ts";
 import { LoadedModel, describeWithRuntime } from "./runtime.ts";
 
@@ -146,24 +147,13 @@ describeWithRuntime("models in onnxruntime", () => {
     await expectAgreement({ model: new TinyNet(3), inputs: { x: ["batch", 7, 5, 3], t } }, [1, 4]);
   });
 
-  const unet2D = {
-    inChannels: 2,
-    outChannels: 3,
-    blockOutChannels: [4, 6],
-    downBlockTypes: ["DownBlock2D", "AttnDownBlock2D"],
-    upBlockTypes: ["AttnUpBlock2D", "UpBlock2D"],
-    layersPerBlock: 1,
-    normNumGroups: 2,
-    attentionHeadDim: 3,
-  } as const satisfies UNet2DOptions;
-
   it("UNet2D", async () => {
-    await expectAgreement({ model: new UNet2D(unet2D), inputs: { x: ["batch", 8, 12, 2], t } }, [1, 3], 1e-5);
+    await expectAgreement({ model: new UNet2D(small), inputs: { x: ["batch", 8, 12, 2], t } }, [1, 3], 1e-5);
   });
 
   it("UNet2D with classes, steps by resnet blocks, scale and shift", async () => {
     const steps = { downsampleType: "resnet", upsampleType: "resnet", resnetTimeScaleShift: "scale_shift" } as const;
-    const model = new UNet2D({ ...unet2D, ...steps, numClassEmbeds: 10 });
+    const model = new UNet2D({ ...small, ...steps, numClassEmbeds: 10 });
     const forward = (x: Tensor, times: Tensor, classLabels: Tensor): Tensor => model.forward(x, times, { classLabels });
     await expectAgreement({ model, forward, inputs: { x: ["batch", 8, 12, 2], t, label: t } }, [1, 3], 1e-5);
   });
