@@ -92,6 +92,8 @@ struct Command {
   Operand* inputs = nullptr;
   int inputCount = 0;
   AttributeReader attributes;
+  // Of a part of a tensor: the number of its first image, from which noise is counted.
+  int64_t firstImage = 0;
 
   // For optional inputs at the end of the list.
   LANGEVIN_INLINE bool has(int i) const { return i < inputCount && inputs[i].present(); }

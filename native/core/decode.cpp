@@ -36,6 +36,16 @@ void WordReader::signedInteger() {
   if (!(std::fabs(x) <= kExact && x == std::floor(x))) throw MalformedCommand(op_, "bad integer " + show(x));
 }
 
+PartRule WordReader::partRule(int inputs) {
+  PartRule rule;
+  rule.role = static_cast<PartRule::Role>(integer(3, "role"));
+  if (rule.role == PartRule::Role::alone || rule.role == PartRule::Role::epilogue) return rule;
+  if (inputs > kMostPartInputs) throw MalformedCommand(op_, "too many operands for an op that runs part by part");
+  rule.wholeImages = integer(1, "bool") != 0;
+  for (int i = 0; i < inputs; i++) rule.alignments[i] = static_cast<PartRule::Alignment>(integer(2, "alignment"));
+  return rule;
+}
+
 Operand WordReader::operand(const char* role, int index) {
   const double id = word();
   if (id == 0) return {};
@@ -128,7 +138,10 @@ std::unique_ptr<Batch> decode(const char* call, const double* words, size_t coun
     const bool hasOutput = list[at + 2] != 0;
     const int inputCount = static_cast<int>(list[at + 3]);
     WordReader reader(kernel.name.c_str(), list + at + kHeader, end, buffers);
-    batch->steps.push_back({&kernel, {}, 0});
+    batch->steps.push_back({&kernel, {}, 0, reader.partRule(inputCount)});
+    if (batch->steps.back().part.role == PartRule::Role::joined &&
+        (batch->steps.size() == 1 || batch->steps.end()[-2].part.role == PartRule::Role::alone))
+      throw MalformedCommand(kernel.name, "joined to a command that takes no others");
     Command& command = batch->steps.back().command;
     if (hasOutput) {
       command.output = reader.operand("output", -1);

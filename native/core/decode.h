@@ -15,6 +15,8 @@
 
 namespace langevin {
 
+constexpr int kMostPartInputs = 9;  // of a command that runs part by part
+
 // The memory behind a buffer id.
 struct BufferView {
   void* data = nullptr;
@@ -30,12 +32,24 @@ class BufferLookup {
   ~BufferLookup() = default;
 };
 
+// How a command runs: for itself; part by part, as the first of a row or joined to the command before it; or followed by such
+// ones, which its kernel may run on each part of its output.
+struct PartRule {
+  enum class Role : uint8_t { alone, partwise, epilogue, joined };
+  // How an input lies beside the result: broadcast to it, by entries for the indices of axis 0, or needed as a whole.
+  enum class Alignment : uint8_t { element, image, whole };
+  Role role = Role::alone;
+  bool wholeImages = false;
+  Alignment alignments[kMostPartInputs] = {};
+};
+
 // A command list, resolved: it needs neither the words of the caller nor the table of buffers any more.
 struct Batch {
   struct Step {
     const RegisteredKernel* kernel;
     Command command;
     size_t attributes;  // position of the first attribute's word
+    PartRule part = {};
   };
   std::vector<double> words;     // attributes point into them
   std::vector<Operand> inputs;   // commands point into them
@@ -60,6 +74,8 @@ class WordReader {
   double word();
   // A whole number from 0 to `limit`.
   int64_t integer(double limit, const char* what);
+  // How the kernel's command runs; `inputs` is the number of its operands.
+  PartRule partRule(int inputs);
   // An absent operand has no data. `index` is left out of errors where it is negative.
   Operand operand(const char* role, int index);
   // The attributes of a kernel, which must be the last words.

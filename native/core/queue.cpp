@@ -142,9 +142,12 @@ void Queue::run(Item& item) {
 }
 
 void Queue::runBatch(const Batch& batch) {
-  for (const Batch::Step& step : batch.steps) {
+  const Batch::Step* const end = batch.steps.data() + batch.steps.size();
+  size_t count;
+  for (const Batch::Step* step = batch.steps.data(); step != end; step += count) {
     if (stop_.load(std::memory_order_relaxed)) return;
-    keep(runner_.run(step));
+    count = groupLength(step, end);
+    keep(runner_.run(step, count));
   }
 }
 

@@ -20,13 +20,18 @@
 
 namespace langevin {
 
+class Parts;
 class ThreadPool;
 class ScratchMemory;
 
 // What a kernel may use besides its command.
 class Context {
  public:
-  Context(ThreadPool& pool, ScratchMemory& scratch) : pool_(pool), scratch_(scratch) {}
+  // `followers`, if any, run on what the kernel writes, part by part.
+  Context(ThreadPool& pool, ScratchMemory& scratch, const Parts* followers = nullptr)
+      : pool_(&pool), scratch_(&scratch), followers_(followers) {}
+  // For an op on a part of an operand, in the midst of a kernel: it runs on this thread, and fails in its own name.
+  Context(Context& outer, const char* op) : outer_(&outer), op_(op) {}
 
   // Runs fn(item) for item = 0..items-1, in any order, each exactly once, possibly several at a time; returns when all are
   // done. What an item computes must follow from shapes alone, never from the number of threads.
@@ -39,18 +44,35 @@ class Context {
   // called from the kernel's own thread, not from items.
   float* scratch(int64_t floats);
 
+  // Whether the kernel is to call `finish` for what it writes, and so will; what is given to it then are multiples of `unit`
+  // rows, of all columns or not. A kernel that does not ask has nothing to do.
+  bool finishesParts(int64_t unit, bool wholeRows);
+  // Runs what follows on a part of the output that is complete, where all axes but the last are counted as rows. To be called
+  // once for each part, from items or after them.
+  void finish(int64_t firstRow, int64_t rows, int64_t firstColumn, int64_t columns);
+  // What follows and was not taken.
+  const Parts* followers() const { return followers_; }
+
   // Reports what only the data can show (an index out of range); may be called from items. The message is copied; the
   // first one is kept and reaches the caller, with the op's name, at the next read or synchronize.
   void fail(const char* message);
 
   bool failed() const { return failed_.load(); }
   const char* message() const { return message_; }
+  // The op that failed; null where it is the kernel's own.
+  const char* failedOp() const { return op_; }
 
  private:
   void run(int64_t items, void (*fn)(const void*, int64_t), const void* closure);
 
-  ThreadPool& pool_;
-  ScratchMemory& scratch_;
+  void fail(const char* op, const char* message);
+
+  ThreadPool* const pool_ = nullptr;  // null: this thread alone
+  ScratchMemory* const scratch_ = nullptr;
+  const Parts* followers_ = nullptr;
+  const Parts* taken_ = nullptr;
+  Context* const outer_ = nullptr;
+  const char* op_ = nullptr;
   std::atomic<bool> failed_{false};
   char message_[160] = {};
 };

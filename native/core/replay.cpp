@@ -57,11 +57,12 @@ bool Replay::runList(const Program::List& list, CommandRunner& runner, const std
     nextValue_++;
   }
   const std::vector<Batch::Step>& commands = program_->batch->steps;
-  for (size_t at = list.begin; at < list.end; at++) {
+  for (size_t at = list.begin, count; at < list.end; at += count) {
     if (dropped.load(std::memory_order_relaxed)) return false;
-    const Batch::Step& step = commands[at];
-    Failure failure = runner.run(step);
-    if (failure.op.empty() && program_->checkFinite) failure = runner.searchOutput(step);
+    const Batch::Step* const step = commands.data() + at;
+    count = groupLength(step, commands.data() + list.end);
+    Failure failure = runner.run(step, count);
+    if (failure.op.empty() && program_->checkFinite) failure = runner.searchOutput(step[count - 1]);
     if (!failure.op.empty()) return fail(std::move(failure), at - list.begin);
   }
   end_.lists++;

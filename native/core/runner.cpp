@@ -1,4 +1,4 @@
-// How kernels reach the pool and scratch memory, how their exceptions end, and the search for numbers that are not finite.
+// How kernels reach the pool, scratch memory and what follows on them, how their exceptions end, and the search for numbers that are not finite.
 #include "runner.h"
 
 #include <algorithm>
@@ -6,6 +6,9 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <stdexcept>
+
+#include "parts.h"
 
 namespace langevin {
 
@@ -32,6 +35,11 @@ int64_t firstNotFinite(const float* x, int64_t n) {
   return kAllFinite;
 }
 
+Failure failureOf(const std::string& op, const Context& context) {
+  if (!context.failed()) return {};
+  return {context.failedOp() == nullptr ? op : context.failedOp(), context.message()};
+}
+
 std::string listOf(const int64_t* numbers, int count) {
   std::string text = "[";
   for (int i = 0; i < count; i++) text += (i > 0 ? ", " : "") + std::to_string(numbers[i]);
@@ -41,26 +49,65 @@ std::string listOf(const int64_t* numbers, int count) {
 }  // namespace
 
 float* Context::scratch(int64_t floats) {
-  return static_cast<float*>(scratch_.take(static_cast<size_t>(floats) * sizeof(float)));
+  if (scratch_ == nullptr) throw std::logic_error("an op on a part has no scratch memory");
+  return static_cast<float*>(scratch_->take(static_cast<size_t>(floats) * sizeof(float)));
 }
 
 void Context::run(int64_t items, void (*fn)(const void*, int64_t), const void* closure) {
-  pool_.run(items, fn, closure);
+  if (pool_ != nullptr) return pool_->run(items, fn, closure);
+  for (int64_t item = 0; item < items; item++) fn(closure, item);
+}
+
+bool Context::finishesParts(int64_t unit, bool wholeRows) {
+  if (followers_ == nullptr || !followers_->fit(unit, wholeRows)) return false;
+  taken_ = followers_;
+  followers_ = nullptr;
+  return true;
+}
+
+void Context::finish(int64_t firstRow, int64_t rows, int64_t firstColumn, int64_t columns) {
+  taken_->run(firstRow, rows, firstColumn, columns, *this);
 }
 
 void Context::fail(const char* message) {
+  if (outer_ != nullptr) outer_->fail(op_, message);
+  else fail(nullptr, message);
+}
+
+void Context::fail(const char* op, const char* message) {
   if (failed_.exchange(true)) return;
+  op_ = op;
   std::strncpy(message_, message, sizeof message_ - 1);
 }
 
-Failure CommandRunner::run(const Batch::Step& step) {
-  const std::string& op = step.kernel->name;
-  Command command = step.command;  // a kernel reads its attributes away
-  Context context(pool_, scratch_);
+size_t groupLength(const Batch::Step* step, const Batch::Step* end) {
+  size_t length = 1;
+  while (step + length < end && step[length].part.role == PartRule::Role::joined) length++;
+  return length;
+}
+
+Failure CommandRunner::run(const Batch::Step* steps, size_t count) {
+  const Batch::Step& step = steps[0];
+  std::string op = step.kernel->name;
   Failure failure;
   try {
-    step.kernel->run(command, context);
-    if (context.failed()) failure = {op, context.message()};
+    if (step.part.role == PartRule::Role::partwise) {
+      Context context(pool_, scratch_);
+      Parts(steps, count).runAll(context);
+      failure = failureOf(op, context);
+    } else if (count > 1) {
+      const Parts followers(steps + 1, count - 1);
+      Context context(pool_, scratch_, &followers);
+      Command command = step.command;
+      step.kernel->run(command, context);
+      if (context.followers() != nullptr) followers.runAll(context);
+      failure = failureOf(op, context);
+    } else {
+      Context context(pool_, scratch_);
+      Command command = step.command;  // a kernel reads its attributes away
+      step.kernel->run(command, context);
+      failure = failureOf(op, context);
+    }
   } catch (const std::bad_alloc&) {
     failure = {op, "out of memory"};
   } catch (const std::exception& error) {

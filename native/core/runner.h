@@ -1,4 +1,4 @@
-// Runs one command at a time: what the queue's thread needs for that, and what it learns when a command fails.
+// Runs one command at a time, or some that are joined: what the queue's thread needs for that, and what it learns when a command fails.
 #pragma once
 
 #include <string>
@@ -15,6 +15,9 @@ struct Failure {
   std::string problem;
 };
 
+// How many steps, this one included, run part by part with it.
+size_t groupLength(const Batch::Step* step, const Batch::Step* end);
+
 // Belongs to one thread.
 class CommandRunner {
  public:
@@ -22,8 +25,9 @@ class CommandRunner {
 
   int threads() const { return pool_.threads(); }
 
-  // Leaves the step as it is, so that it can run again. Returns what went wrong.
-  Failure run(const Batch::Step& step);
+  // Runs a command, or `count` that are joined part by part. Leaves the steps as they are, so that they can run again. Returns
+  // what went wrong.
+  Failure run(const Batch::Step* steps, size_t count);
 
   // Says which element of a step's float32 output is the first that is not finite, if there is one.
   Failure searchOutput(const Batch::Step& step);

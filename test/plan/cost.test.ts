@@ -136,7 +136,15 @@ describe("what commands cost", () => {
   });
 
   it("counts bytes of all operands", () => {
-    expect(bytesMoved(command(ops.add, [[3, 4], undefined, [4]], {}, [3, 4]))).to.equal(4 * (12 + 4 + 12));
+    expect(bytesMoved([command(ops.add, [[3, 4], undefined, [4]], {}, [3, 4])])).to.deep.equal([4 * (12 + 4 + 12)]);
+  });
+
+  it("counts what stays in the caches from one command to the next once", () => {
+    const add = command(ops.add, [[3, 4], [4]], {}, [3, 4]);
+    const elsewhere = { ...add, inputs: [add.output, dense(2, 0, [1, 4], "float32")] };
+    const joined = { ...elsewhere, joined: true };
+    expect(bytesMoved([add, elsewhere])).to.deep.equal([4 * 28, 4 * 28]);
+    expect(bytesMoved([add, joined, joined, elsewhere])).to.deep.equal([4 * 28, 4 * 4, 0, 4 * 28]);
   });
 
   it("runs the commands of loops so many times", () => {

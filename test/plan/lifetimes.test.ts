@@ -144,7 +144,7 @@ describe("lifetimes", () => {
       idle(s);
     });
     const last = s.run(ops.flip, [s.given(64)], { axes: [0] });
-    const plan = planOf(s, last);
+    const plan = planOf(s, false, last);
     const places = [outside, first, second, last].map(({ buffer }) => plan.arena.get(buffer)!.byteOffset);
     expect(new Set(places.slice(0, 3)).size).to.equal(3);
     expect(plan.memory).to.deep.include({ arena: 3 * 256, separate: 4 * 256, constants: 0, tables: 0 });

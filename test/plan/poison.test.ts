@@ -90,7 +90,13 @@ describe("poison", () => {
   const runTwice = (poison: boolean, draw: (s: Sketch) => Operand): number[][] => {
     const s = new Sketch();
     const output = draw(s);
-    const plan = new Plan(s.program(output), s.executor, { steps: 1, reports: [], checkFinite: false, poison });
+    const plan = new Plan(s.program(output), s.executor, {
+      steps: 1,
+      reports: [],
+      fuse: false,
+      checkFinite: false,
+      poison,
+    });
     const run = (): number[] =>
       s.observe(() => {
         plan.run();

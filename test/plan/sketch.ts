@@ -8,7 +8,7 @@ import { TsExecutor } from "../../ts/device/ts/executor.ts";
 import type { AnyAttributes, AnyOp, DType, Shape } from "../../ts/ops/index.ts";
 import { PerStep, bytesOf, ops, sizeOf } from "../../ts/ops/index.ts";
 import { Plan } from "../../ts/plan/plan.ts";
-import { place } from "../../ts/plan/placement.ts";
+import { rewritten } from "../../ts/plan/rewrites/index.ts";
 import type {
   RecordedBuffer,
   RecordedCommand,
@@ -198,22 +198,31 @@ export function runPlainly(sketch: Sketch, program: RecordedProgram): Operand[] 
   return program.outputs.map(located);
 }
 
-const options = { steps: 4, reports: [], checkFinite: false, poison: true };
-
 /** The program as a plan with poisoned memory. */
-export function planOf(sketch: Sketch, ...outputs: Operand[]): Plan {
+export function planOf(sketch: Sketch, fuse: boolean, ...outputs: Operand[]): Plan {
+  const options = { steps: 4, reports: [], fuse, checkFinite: false, poison: true };
   return new Plan(sketch.program(...outputs), sketch.executor, options);
 }
 
-/**
- * The program as plans rewrite it, having seen that it computes the same as its commands do in memory of their own, also
- * when it runs again.
- */
+/** The program as plans that fuse nothing rewrite it, having seen that it computes the same. */
 export function placedProgram(sketch: Sketch, ...outputs: Operand[]): RecordedProgram {
+  expectSame(sketch, false, outputs);
+  expectSame(sketch, true, outputs);
+  return rewritten(sketch.program(...outputs), false);
+}
+
+/** The program as plans rewrite it that fuse, having seen that it computes the same. */
+export function fusedProgram(sketch: Sketch, ...outputs: Operand[]): RecordedProgram {
+  expectSame(sketch, true, outputs);
+  return rewritten(sketch.program(...outputs), true);
+}
+
+/** Expects of a plan what the commands compute one by one in memory of their own, also when it runs again. */
+function expectSame(sketch: Sketch, fuse: boolean, outputs: readonly Operand[]): void {
   const program = sketch.program(...outputs);
   const expected = sketch.observe(() => runPlainly(sketch, program));
   expect(expected.flat()).not.to.include(NaN);
-  const plan = planOf(sketch, ...outputs);
+  const plan = planOf(sketch, fuse, ...outputs);
   for (let run = 0; run < 2; run++) {
     const got = sketch.observe(() => {
       plan.run();
@@ -222,5 +231,4 @@ export function placedProgram(sketch: Sketch, ...outputs: Operand[]): RecordedPr
     expect(got).to.deep.equal(expected);
   }
   plan.unload();
-  return place(program);
 }

@@ -1,7 +1,7 @@
 // The interface between tensors and whatever computes: buffers, operands, commands, and what a backend must not know
 // (autograd, layers, scopes, plans).
 
-import type { AnyAttributes, AnyOp, DType, Shape } from "../ops/index.ts";
+import type { Alignment, AnyAttributes, AnyOp, DType, Shape } from "../ops/index.ts";
 
 /** Names of the executors, fastest first: the order in which the default device is chosen. */
 export const deviceNames = ["cuda", "cpu", "ts"] as const;
@@ -33,6 +33,22 @@ export interface Command {
   readonly attributes: AnyAttributes;
   readonly inputs: readonly (Operand | undefined)[];
   readonly output: Operand | undefined;
+  /**
+   * In a program: runs part by part with the commands before it, up to the first that is not joined. That one has `parts` or
+   * an `epilogue`, all others have `parts` and results of the same shape; what one of them writes and another one uses is,
+   * element for element, the same.
+   */
+  readonly joined?: boolean;
+}
+
+/** The shape of what a command writes. */
+export function writtenShape({ op, inputs, output }: Command): Shape {
+  return (op.writes ? inputs[op.writes[0]]! : output!).shape;
+}
+
+/** How input `index` of an op with `parts` lies beside its result. */
+export function alignmentOf({ parts }: AnyOp, index: number): Alignment {
+  return parts![Math.min(index, parts!.length - 1)];
 }
 
 /** What runs next in a program: a command list, by its number, or other things several times over. */

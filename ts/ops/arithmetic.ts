@@ -184,6 +184,8 @@ export function binary(
     attributes: {},
     exact: options.exact ?? false,
     inPlace: [0, 1],
+    parts: ["element"],
+    cheap: true,
     infer([a, b]) {
       if (options.dtypes) expectDType(name, "a", a!, options.dtypes);
       expectSameDType(name, ["a", "b"], a!, b!);
@@ -204,6 +206,7 @@ export function binary(
 export const neg: Op<NoAttributes> = defineOp<NoAttributes>({
   name: "neg",
   inPlace: [0],
+  parts: ["element"],
   inputs: ["x"],
   exact: true,
   attributes: {},

@@ -67,6 +67,7 @@ function expectBias(op: string, x: TensorType, bias: TensorType | undefined, cha
  */
 export const conv2d: Op<typeof window> = defineOp({
   name: "conv2d",
+  epilogue: true,
   inputs: ["x", "weight", "bias?"],
   terms: ([, weight]) => sizeOf(weight!.shape.slice(0, 3)),
   multiplyAdds: ([, weight], _, y) => sizeOf(y.shape) * sizeOf(weight!.shape.slice(0, 3)),
@@ -130,6 +131,7 @@ function convSample(
  */
 export const convTranspose2d: Op<typeof window & { readonly size: "ints" }> = defineOp({
   name: "convTranspose2d",
+  epilogue: true,
   inputs: ["x", "weight", "bias?"],
   terms: ([, weight]) => sizeOf([0, 1, 3].map((axis) => weight!.shape[axis])),
   multiplyAdds: ([x, weight]) => sizeOf(x!.shape) * sizeOf(weight!.shape.slice(0, 3)),

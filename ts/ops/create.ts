@@ -74,6 +74,8 @@ export const randn = defineOp({
   inputs: [],
   exact: true,
   attributes: { shape: "ints", dtype: floatTypes, ...counter },
+  parts: [],
+  wholeImages: true,
   perStep: perStepCounter,
   infer(_, { shape, dtype, ...at }) {
     expectSizes("randn", shape);
@@ -102,6 +104,8 @@ export const rand = defineOp({
   inputs: [],
   exact: true,
   attributes: { shape: "ints", dtype: floatTypes, ...counter, low: "float", high: "float" },
+  parts: [],
+  wholeImages: true,
   perStep: perStepCounter,
   infer(_, { shape, dtype, low, high, ...at }) {
     expectSizes("rand", shape);
@@ -130,6 +134,8 @@ export const randint = defineOp({
   inputs: [],
   exact: true,
   attributes: { shape: "ints", ...counter, low: "int", high: "int" },
+  parts: [],
+  wholeImages: true,
   perStep: perStepCounter,
   infer(_, { shape, low, high, ...at }) {
     expectSizes("randint", shape);

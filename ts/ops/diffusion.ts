@@ -45,6 +45,7 @@ export const addNoise: Op<Record<never, never>> = defineOp({
   name: "addNoise",
   inputs: ["x0", "noise", "t", "coefficients"],
   inPlace: [0, 1],
+  parts: ["element", "element", "image", "whole"],
   attributes: {},
   infer([x0, noise, t, coefficients]) {
     expectSchedule("addNoise", x0!, t!, coefficients!, 2);
@@ -100,6 +101,8 @@ export const ddpmStep: Op<{
   attributes: { seed: "seed", draw: "int", image: "int", step: "int" },
   perStep: perStepCounter,
   inPlace: [0, 1, 4],
+  parts: ["element", "element", "image", "whole", "element"],
+  wholeImages: true,
   infer([x, epsilon, t, coefficients, z]) {
     expectSchedule("ddpmStep", x!, t!, coefficients!, 3);
     expectSameDType("ddpmStep", ["x", "epsilon"], x!, epsilon!);

@@ -18,6 +18,8 @@ export const dropout: Op<typeof signature> = defineOp({
   attributes: signature,
   perStep: perStepCounter,
   inPlace: [0],
+  parts: ["element"],
+  wholeImages: true,
   infer([x], { p, ...at }) {
     expectDType("dropout", "x", x!, floating);
     expectCounter("dropout", x!.shape, at);

@@ -169,6 +169,7 @@ export const cast: Op<{ readonly dtype: readonly ["float32", "int32", "float64"]
   name: "cast",
   inputs: ["x"],
   attributes: { dtype: ["float32", "int32", "float64"] },
+  parts: ["element"],
   infer: ([x], { dtype }) => ({ shape: x!.shape, dtype }),
   gradient(b, { gradient, inputTypes, outputType }) {
     const from = inputTypes[0]!.dtype;

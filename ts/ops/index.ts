@@ -56,7 +56,7 @@ import {
   square,
 } from "./functions.ts";
 import { gather, rowGradient, row, scatterAdd } from "./indexing.ts";
-import { mseLoss, mseLossGradient } from "./loss.ts";
+import { mseLoss, mseLossGradient, mseLossWithGradient } from "./loss.ts";
 import { linearCombination } from "./linear-combination.ts";
 import { matmul } from "./matmul.ts";
 import { groupNorm, groupNormGradient, layerNorm, layerNormGradient } from "./norm.ts";
@@ -202,6 +202,7 @@ export const ops = {
   dropout,
   mseLoss,
   mseLossGradient,
+  mseLossWithGradient,
   addNoise,
   ddpmStep,
   assign,

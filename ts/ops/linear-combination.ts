@@ -21,6 +21,7 @@ export const linearCombination: Op<Record<never, never>> = defineOp({
   inputs: ["coefficients", "x..."],
   attributes: {},
   inPlace: termInputs,
+  parts: ["whole", "element"],
   infer([coefficients, ...terms]) {
     const [first] = terms;
     expectRank("linearCombination", "coefficients", coefficients!, 1, "[n]");

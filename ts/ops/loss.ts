@@ -54,3 +54,37 @@ export const mseLossGradient: Op<typeof reduction> = defineOp({
     { name: "sum", inputs: [{ shape: [37] }, { shape: [37] }, { shape: [] }], attributes: { reduction: "sum" } },
   ],
 });
+
+/**
+ * Loss and gradient of `mseLoss` in one pass, each written to memory that is given: what plans make of the two. `dy` is the
+ * gradient of the loss.
+ */
+export const mseLossWithGradient: Op<typeof reduction> = defineOp({
+  name: "mseLossWithGradient",
+  inputs: ["loss", "gradient", "prediction", "target", "dy"],
+  attributes: reduction,
+  writes: [0, 1],
+  infer([loss, gradient, prediction, target, dy]) {
+    const op = "mseLossWithGradient";
+    expectPair(op, prediction!, target!);
+    expectSameDType(op, ["prediction", "gradient"], prediction!, gradient!);
+    expectShape(op, "gradient", gradient!, prediction!.shape, "as the prediction");
+    expectSameDType(op, ["prediction", "loss"], prediction!, loss!);
+    expectShape(op, "loss", loss!, [], "(a scalar)");
+    expectShape(op, "dy", dy!, [], "(a scalar)");
+    return loss!;
+  },
+  samples: [
+    lossAndGradient("mean", [4, 3, 3, 3], "mean"),
+    lossAndGradient("sum", [37], "sum"),
+    lossAndGradient("long", [5, 1001], "mean"),
+  ],
+});
+
+function lossAndGradient(name: string, shape: readonly number[], reduced: "mean" | "sum") {
+  return {
+    name,
+    inputs: [{ shape: [] }, { shape }, { shape }, { shape }, { shape: [] }],
+    attributes: { reduction: reduced },
+  };
+}

@@ -51,6 +51,7 @@ function allRows<V>(b: OpBuilder<V>, value: V): V {
  */
 export const matmul: Op<MatmulSignature> = defineOp({
   name: "matmul",
+  epilogue: true,
   inputs: ["a", "b", "bias?"],
   terms: ([a], { transposeA }) => a!.shape[a!.shape.length - (transposeA ? 2 : 1)],
   multiplyAdds: ([a], { transposeA }, y) => sizeOf(y.shape) * a!.shape[a!.shape.length - (transposeA ? 2 : 1)],

@@ -36,6 +36,8 @@ interface Case<S extends AttributeSignature> {
 function normalised<S extends AttributeSignature>(name: string, kind: Kind<S>, gradientOp: Op<S>): Op<S> {
   return defineOp<S>({
     name,
+    epilogue: true,
+    cheap: true,
     inputs: ["x", "weight?", "bias?"],
     attributes: kind.attributes,
     infer([x, weight, bias], attributes) {

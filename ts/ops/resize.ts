@@ -46,6 +46,7 @@ function resizedType(op: string, name: string, x: TensorType, { size, mode, alig
 /** x [N, H, W, C] at another size (PyTorch's interpolate without antialiasing); the weights are those of `interpolation.ts`. */
 export const resize2d: Op<typeof resampling> = defineOp({
   name: "resize2d",
+  cheap: true,
   inputs: ["x"],
   attributes: resampling,
   infer: ([x], attributes) => resizedType("resize2d", "x", x!, attributes),

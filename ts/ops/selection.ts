@@ -29,6 +29,7 @@ function comparison(name: string): Op<NoAttributes> {
     name,
     inputs: ["a", "b"],
     attributes: {},
+    parts: ["element"],
     infer([a, b]) {
       expectSameDType(name, ["a", "b"], a!, b!);
       return { shape: broadcastShapes(name, a!.shape, b!.shape), dtype: "int32" };
@@ -61,6 +62,7 @@ export const where: Op<NoAttributes> = defineOp<NoAttributes>({
   attributes: {},
   exact: true,
   inPlace: [0, 1, 2],
+  parts: ["element"],
   infer([condition, a, b]) {
     expectDType("where", "condition", condition!, ["int32"]);
     expectSameDType("where", ["a", "b"], a!, b!);

@@ -124,6 +124,12 @@ export interface SampleInput {
   readonly range?: readonly [low: number, high: number];
 }
 
+/**
+ * How an input lies beside the output of an op that can run part by part: it broadcasts to it element by element, has one entry
+ * for each index of axis 0, or is needed as a whole in every part.
+ */
+export type Alignment = "element" | "image" | "whole";
+
 /** One instruction. Every op has exactly one output, except those that write in place (`writes`), which have none. */
 export interface Op<S extends AttributeSignature = AttributeSignature> {
   readonly name: string;
@@ -141,6 +147,17 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
    * the element at the same place there, and is written after that was read.
    */
   readonly inPlace?: readonly number[];
+  /**
+   * For an op whose result in a part (a range of rows, say) follows from the same part of its inputs: how each of these lies
+   * beside the result; the last entry is that of all inputs that follow. Plans run a row of such ops part by part.
+   */
+  readonly parts?: readonly Alignment[];
+  /** Parts of it are whole images, ranges of axis 0: noise is drawn image by image, from the attribute `image` on. */
+  readonly wholeImages?: boolean;
+  /** So quickly computed that plans rather do it again in backward than keep the result from forward. */
+  readonly cheap?: boolean;
+  /** Kernels run ops with `parts` on each part of the output as soon as it is complete. */
+  readonly epilogue?: boolean;
   /** The output is the first input's memory under another shape; no kernel runs. */
   readonly view?: boolean;
   /** What the gradient rule reads, and so what the tape must keep. */

@@ -62,6 +62,8 @@ export function unaryWith<S extends AttributeSignature>(
     },
     keeps: { inputs: options.keeps === "x" ? [0] : [], output: options.keeps === "y" },
     inPlace: [0],
+    parts: ["element"],
+    cheap: true,
     gradient: (b, context) => [rule(b, context)],
     samples,
   });
@@ -86,6 +88,7 @@ export function fusedGradientWith<S extends AttributeSignature>(
     attributes: signature,
     exact,
     inPlace: [0, 1],
+    parts: ["element"],
     infer([value, dy]) {
       expectDType(name, kept, value!, floating);
       expectSameDType(name, [kept, "dy"], value!, dy!);

@@ -10,6 +10,7 @@ export const assign: Op<Record<never, never>> = defineOp({
   inputs: ["target", "source"],
   exact: true,
   attributes: {},
+  parts: ["element"],
   writes: [0],
   infer([target, source]) {
     expectSameDType("assign", ["target", "source"], target!, source!);
@@ -34,6 +35,7 @@ export const accumulate: Op<Record<never, never>> = defineOp({
   name: "accumulate",
   inputs: ["target", "source"],
   attributes: {},
+  parts: ["element"],
   writes: [0],
   infer([target, source]) {
     expectDType("accumulate", "target", target!, floating);
@@ -56,6 +58,7 @@ export const ema: Op<{ readonly weight: "float" }> = defineOp({
   inputs: ["average", "source"],
   attributes: { weight: "float" },
   perStep: ["weight"],
+  parts: ["element"],
   writes: [0],
   infer([average, source]) {
     expectDType("ema", "average", average!, floating);
@@ -119,6 +122,7 @@ export const adam: Op<{
     correction: "float",
   },
   perStep: ["lr", "stepSize", "correction"],
+  parts: ["element"],
   writes: [0, 2, 3, 4],
   infer: (inputs) => inferUpdate("adam", adam.inputs, inputs),
   samples: [
@@ -169,6 +173,7 @@ export const sgd: Op<{
   inputs: ["parameter", "gradient", "velocity?"],
   attributes: { lr: "float", momentum: "float", dampening: "float", nesterov: "bool", weightDecay: "float" },
   perStep: ["lr", "dampening"],
+  parts: ["element"],
   writes: [0, 2],
   infer: (inputs) => inferUpdate("sgd", sgd.inputs, inputs),
   samples: [
@@ -208,6 +213,7 @@ export const rmsprop: Op<{
   inputs: ["parameter", "gradient", "square", "mean?", "velocity?"],
   attributes: { lr: "float", alpha: "float", epsilon: "float", weightDecay: "float", momentum: "float" },
   perStep: ["lr"],
+  parts: ["element"],
   writes: [0, 2, 3, 4],
   infer: (inputs) => inferUpdate("rmsprop", rmsprop.inputs, inputs),
   samples: [

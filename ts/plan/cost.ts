@@ -2,8 +2,10 @@
 
 import type { Operand } from "../device/executor.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
+import { operandsOf } from "./lifetimes.ts";
 import type { RecordedCommand, RecordedNode } from "./recorded.ts";
 import { isLoop } from "./recorded.ts";
+import { sameRegion } from "./regions.ts";
 
 /** Every command, with the number of times that it runs. */
 export function* runsOfCommands(nodes: readonly RecordedNode[], times = 1): Generator<[RecordedCommand, number]> {
@@ -35,8 +37,16 @@ export function flopsOf(command: RecordedCommand): number {
   return Math.max(...[...inputs, resultOf(command)].map((operand) => (operand ? sizeOf(operand.shape) : 0)));
 }
 
-/** Bytes that a command reads and writes. */
-export function bytesMoved({ inputs, output }: RecordedCommand): number {
-  const size = (operand: Operand | undefined): number => (operand ? sizeOf(operand.shape) * bytesOf(operand.dtype) : 0);
-  return [...inputs, output].reduce((total, operand) => total + size(operand), 0);
+/**
+ * Bytes that each command of a list reads and writes. What a command finds in the caches, because it runs part by part with one
+ * that used it before, counts once.
+ */
+export function bytesMoved(commands: readonly RecordedCommand[]): number[] {
+  let group: Operand[] = [];
+  return commands.map((command) => {
+    if (!command.joined) group = [];
+    const fresh = operandsOf(command).filter((operand) => !group.some((known) => sameRegion(known, operand)));
+    group.push(...fresh);
+    return fresh.reduce((bytes, { shape, dtype }) => bytes + sizeOf(shape) * bytesOf(dtype), 0);
+  });
 }

@@ -4,7 +4,7 @@ import type { BufferId, Operand } from "../device/executor.ts";
 import type { RecordedCommand, RecordedList, RecordedNode } from "./recorded.ts";
 import { isLoop } from "./recorded.ts";
 
-/** A loop in the order of commands: from its first to its last one. */
+/** A loop, or commands that run part by part, in the order of commands: from the first to the last one. */
 export interface Span {
   readonly start: number;
   end: number;
@@ -17,6 +17,8 @@ export interface PlacedCommand {
   readonly list: RecordedList;
   /** Loops around it, outermost first. */
   readonly loops: readonly Span[];
+  /** The commands that it runs with part by part, this one included. */
+  readonly group: Span;
 }
 
 /** When a buffer is in use, both ends included; what is read after the last command lasts to the number of commands. */
@@ -34,7 +36,13 @@ export function placeCommands(nodes: readonly RecordedNode[]): PlacedCommand[] {
         const span: Span = { start: placed.length, end: placed.length };
         visit(node.body, [...loops, span]);
         span.end = Math.max(span.start, placed.length - 1);
-      } else for (const command of node.commands) placed.push({ command, position: placed.length, list: node, loops });
+      } else
+        for (const command of node.commands) {
+          const position = placed.length;
+          const group = command.joined ? placed[position - 1].group : { start: position, end: position };
+          group.end = position;
+          placed.push({ command, position, list: node, loops, group });
+        }
     }
   };
   visit(nodes, []);
@@ -61,7 +69,8 @@ export function usesOf(placed: readonly PlacedCommand[]): Map<BufferId, PlacedCo
 
 /**
  * The lifetimes of all buffers of the recording. What is used in a loop and also outside of it lives as long as the loop
- * runs; what is used inside alone is written anew in each iteration before it is read.
+ * runs; what is used inside alone is written anew in each iteration before it is read. What one of several commands uses that
+ * run part by part lives as long as all of them run.
  */
 export function lifetimes(placed: readonly PlacedCommand[], outputs: readonly Operand[]): Map<BufferId, Lifetime> {
   const uses = usesOf(placed);
@@ -69,7 +78,7 @@ export function lifetimes(placed: readonly PlacedCommand[], outputs: readonly Op
   for (const [buffer, items] of uses) {
     if (buffer >= 0) continue;
     const common = items[0].loops.filter((span) => items.every(({ loops }) => loops.includes(span)));
-    const life: Lifetime = { start: items[0].position, end: items.at(-1)!.position };
+    const life: Lifetime = { start: items[0].group.start, end: items.at(-1)!.group.end };
     for (const { loops } of items) {
       const outermost = loops.at(common.length);
       if (outermost) extend(life, outermost);

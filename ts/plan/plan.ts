@@ -19,10 +19,10 @@ import { arrange } from "./arena.ts";
 import { walk } from "./host.ts";
 import type { Lifetime } from "./lifetimes.ts";
 import { lifetimes, operandsOf, placeCommands } from "./lifetimes.ts";
-import { place } from "./placement.ts";
 import { poisoned } from "./poison.ts";
 import type { HostTable, RecordedCommand, RecordedNode, RecordedProgram } from "./recorded.ts";
 import { isLoop, listsOf } from "./recorded.ts";
+import { rewritten } from "./rewrites/index.ts";
 
 /** How a plan is made. */
 export interface PlanOptions {
@@ -30,7 +30,9 @@ export interface PlanOptions {
   readonly steps: number;
   /** Operands, among those of the recording, that each step reports as numbers. */
   readonly reports: readonly Operand[];
-  /** Stop at the first result that is not finite. */
+  /** Make one pass of several operations where that changes no bit. */
+  readonly fuse: boolean;
+  /** Stop at the first result that is not finite; nothing is fused then, so that the operation can be named. */
   readonly checkFinite: boolean;
   /** Fill memory with NaN where nothing is needed in it: for tests. */
   readonly poison: boolean;
@@ -72,18 +74,18 @@ export class Plan {
     this.recorded = recorded;
     // What is reported is read after the step, as results are.
     const outputs = [...recorded.outputs, ...options.reports];
-    this.placed = place({ ...recorded, outputs });
+    this.placed = rewritten({ ...recorded, outputs }, options.fuse && !options.checkFinite);
     const commands = placeCommands(this.placed.nodes);
     const lives = [...lifetimes(commands, this.placed.outputs)].filter(([id]) => this.#isTemporary(id));
-    const bytes = (id: BufferId): number => recorded.buffers.get(id)!.bytes;
+    const bytes = (id: BufferId): number => this.placed.buffers.get(id)!.bytes;
     const { offsets, bytes: arena } = arrange(lives.map(([id, { start, end }]) => ({ bytes: bytes(id), start, end })));
     this.arena = new Map(lives.map(([id, life], i) => [id, { byteOffset: offsets[i], life }]));
     this.#lists = options.poison
       ? poisoned(this.placed, commands, new Map(lives))
       : listsOf(this.placed.nodes).map((list) => list.commands);
-    this.#countRows(recorded.nodes, options.steps);
+    this.#countRows(this.placed.nodes, options.steps);
     const sum = (values: Iterable<number>): number => [...values].reduce((total, value) => total + value, 0);
-    const all = [...recorded.buffers];
+    const all = [...this.placed.buffers];
     this.memory = {
       arena,
       separate: sum(all.map(([id, buffer]) => (buffer.data || buffer.table ? 0 : bytes(id)))),
@@ -96,7 +98,7 @@ export class Plan {
   arenaWithoutOutputs(): number {
     const outputs = new Set(this.placed.outputs.map(({ buffer }) => buffer));
     const others = [...this.arena].filter(([id]) => !outputs.has(id));
-    return arrange(others.map(([id, { life }]) => ({ bytes: this.recorded.buffers.get(id)!.bytes, ...life }))).bytes;
+    return arrange(others.map(([id, { life }]) => ({ bytes: this.placed.buffers.get(id)!.bytes, ...life }))).bytes;
   }
 
   /** Runs one step, in order with everything else; errors come up where results are read. */
@@ -129,7 +131,7 @@ export class Plan {
   }
 
   #forgetRows(): void {
-    for (const { table } of this.recorded.buffers.values()) table?.take();
+    for (const { table } of this.placed.buffers.values()) table?.take();
   }
 
   /** An output of the recording where it is on the device. */
@@ -152,7 +154,7 @@ export class Plan {
   }
 
   #isTemporary(id: BufferId): boolean {
-    const { data, table } = this.recorded.buffers.get(id)!;
+    const { data, table } = this.placed.buffers.get(id)!;
     return !data && !table;
   }
 
@@ -162,7 +164,7 @@ export class Plan {
 
   /** How many rows each table needs: as many as the list that reads it runs in a call. */
   #countRows(nodes: readonly RecordedNode[], runs: number): void {
-    const tables = new Map([...this.recorded.buffers].map(([id, { table }]) => [id, table]));
+    const tables = new Map([...this.placed.buffers].map(([id, { table }]) => [id, table]));
     for (const node of nodes) {
       if (isLoop(node)) this.#countRows(node.body, runs * node.times);
       else
@@ -188,7 +190,7 @@ export class Plan {
     );
     const arena = executor.allocate(this.memory.arena);
     try {
-      for (const [id, { bytes, data, table }] of this.recorded.buffers) {
+      for (const [id, { bytes, data, table }] of this.placed.buffers) {
         if (!used.has(id) || (!data && !table)) continue;
         const buffer = executor.allocate(table ? bytes * this.#rows(table) : bytes);
         buffers.set(id, buffer);
@@ -205,7 +207,7 @@ export class Plan {
   }
 
   #writeTables(): void {
-    for (const [id, { table }] of this.recorded.buffers) {
+    for (const [id, { table }] of this.placed.buffers) {
       const rows = table?.take();
       if (rows) this.executor.write(this.#load().buffers.get(id)!, 0, rows);
     }
@@ -217,7 +219,7 @@ export class Plan {
     if (buffer >= 0) return operand;
     const { arena, buffers } = this.#loaded!;
     const own = buffers.get(buffer);
-    const { table } = this.recorded.buffers.get(buffer)!;
+    const { table } = this.placed.buffers.get(buffer)!;
     if (own !== undefined)
       return { ...operand, buffer: own, shape: table ? [this.#rows(table), ...shape.slice(1)] : shape };
     const byteOffset = this.arena.get(buffer)!.byteOffset;
@@ -251,10 +253,11 @@ export class Plan {
     };
   }
 
-  #commandOnDevice({ op, attributes, inputs, output }: RecordedCommand): Command {
+  #commandOnDevice({ op, attributes, inputs, output, joined }: RecordedCommand): Command {
     return {
       op,
       attributes,
+      joined,
       inputs: inputs.map((operand) => operand && this.#located(operand)),
       output: output && this.#located(output),
     };

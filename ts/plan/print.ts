@@ -7,12 +7,13 @@ import { bytesMoved, flopsOf, resultOf, runsOfCommands } from "./cost.ts";
 import { placeCommands } from "./lifetimes.ts";
 import type { Plan } from "./plan.ts";
 import type { RecordedCommand, RecordedNode } from "./recorded.ts";
-import { isLoop } from "./recorded.ts";
+import { isLoop, listsOf } from "./recorded.ts";
 
-/** The lines of `plan.toString()`, and how many commands there are. */
+/** The lines of `plan.toString()`, and how many commands there are; `+` marks those that run part by part with the one before. */
 export function printPlan(plan: Plan): { readonly lines: string; readonly commands: number } {
   const placed = placeCommands(plan.placed.nodes);
   const positions = new Map(placed.map(({ command, position }) => [command, position]));
+  const bytes = trafficOf(plan.placed.nodes);
   const rows: string[][] = [["#", "op", "layer", "result", "place", "lives", "FLOP", "bytes"]];
   const visit = (nodes: readonly RecordedNode[], depth: number): void => {
     for (const node of nodes) {
@@ -23,13 +24,24 @@ export function printPlan(plan: Plan): { readonly lines: string; readonly comman
         for (const command of node.commands)
           rows.push([
             String(positions.get(command)),
-            `${"  ".repeat(depth)}${command.op.name}`,
+            `${"  ".repeat(depth)}${command.joined ? "+ " : ""}${command.op.name}`,
             ...cells(plan, command),
+            showBytes(bytes.get(command)!),
           ]);
     }
   };
   visit(plan.placed.nodes, 0);
-  return { lines: [...summary(plan), "", ...aligned(rows, [0, 6, 7])].join("\n"), commands: placed.length };
+  return { lines: [...summary(plan, bytes), "", ...aligned(rows, [0, 6, 7])].join("\n"), commands: placed.length };
+}
+
+/** Bytes that each command reads and writes. */
+function trafficOf(nodes: readonly RecordedNode[]): Map<RecordedCommand, number> {
+  return new Map(
+    listsOf(nodes).flatMap(({ commands }) => {
+      const bytes = bytesMoved(commands);
+      return commands.map((command, i) => [command, bytes[i]] as const);
+    }),
+  );
 }
 
 function cells(plan: Plan, command: RecordedCommand): string[] {
@@ -41,17 +53,17 @@ function cells(plan: Plan, command: RecordedCommand): string[] {
     result && result.shape.length > 1 && result.pitch !== result.shape.at(-1) ? ` pitch ${result.pitch}` : "";
   const place = home ? `arena + ${home.byteOffset + result.offset * bytesOf(result.dtype)}` : "its own";
   const lives = home ? `${home.life.start}-${home.life.end}` : "";
-  return [layer, type + pitch, place, lives, showCount(flopsOf(command)), showBytes(bytesMoved(command))];
+  return [layer, type + pitch, place, lives, showCount(flopsOf(command))];
 }
 
-function summary(plan: Plan): string[] {
+function summary(plan: Plan, bytes: ReadonlyMap<RecordedCommand, number>): string[] {
   const { arena, separate, constants, tables } = plan.memory;
   let flops = 0;
   let moved = 0;
   let commands = 0;
   for (const [command, times] of runsOfCommands(plan.placed.nodes)) {
     flops += times * flopsOf(command);
-    moved += times * bytesMoved(command);
+    moved += times * bytes.get(command)!;
     commands += times;
   }
   return [

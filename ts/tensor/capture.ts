@@ -24,6 +24,11 @@ export interface CaptureOptions {
    * finding mistakes. What is overwritten in place, such as parameters, is seen where it is used next.
    */
   readonly checkFinite?: boolean;
+  /**
+   * Make one pass of several operations, and compute cheap results again in backward instead of keeping them, default true.
+   * No bit of a result depends on it; with `checkFinite` nothing is fused.
+   */
+  readonly fuse?: boolean;
   /** @internal Refuse, on behalf of this operation, steps that leave gradients behind. */
   readonly consumingFor?: string;
   /** @internal Fill memory with NaN where nothing is needed in it. */
@@ -114,6 +119,17 @@ export function runsEagerly(
       advice: "Leave out eager and strict mode, or call setStrictMode(true), which looks for NaN.",
     });
   return eager;
+}
+
+/** Whether plans fuse operations, where it is not said: unless LANGEVIN_FUSE is "off". */
+function fusesByDefault(): boolean {
+  const asked = process.env.LANGEVIN_FUSE ?? "on";
+  if (asked === "on" || asked === "off") return asked === "on";
+  throw new ArgumentError({
+    op: "capture",
+    problem: `LANGEVIN_FUSE is ${JSON.stringify(asked)}.`,
+    advice: 'Set it to "on" or "off", or leave it out.',
+  });
 }
 
 /** The safety net for captured functions that nobody disposes. */
@@ -245,8 +261,8 @@ class PlanStore<R extends TensorTree | void> {
           problem: "the function computes nothing.",
           advice: "A plan consists of operations on tensors.",
         });
-      const { stepsPerCall: steps, checkFinite = false, poison = false } = this.options;
-      const plan = new Plan(first.program, executor, { steps, reports: first.reports, checkFinite, poison });
+      const { stepsPerCall: steps, fuse = fusesByDefault(), checkFinite = false, poison = false } = this.options;
+      const plan = new Plan(first.program, executor, { steps, reports: first.reports, fuse, checkFinite, poison });
       return new CapturedPlan(plan, first, [...copies.values()]);
     } catch (error) {
       for (const copy of copies.values()) copy.dispose();

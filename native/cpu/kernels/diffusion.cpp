@@ -76,7 +76,7 @@ void ddpmStep(Command& command, Context& context) {
   const uint64_t seed = command.attributes.seed();
   noise::Counter base{};
   base.draw = static_cast<uint32_t>(command.attributes.i());
-  base.image = static_cast<uint32_t>(command.attributes.i());
+  base.image = static_cast<uint32_t>(command.attributes.i() + command.firstImage);
   base.step = static_cast<uint32_t>(command.attributes.i());
   const Operand &x = command.inputs[0], &epsilon = command.inputs[1], &y = command.output;
   const bool given = command.has(4);

@@ -403,9 +403,45 @@ void packWeights(const GatherGemm& g, bool dots, int64_t first, int64_t count, f
   });
 }
 
+// Where an item's outputs lie among the rows and columns of the op's output, for what follows on complete parts of it.
+class Finish {
+ public:
+  Finish(const GatherGemm& g, int64_t outputY, int64_t outputX, const Split& split, Context& context)
+      : outputs_(g.outputs), outputY_(outputY), outputX_(outputX), bands_(split.bands > 1), context_(context) {
+    wanted_ = context.finishesParts(bands_ ? outputX : outputY * outputX, split.panelGroups == 1);
+  }
+
+  // Rows of a class are complete, in these images and panels. Nothing to do where items are whole images.
+  void rows(int64_t product, Range images, const AxisClass& y, Range rows, Range panels) const {
+    if (!wanted_ || !bands_) return;
+    for (int64_t image = images.begin; image < images.end; image++) {
+      if (y.step == 1) finish(product, image, y.first + rows.begin, rows.end - rows.begin, panels);
+      else for (int64_t r = rows.begin; r < rows.end; r++) finish(product, image, y.first + r * y.step, 1, panels);
+    }
+  }
+
+  // An item is complete.
+  void item(int64_t product, Range images, Range panels) const {
+    if (wanted_ && !bands_) finish(product, images.begin, 0, (images.end - images.begin) * outputY_, panels);
+  }
+
+ private:
+  void finish(int64_t product, int64_t image, int64_t y, int64_t count, Range panels) const {
+    const int64_t column = panels.begin * kPanel;
+    // Several products have one image each.
+    context_.finish(((product + image) * outputY_ + y) * outputX_, count * outputX_, column,
+                    least(outputs_, panels.end * kPanel) - column);
+  }
+
+  const int64_t outputs_, outputY_, outputX_;
+  const bool bands_;
+  Context& context_;
+  bool wanted_;
+};
+
 // Item `item` of one product, whose operands g and w point to.
 void multiplyItem(const GatherGemm& g, const PreparedWeights& w, bool dots, const RunList* runs, const Split& split,
-                  int64_t panels, int64_t item) {
+                  int64_t panels, int64_t product, int64_t item, const Finish& finish) {
   const int64_t panelGroup = item % split.panelGroups, band = item / split.panelGroups % split.bands;
   const int64_t group = item / split.panelGroups / split.bands;
   const Range images = {group * split.imagesPerItem, least(g.images, (group + 1) * split.imagesPerItem)};
@@ -424,7 +460,9 @@ void multiplyItem(const GatherGemm& g, const PreparedWeights& w, bool dots, cons
         else multiplyPanel(walk, reads, weights, columnsOf(g, panel));
       }
     }
+    finish.rows(product, images, y, rows, {firstPanel, endPanel});
   }
+  finish.item(product, images, {firstPanel, endPanel});
 }
 
 }  // namespace
@@ -448,6 +486,7 @@ void gatherGemm(const GatherGemm& g, Context& context) {
                                           : PreparedWeights{packed, packedProduct, depth * kPanel, dots ? depth : kPanel};
 
   const Split split = splitWork(g, outputY, outputX, panels);
+  const Finish finish(g, outputY, outputX, split, context);
   for (int64_t first = 0; first < g.products; first += productsAtOnce) {
     const int64_t count = least(productsAtOnce, g.products - first);
     if (!inPlace) packWeights(g, dots, first, count, packed, packedProduct, context);
@@ -463,7 +502,7 @@ void gatherGemm(const GatherGemm& g, Context& context) {
           one.output.data += offsets.output;
           if (inPlace) w.data += offsets.weight;
         }
-        multiplyItem(one, w, dots, runs, split, panels, item % split.itemsPerProduct);
+        multiplyItem(one, w, dots, runs, split, panels, first + product, item % split.itemsPerProduct, finish);
       }
     });
   }

@@ -275,6 +275,7 @@ void groupNorm(Command& command, Context& context) {
       term[c] = static_cast<float>(elementOf(bias, c, 0) - m.rest * scale);
     }
   };
+  const bool finishes = context.finishesParts(1, true);
   const auto write = [&](const Slab& slab) {
     const float* const high = groups.factor(kHigh, slab.image);
     const float* const factors = groups.factor(kScale, slab.image);
@@ -291,6 +292,7 @@ void groupNorm(Command& command, Context& context) {
         }
       });
     });
+    if (finishes) context.finish(slab.pixel, slab.pixels, 0, groups.channels());
   };
   groups.run(groups.mean(), groups.variance(setFactors), Groups::stage(write, [](int64_t) {}));
 }

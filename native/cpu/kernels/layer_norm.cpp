@@ -96,12 +96,15 @@ LANGEVIN_SIMD V weightAt(const Operand* weight, float absent, int64_t piece, int
   return weight ? loadLanes(weight->as<const float>() + piece * weight->pitch + i, lanes) : broadcast(absent);
 }
 
-// Calls f for every cell.
+// Calls f for every cell of an output, and for what follows when some of them are complete.
 template <class F>
 LANGEVIN_INLINE static void forEachCell(Context& context, const Cells& cells, const F& f) {
   const int64_t perItem = cells.perItem();
+  const bool finishes = context.finishesParts(1, true);
   context.parallelFor(ceilDivide(cells.count, perItem), [&](int64_t item) {
-    for (int64_t cell = item * perItem; cell < least(cells.count, (item + 1) * perItem); cell++) f(cell);
+    const int64_t first = item * perItem, end = least(cells.count, first + perItem);
+    for (int64_t cell = first; cell < end; cell++) f(cell);
+    if (finishes) context.finish(first * cells.pieces, (end - first) * cells.pieces, 0, cells.width);
   });
 }
 

@@ -7,13 +7,20 @@ namespace {
 
 constexpr int64_t kReductionMean = 0;  // index in the enumeration mean|sum
 
-void mseLoss(Command& command, Context& context) {
-  if (!expectDType(command, context, DType::f32)) return;
-  const Operand &prediction = command.inputs[0], &target = command.inputs[1];
-  const Operand* const operands[2] = {&prediction, &target};
-  const Runs runs = runsOf(operands, 2, false);
+// Whether the attribute says "mean"; and what a difference is multiplied with in the gradient of `terms` elements.
+bool readsMean(Command& command) { return command.attributes.i() == kReductionMean; }
+float gradientScale(bool mean, double dy, int64_t terms) {
+  return static_cast<float>(mean ? 2.0 * dy / static_cast<double>(terms) : 2.0 * dy);
+}
+
+// Sum of squares of prediction - target; where `gradient` is given, scale (prediction - target) is written there.
+float squaredError(const Operand& prediction, const Operand& target, const Operand* gradient, float scale,
+                   Context& context) {
+  const Operand* const operands[3] = {&prediction, &target, gradient ? gradient : &target};
+  const Runs runs = runsOf(operands, 3, false);
   const int64_t terms = runs.count * runs.length, perPart = kBlocksPerSum * kTerms, parts = ceilDivide(terms, perPart);
-  float* const sums = context.scratch(most(1, parts));
+  if (parts == 0) return 0;
+  float* const sums = context.scratch(parts);
   context.parallelFor(parts, [&](int64_t part) {
     const int64_t begin = part * perPart;
     sums[part] = subtreeSum<float>(least(perPart, terms - begin), [&](int64_t start, int64_t n, float* squares) {
@@ -25,15 +32,37 @@ void mseLoss(Command& command, Context& context) {
         float* const square = squares + i;
         LANGEVIN_IVDEP
         for (int64_t j = 0; j < m; j++) square[j] = (a[j] - b[j]) * (a[j] - b[j]);
+        if (gradient) {
+          float* const out = gradient->as<float>() + run * runs.pitch[2] + at;
+          LANGEVIN_IVDEP
+          for (int64_t j = 0; j < m; j++) out[j] = (a[j] - b[j]) * scale;
+        }
         i += m;
       }
       return squares;
     });
   });
-  if (parts == 0) sums[0] = 0;
-  else foldRows(sums, parts, 1);
-  const bool mean = command.attributes.i() == kReductionMean;
-  *command.output.as<float>() = mean ? sums[0] / static_cast<float>(terms) : sums[0];
+  foldRows(sums, parts, 1);
+  return sums[0];
+}
+
+float lossOf(float sum, bool mean, int64_t terms) { return mean ? sum / static_cast<float>(terms) : sum; }
+
+void mseLoss(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand &prediction = command.inputs[0], &target = command.inputs[1];
+  const bool mean = readsMean(command);
+  *command.output.as<float>() = lossOf(squaredError(prediction, target, nullptr, 0, context), mean, prediction.size());
+}
+
+void mseLossWithGradient(Command& command, Context& context) {
+  if (!expectDType(command, context, DType::f32)) return;
+  const Operand &gradient = command.inputs[1], &prediction = command.inputs[2], &target = command.inputs[3];
+  const bool mean = readsMean(command);
+  const int64_t terms = prediction.size();
+  const float scale = gradientScale(mean, *command.inputs[4].as<const float>(), terms);
+  const float sum = squaredError(prediction, target, &gradient, scale, context);
+  *command.inputs[0].as<float>() = lossOf(sum, mean, terms);
 }
 
 void mseLossGradient(Command& command, Context& context) {
@@ -41,9 +70,8 @@ void mseLossGradient(Command& command, Context& context) {
   const Operand &prediction = command.inputs[0], &target = command.inputs[1], &y = command.output;
   const Operand* const operands[3] = {&y, &prediction, &target};
   const Runs runs = runsOf(operands, 3, false);
-  const bool mean = command.attributes.i() == kReductionMean;
-  const double dy = *command.inputs[2].as<const float>();
-  const float scale = static_cast<float>(mean ? 2.0 * dy / static_cast<double>(y.size()) : 2.0 * dy);
+  const bool mean = readsMean(command);
+  const float scale = gradientScale(mean, *command.inputs[2].as<const float>(), y.size());
   forEachPiece(context, runs.count, runs.length, [&](int64_t run, int64_t start, int64_t n) {
     float* const out = y.as<float>() + run * runs.pitch[0] + start;
     const float* const a = prediction.as<const float>() + run * runs.pitch[1] + start;
@@ -55,6 +83,7 @@ void mseLossGradient(Command& command, Context& context) {
 
 LANGEVIN_KERNEL("mseLoss", "reduction:mean|sum", mseLoss)
 LANGEVIN_KERNEL("mseLossGradient", "reduction:mean|sum", mseLossGradient)
+LANGEVIN_KERNEL("mseLossWithGradient", "reduction:mean|sum", mseLossWithGradient)
 
 }  // namespace
 }  // namespace LANGEVIN_ISA

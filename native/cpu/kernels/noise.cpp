@@ -11,9 +11,10 @@ struct Stream {
   uint64_t seed;
   noise::Counter counter;
 
-  LANGEVIN_INLINE explicit Stream(AttributeReader& attributes) : seed(attributes.seed()), counter{} {
+  LANGEVIN_INLINE explicit Stream(Command& command) : seed(command.attributes.seed()), counter{} {
+    AttributeReader& attributes = command.attributes;
     counter.draw = static_cast<uint32_t>(attributes.i());
-    counter.image = static_cast<uint32_t>(attributes.i());
+    counter.image = static_cast<uint32_t>(attributes.i() + command.firstImage);
     counter.step = static_cast<uint32_t>(attributes.i());
   }
 };
@@ -34,7 +35,7 @@ void randn(Command& command, Context& context) {
   if (!expectDType(command, context, DType::f32)) return;
   command.attributes.ints();  // shape: known from the output
   command.attributes.i();     // dtype: likewise
-  const Stream stream(command.attributes);
+  const Stream stream(command);
   forEachNoise(context, command.output, stream, [&](Word* y, int64_t element, int64_t n, noise::Counter counter) {
     normals(reinterpret_cast<float*>(y), element, n, counter, stream.seed);
   });
@@ -44,7 +45,7 @@ void rand(Command& command, Context& context) {
   if (!expectDType(command, context, DType::f32)) return;
   command.attributes.ints();
   command.attributes.i();
-  const Stream stream(command.attributes);
+  const Stream stream(command);
   const float low = static_cast<float>(command.attributes.f()), high = static_cast<float>(command.attributes.f());
   const float range = high - low;
   forEachNoise(context, command.output, stream, [&](Word* y, int64_t element, int64_t n, noise::Counter counter) {
@@ -57,7 +58,7 @@ void rand(Command& command, Context& context) {
 void randint(Command& command, Context& context) {
   if (!expectDType(command, context, DType::i32)) return;
   command.attributes.ints();
-  const Stream stream(command.attributes);
+  const Stream stream(command);
   const int64_t low = command.attributes.i(), high = command.attributes.i();
   const uint32_t first = static_cast<uint32_t>(low), range = static_cast<uint32_t>(high - low);
   forEachNoise(context, command.output, stream, [&](Word* y, int64_t element, int64_t n, noise::Counter counter) {
@@ -73,7 +74,7 @@ LANGEVIN_SIMD float leastKept(double p) { return static_cast<float>(__builtin_ce
 void dropout(Command& command, Context& context) {
   if (!expectDType(command, context, DType::f32)) return;
   const double p = command.attributes.f();
-  const Stream stream(command.attributes);
+  const Stream stream(command);
   const V kept = broadcast(leastKept(p)), scale = broadcast(static_cast<float>(1 / (1 - p)));
   const Operand &x = command.inputs[0], &y = command.output;
   const Operand* const operands[2] = {&y, &x};

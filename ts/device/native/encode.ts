@@ -1,7 +1,11 @@
 // Commands and programs as words for native code: every word is a float64, and every integer in it is exact.
 //
 //   command list := command*
-//   command      := op code, length in words, has output (0|1), number of inputs, operands (output first), attributes
+//   command      := op code, length in words, has output (0|1), number of inputs, part, operands (output first), attributes
+//   part         := 0: it runs for itself
+//                 | 2: joined ones follow, which its kernel may run on each part of its output
+//                 | 1 (part by part, joined ones follow) or 3 (joined to the command before), then whether parts are whole
+//                   images (0|1), and how each input lies beside the result (0 element, 1 image, 2 whole)
 //   operand      := 0 where absent, else: buffer, dtype, offset, pitch, rank, sizes
 //   attribute    := by kind, in the signature's order: int, float, bool and an enumeration's index take one word;
 //                   ints the length and then the elements; seed the low and the high 32 bits
@@ -16,15 +20,18 @@
 //   instruction := 0, list | 1, times: what follows up to its 2 is a loop | 2
 
 import { DeviceError, LangevinError } from "../../errors/index.ts";
-import type { AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
+import type { Alignment, AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
 import { maxRank } from "../../ops/checks.ts";
 import { signatureText } from "../../ops/index.ts";
 import type { AttributePlace, Command, Operand, Program, ProgramStep } from "../executor.ts";
+import { alignmentOf } from "../executor.ts";
 
 /** Numbers of the element types in operands. */
 export const dtypeCodes: Readonly<Record<DType, number>> = { float32: 0, int32: 1, float64: 2 };
 
 const headerWords = 4;
+const roles = { alone: 0, partwise: 1, epilogue: 2, joined: 3 } as const;
+const alignments: readonly Alignment[] = ["element", "image", "whole"];
 /** Words of an operand besides its sizes, and sizes. */
 const maxOperandWords = 5 + maxRank;
 
@@ -81,14 +88,14 @@ export class CommandEncoder {
 
   encode(commands: readonly Command[]): void {
     this.count = 0;
-    for (const command of commands) this.#command(command);
+    this.#list(commands);
   }
 
   /** Encodes all commands of a program, and returns its layout. */
   encodeProgram(program: Program): Float64Array {
     const { lists, slots, reports, steps, checkFinite } = program;
     this.count = 0;
-    for (const list of lists) for (const command of list) this.#command(command);
+    for (const list of lists) this.#list(list);
     return Float64Array.from([
       Number(checkFinite),
       lists.length,
@@ -105,18 +112,24 @@ export class CommandEncoder {
     ]);
   }
 
-  #command(command: Command): void {
+  #list(commands: readonly Command[]): void {
+    for (let i = 0; i < commands.length; i++)
+      this.#command(commands[i], i + 1 < commands.length && commands[i + 1].joined === true);
+  }
+
+  #command(command: Command, isFollowed: boolean): void {
     const { op, inputs, output } = command;
     const encoding = this.#encodings.get(op);
     if (encoding === undefined)
       throw new DeviceError({ op: op.name, problem: "this op is none of the instruction set that the device runs." });
     const start = this.count;
-    this.#reserve(headerWords + maxOperandWords * (inputs.length + 1));
+    this.#reserve(headerWords + 2 + inputs.length + maxOperandWords * (inputs.length + 1));
     const words = this.words;
     words[start] = encoding.code;
     words[start + 2] = output === undefined ? 0 : 1;
     words[start + 3] = inputs.length;
     this.count = start + headerWords;
+    this.#part(command, isFollowed);
     if (output !== undefined) this.#operand(op, output);
     for (let i = 0; i < inputs.length; i++) {
       const input = inputs[i];
@@ -125,6 +138,14 @@ export class CommandEncoder {
     }
     for (const [name, kind] of encoding.attributes) this.#attribute(op, name, kind, command.attributes);
     this.words[start + 1] = this.count - start;
+  }
+
+  #part({ op, inputs, joined = false }: Command, isFollowed: boolean): void {
+    const role = joined ? "joined" : !isFollowed ? "alone" : op.parts ? "partwise" : "epilogue";
+    this.words[this.count++] = roles[role];
+    if (role === "alone" || role === "epilogue") return;
+    this.words[this.count++] = op.wholeImages ? 1 : 0;
+    for (let i = 0; i < inputs.length; i++) this.words[this.count++] = alignments.indexOf(alignmentOf(op, i));
   }
 
   #operand(op: AnyOp, operand: Operand): void {

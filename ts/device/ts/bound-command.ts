@@ -18,6 +18,8 @@ export interface BoundCommand {
   readonly target: View;
   readonly inputs: readonly (View | undefined)[];
   readonly attributes: AnyAttributes;
+  /** Runs part by part with the command before it. */
+  readonly joined: boolean;
 }
 
 /** A bound command with attributes of its own. */
@@ -39,14 +41,14 @@ export class Binder {
     this.#buffers = buffers;
   }
 
-  bind({ op, attributes, inputs, output }: Command): BoundCommand {
+  bind({ op, attributes, inputs, output, joined = false }: Command): BoundCommand {
     const kernel = this.#kernels[op.name];
     if (!kernel) throw new DeviceError({ op: op.name, problem: "the ts executor has no kernel for it." });
     const written = op.writes ? inputs[op.writes[0]] : output;
     if (!written) throw new DeviceError({ op: op.name, problem: "the command has no output." });
     const views = inputs.map((operand) => operand && this.view(op.name, operand));
     const target = op.writes ? views[op.writes[0]]! : this.view(op.name, written);
-    return { op, kernel, target, inputs: views, attributes };
+    return { op, kernel, target, inputs: views, attributes, joined };
   }
 
   /** The same for a command that runs later, by when the caller may have changed the attributes and lists in them. */

@@ -7,6 +7,7 @@ import type { AttributePlace, Program, ProgramStep, ReplayEnd, ReplayFailure, Sl
 import type { Binder, OwnCommand } from "./bound-command.ts";
 import { execute } from "./bound-command.ts";
 import { describeNonFinite } from "./finite.ts";
+import { executeInParts } from "./parts.ts";
 import type { View } from "./view.ts";
 
 /** An attribute that a slot overwrites. */
@@ -167,9 +168,10 @@ export class ProgramRun {
         if (this.stopped) return;
         nextValue = program.fillSlots(number, values, nextValue);
         const list = program.lists[number];
-        for (let command = 0; command < list.length; command++) {
+        for (let command = 0, end = 0; command < list.length; command = end) {
           if (command > 0) yield;
-          if (!this.#succeeds(list[command], program.checkFinite, number, command)) return;
+          for (end = command + 1; end < list.length && list[end].joined; end++);
+          if (!this.#succeeds(list.slice(command, end), program.checkFinite, number, command)) return;
         }
         this.lists++;
       }
@@ -180,10 +182,12 @@ export class ProgramRun {
     }
   }
 
-  #succeeds(bound: OwnCommand, checkFinite: boolean, list: number, command: number): boolean {
-    const { op, target } = bound;
+  /** Runs a command with those that are joined to it. */
+  #succeeds(group: readonly OwnCommand[], checkFinite: boolean, list: number, command: number): boolean {
+    const { op, target } = group[group.length - 1];
     try {
-      execute(bound);
+      if (group.length === 1) execute(group[0]);
+      else executeInParts(group);
     } catch (error) {
       this.#error = error as Error;
       const { op: name, problem } = error instanceof LangevinError ? error : { op: op.name, problem: messageOf(error) };

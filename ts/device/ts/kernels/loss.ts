@@ -35,3 +35,8 @@ export const mseLossGradient: Kernel<Reduction> = (dx, [prediction, target, dy],
     for (let i = 0; i < n; i++) to[at[0] + i * step[0]] = scale * (p[at[1] + i * step[1]] - t[at[2] + i * step[2]]);
   });
 };
+
+export const mseLossWithGradient: Kernel<Reduction> = (loss, [, gradient, prediction, target, dy], attributes) => {
+  mseLoss(loss, [prediction, target], attributes);
+  mseLossGradient(gradient!, [prediction, target, dy], attributes);
+};

@@ -1,0 +1,39 @@
+// What a recorded program becomes before it is laid out in memory: one rewrite after the other, none of which changes a bit.
+
+import type { RecordedProgram } from "../recorded.ts";
+import { joinColumns, splitColumns } from "./columns.ts";
+import { computeLossWithGradient } from "./loss-with-gradient.ts";
+import { runInParts } from "./parts.ts";
+import { recompute } from "./recompute.ts";
+import { takeOver } from "./take-over.ts";
+import { writeToTargets } from "./write-to-targets.ts";
+
+/** A change of a program that leaves its results as they are, to the bit. */
+export interface Rewrite {
+  readonly name: string;
+  /** Whether it makes one pass out of several, which `fuse: false` leaves apart. */
+  readonly fuses: boolean;
+  readonly apply: (program: RecordedProgram) => RecordedProgram;
+}
+
+/** All rewrites in the order in which they are applied; a new one is one entry. */
+export const rewrites: readonly Rewrite[] = [
+  // A loss and its gradient read prediction and target once.
+  { name: "loss with gradient", fuses: true, apply: computeLossWithGradient },
+  // Norms, activations and enlarged maps are computed again in backward instead of being kept.
+  { name: "recompute", fuses: true, apply: recompute },
+  // What would be copied to a target is computed there.
+  { name: "write to targets", fuses: false, apply: writeToTargets },
+  // Parts of a concatenation are computed as columns of it, and columns that are cut out are read in place.
+  { name: "join columns", fuses: false, apply: joinColumns },
+  { name: "split columns", fuses: true, apply: splitColumns },
+  // Element-wise results take over an operand's memory.
+  { name: "take over", fuses: false, apply: takeOver },
+  // Activations, embeddings, residuals and noise follow part by part on what computes their operands.
+  { name: "run in parts", fuses: true, apply: runInParts },
+];
+
+/** The program after all rewrites, or after those alone that fuse nothing. */
+export function rewritten(program: RecordedProgram, fuse: boolean): RecordedProgram {
+  return rewrites.filter(({ fuses }) => fuse || !fuses).reduce((current, { apply }) => apply(current), program);
+}
