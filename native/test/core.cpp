@@ -57,6 +57,54 @@ static void setElement(Command& command, Context&) {
   for (int64_t i = 0; i < y.size(); i++) y.as<float>()[i / y.cols() * y.pitch + i % y.cols()] = i == at ? value : 0;
 }
 
+// The element of x, broadcast to an output of `rank` axes, that lies beside the one at these indices.
+static float beside(const Operand& x, int rank, const int64_t* at) {
+  int64_t strides[kMaxRank] = {};
+  x.strides(strides);
+  int64_t offset = 0;
+  for (int i = rank - x.rank; i < rank; i++) {
+    const int own = i - (rank - x.rank);
+    if (x.shape[own] != 1) offset += at[i] * strides[own];
+  }
+  return x.as<const float>()[offset];
+}
+
+// y = 2 a + b + perImage[image] + table[last], and 100 times the number of the image.
+static void combine(Command& command, Context& context) {
+  const Operand &y = command.output, &a = command.inputs[0], &b = command.inputs[1];
+  const Operand &perImage = command.inputs[2], &table = command.inputs[3];
+  if (table.as<const float>()[table.size() - 1] < 0) context.fail("a negative table");
+  int64_t strides[kMaxRank] = {};
+  y.strides(strides);
+  for (int64_t i = 0; i < y.size(); i++) {
+    int64_t at[kMaxRank] = {}, rest = i, offset = 0;
+    for (int axis = y.rank - 1; axis >= 0; axis--) {
+      at[axis] = rest % y.shape[axis];
+      rest /= y.shape[axis];
+      offset += at[axis] * strides[axis];
+    }
+    const int64_t image = y.rank == 0 ? 0 : at[0];
+    y.as<float>()[offset] = 2 * beside(a, y.rank, at) + beside(b, y.rank, at) + perImage.as<const float>()[image] +
+                            table.as<const float>()[table.size() - 1] + 100 * static_cast<float>(command.firstImage + image);
+  }
+}
+
+// Element e of row r is r + e / 1000. Rows are made `unit` at a time, by several threads, and announced where they may be.
+static void numberRows(Command& command, Context& context) {
+  const Operand& y = command.output;
+  const int64_t unit = command.attributes.i(), rows = y.rows();
+  const bool finishes = context.finishesParts(unit, true);
+  context.parallelFor((rows + unit - 1) / unit, [&](int64_t item) {
+    const int64_t first = item * unit, end = first + unit < rows ? first + unit : rows;
+    for (int64_t r = first; r < end; r++)
+      for (int64_t e = 0; e < y.cols(); e++)
+        y.as<float>()[r * y.pitch + e] = static_cast<float>(r) + static_cast<float>(e) / 1000;
+    if (finishes) context.finish(first, end - first, 0, y.cols());
+  });
+}
+
+LANGEVIN_KERNEL("combine", "", combine)
+LANGEVIN_KERNEL("number_rows", "unit:int", numberRows)
 LANGEVIN_KERNEL("set_element", "at:int,value:float", setElement)
 LANGEVIN_KERNEL("sum_items", "items:int", sumItems)
 LANGEVIN_KERNEL("append", "value:int", append)
@@ -91,7 +139,7 @@ static std::vector<double> join(std::vector<double> list, const std::vector<doub
 }
 
 static std::vector<double> command(const char* name, bool output, double inputs, std::vector<double> rest) {
-  return join({code(name), static_cast<double>(rest.size() + 4), output ? 1.0 : 0.0, inputs}, rest);
+  return join({code(name), static_cast<double>(rest.size() + 5), output ? 1.0 : 0.0, inputs, 0}, rest);
 }
 
 static void submit(Device& device, const std::vector<double>& words) { device.submit(words.data(), words.size()); }
@@ -223,6 +271,91 @@ static void tryMalformed() {
     }
   }
   expect(refused > 15000, "damaged commands are refused");
+}
+
+// Memory of floats on a device, and operands in it.
+class Floats {
+ public:
+  Floats(Device& device, size_t count, double start) : device_(device), id_(device.allocate(4.0 * double(count))), values_(count) {
+    for (size_t i = 0; i < count; i++) values_[i] = static_cast<float>(start + double(i % 97) / 8);
+    device.write(id_, 0, values_.data(), 4 * count);
+  }
+  ~Floats() { device_.release(id_); }
+
+  std::vector<double> operand(const std::vector<double>& shape, double pitch) const {
+    return join({id_, 0, 0, pitch, double(shape.size())}, shape);
+  }
+  std::vector<double> dense(const std::vector<double>& shape) const {
+    return operand(shape, shape.empty() ? 1 : shape.back());
+  }
+  std::vector<float> read(Failure& failure) {
+    failure = device_.readSync(id_, 0, values_.data(), 4 * values_.size());
+    return values_;
+  }
+
+ private:
+  Device& device_;
+  const double id_;
+  std::vector<float> values_;
+};
+
+// How a command runs, as the word after the number of its inputs says, and what follows on that.
+enum Role { kAlone = 0, kPartwise = 1, kEpilogue = 2, kJoined = 3 };
+static std::vector<double> inRole(std::vector<double> words, Role role, bool wholeImages, std::vector<double> alignments) {
+  words[4] = role;
+  if (role == kAlone || role == kEpilogue) return words;
+  alignments.insert(alignments.begin(), wholeImages ? 1 : 0);
+  words.insert(words.begin() + 5, alignments.begin(), alignments.end());
+  words[1] = static_cast<double>(words.size());
+  return words;
+}
+
+// Commands that run part by part leave what they leave one by one, in all shapes, and fail in their own names.
+static void tryParts() {
+  const std::vector<std::vector<double>> shapes = {
+      {}, {7}, {40000}, {3, 5}, {5, 3, 33, 7}, {2, 70, 11, 16}, {1, 3, 20000}, {2, 1, 3, 5, 300}, {4, 9000, 1}, {0, 3}};
+  bool same = true, named = true;
+  for (const std::vector<double>& shape : shapes)
+    for (const double unit : {1.0, 3.0, 64.0, 99.0})
+      for (const bool wholeImages : {false, true})
+        for (const bool product : {false, true}) {
+          double size = 1;
+          for (const double n : shape) size *= n;
+          const double cols = shape.empty() ? 1 : shape.back(), images = shape.empty() ? 1 : shape[0];
+          const double rows = cols == 0 ? 0 : size / cols, pitch = rows > 1 ? cols + 3 : cols;
+          std::vector<float> left[2][2];
+          for (const bool joined : {false, true}) {
+            Device device(joined ? 5 : 1);
+            Floats y(device, size_t(rows * pitch + 1), 1), z(device, size_t(size + 1), 2), c(device, size_t(cols + 1), 3);
+            Floats t(device, size_t(images + 1), 4), table(device, 3, 5);
+            // The second command overwrites what the first one wrote, and the third reads both.
+            const auto wide = y.operand(shape, pitch), dense = z.dense(shape);
+            const auto broadcast = c.dense(shape.empty() ? shape : std::vector<double>{cols});
+            const auto rest = join(join(broadcast, t.dense({images})), table.dense({3}));
+            const std::vector<double> alignments = {0, 0, 1, 2};
+            const auto head = product ? command("number_rows", true, 0, join(wide, {unit}))
+                                      : command("combine", true, 4, join(join(wide, wide), rest));
+            const auto second = command("combine", true, 4, join(join(wide, wide), rest));
+            const auto third = command("combine", true, 4, join(join(dense, wide), rest));
+            const Role first = !joined ? kAlone : product ? kEpilogue : kPartwise, next = joined ? kJoined : kAlone;
+            submit(device, join(join(inRole(head, first, false, alignments), inRole(second, next, wholeImages, alignments)),
+                                inRole(third, next, false, alignments)));
+            Failure failure;
+            left[joined][0] = y.read(failure), left[joined][1] = z.read(failure);
+            same = same && failure.op.empty();
+            const float negative = -1;
+            if (size == 0) continue;
+            Floats bad(device, 1, negative);
+            const auto failing = command("combine", true, 4, join(join(dense, wide), join(join(broadcast, t.dense({images})), bad.dense({1}))));
+            submit(device, join(inRole(command("number_rows", true, 0, join(wide, {unit})), joined ? kEpilogue : kAlone, false, {}),
+                                inRole(failing, next, false, alignments)));
+            z.read(failure);
+            named = named && failure.op == "combine" && failure.problem == "a negative table";
+          }
+          same = same && left[0][0] == left[1][0] && left[0][1] == left[1][1];
+        }
+  expect(same, "commands that run part by part leave what they leave one by one");
+  expect(named, "a command that fails in a part is named");
 }
 
 // A program as its two arrays, put together piece by piece.
@@ -735,6 +868,7 @@ int main() {
   tryFailingPrograms();
   tryFinite();
   tryUnloading();
+  tryParts();
   tryMalformed();
   tryMalformedPrograms();
   tryEndingEarly();

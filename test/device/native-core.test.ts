@@ -10,7 +10,7 @@ import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
 const core = [
   "native/test/core.cpp",
-  ...["allocator", "decode", "device", "program", "queue", "registry", "replay", "runner", "scratch"].map(
+  ...["allocator", "decode", "device", "parts", "program", "queue", "registry", "replay", "runner", "scratch"].map(
     (name) => `native/core/${name}.cpp`,
   ),
   "native/cpu/processors.cpp",

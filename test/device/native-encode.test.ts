@@ -21,11 +21,16 @@ const everything = defineOp({
 });
 
 const plain = defineOp({ name: "plain", inputs: ["a"], attributes: {}, infer: ([a]) => a!, samples: [] });
-const records: AnyOp[] = [everything, plain];
+/** Ops that run part by part, and one on whose result they follow. */
+const partwise = defineOp({ ...plain, name: "partwise", parts: ["image", "whole", "element"], wholeImages: true });
+const product = defineOp({ ...plain, name: "product", epilogue: true });
+const records: AnyOp[] = [everything, plain, partwise, product];
 
 /** Reads words back, as native/core/decode.cpp does. */
 class Reader {
   #at = 0;
+  /** Of each command that was read: its role, and for those that run part by part whole images and alignments. */
+  readonly parts: number[][] = [];
   readonly words: Float64Array;
 
   constructor(words: Float64Array) {
@@ -42,13 +47,22 @@ class Reader {
     const length = this.#next();
     const hasOutput = this.#next();
     const inputs = this.#next();
+    const joined = this.#part(inputs);
     const output = hasOutput ? this.#operand() : undefined;
     const list = Array.from({ length: inputs }, () => this.#operand());
     const attributes = Object.fromEntries(
       Object.entries<AttributeKind>(op.attributes).map(([name, kind]) => [name, this.#attribute(kind)]),
     );
     expect(this.#at - start).to.equal(length);
-    return { op, attributes, inputs: list, output };
+    return { op, attributes, inputs: list, output, ...(joined ? { joined } : {}) };
+  }
+
+  /** Notes what is said of parts, and tells whether the command is joined to the one before. */
+  #part(inputs: number): boolean {
+    const role = this.#next();
+    const isInParts = role === 1 || role === 3;
+    this.parts.push(isInParts ? [role, ...Array.from({ length: 1 + inputs }, () => this.#next())] : [role]);
+    return role === 3;
   }
 
   #next(): number {
@@ -142,6 +156,24 @@ describe("CommandEncoder", () => {
     const reports = [1, 4, dtypeCodes.int32, 3, 1, 0];
     const steps = [0, 2, 1, 3, 0, 0, 1, 4, 2, 2, 0, 1];
     expect([...layout]).to.deep.equal([1, ...lists, ...slots, ...reports, ...steps]);
+  });
+
+  it("writes which commands run part by part, and how their operands lie", () => {
+    const encoder = new CommandEncoder(matchKernels(records, kernelsOf(records)));
+    const scalar = dense(4, 3, [], "int32");
+    const on = (op: AnyOp, joined: boolean, ...inputs: (Operand | undefined)[]): Command => ({
+      ...{ op, attributes: {}, inputs, output: scalar },
+      ...(joined ? { joined } : {}),
+    });
+    const commands = [
+      ...[on(plain, false), on(partwise, false, scalar)],
+      ...[on(partwise, false), on(partwise, true, scalar, undefined, scalar, scalar)],
+      ...[on(product, false, scalar), on(partwise, true, scalar), on(partwise, true)],
+    ];
+    encoder.encode(commands);
+    const reader = new Reader(encoder.words.slice(0, encoder.count));
+    for (const expected of commands) expect(reader.command()).to.deep.equal(expected);
+    expect(reader.parts).to.deep.equal([[0], [0], [1, 1], [3, 1, 1, 2, 0, 0], [2], [3, 1, 1], [3, 1]]);
   });
 
   it("refuses slots on what is no number of one word", () => {

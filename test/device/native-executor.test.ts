@@ -214,25 +214,27 @@ whereBuilt("CpuExecutor", () => {
       const device = addon.openDevice(1);
       const code = addon.kernels().findIndex(({ name }) => name === "fill");
       const id = addon.allocate(device, 40);
-      const good = [code, 14, 1, 0, id, 0, 0, 10, 1, 10, 1, 10, 0, 2.5];
+      const good = [code, 15, 1, 0, 0, id, 0, 0, 10, 1, 10, 1, 10, 0, 2.5];
       const submit = (words: number[]) => addon.submit(device, Float64Array.from(words), words.length);
       submit(good);
       const damaged = (at: number, value: number) => good.map((word, i) => (i === at ? value : word));
       for (const [words, message] of [
         [good.slice(0, 3), "submit: the list ends within a header"],
-        [good.slice(0, 13), "submit: length 14 is out of range"],
+        [good.slice(0, 14), "submit: length 15 is out of range"],
         [damaged(0, 1e6), "submit: op code 1000000 is out of range"],
         [damaged(0, NaN), "submit: op code nan is out of range"],
         [damaged(0, 0.5), "submit: op code 0.5 is out of range"],
         [damaged(1, 3), "submit: a length is below the header's"],
         [damaged(2, 2), "submit: output flag 2 is out of range"],
         [damaged(3, 1), "fill: bad dtype 10"],
-        [damaged(5, 3), "fill: bad dtype 3"],
-        [damaged(6, -1), "fill: bad offset -1"],
-        [damaged(8, 9), "fill: bad rank 9"],
-        [damaged(10, 9), "fill: bad length of a list 9"],
-        [damaged(12, 3), "fill: bad enumeration 3"],
-        [[...damaged(1, 15), 0], "fill: 1 words too many"],
+        [damaged(4, 4), "fill: bad role 4"],
+        [damaged(6, 3), "fill: bad dtype 3"],
+        [damaged(7, -1), "fill: bad offset -1"],
+        [damaged(9, 9), "fill: bad rank 9"],
+        [damaged(11, 9), "fill: bad length of a list 9"],
+        [damaged(13, 3), "fill: bad enumeration 3"],
+        [[...damaged(1, 16), 0], "fill: 1 words too many"],
+        [[...good.slice(0, 4), 3, 0, ...good.slice(5)].with(1, 16), "fill: joined to a command that takes no others"],
       ] as [number[], string][])
         expect(failure(() => submit(words)).message).to.include(message);
     });
@@ -311,7 +313,7 @@ function runScript(body: string): {
     const { Worker, isMainThread, parentPort } = require("node:worker_threads");
     const addon = require(${JSON.stringify(loadAddon().path)});
     const code = addon.kernels().findIndex((k) => k.name === "fill");
-    const words = (id, n, value) => Float64Array.of(code, 14, 1, 0, id, 0, 0, n, 1, n, 1, n, 0, value);
+    const words = (id, n, value) => Float64Array.of(code, 15, 1, 0, 0, id, 0, 0, n, 1, n, 1, n, 0, value);
     const start = (n) => { const device = addon.openDevice(2); return { device, id: addon.allocate(device, 4 * n) }; };
     // About a millisecond of work each.
     const work = ({ device, id }, times) => { for (let i = 0; i < times; i++) addon.submit(device, words(id, 1 << 21, i)); };
@@ -370,7 +372,7 @@ whereBuilt("processes with a device", function () {
         const addon = require(\${JSON.stringify(${JSON.stringify(loadAddon().path)})});
         const code = addon.kernels().findIndex((k) => k.name === "fill");
         const n = 1 << 21, device = addon.openDevice(2), id = addon.allocate(device, 4 * n);
-        const words = Float64Array.of(code, 14, 1, 0, id, 0, 0, n, 1, n, 1, n, 0, 1);
+        const words = Float64Array.of(code, 15, 1, 0, 0, id, 0, 0, n, 1, n, 1, n, 0, 1);
         for (let i = 0; i < 500; i++) addon.submit(device, words);
         addon.read(device, id, 0, new Float32Array(n));
         addon.synchronize(device);
@@ -421,7 +423,7 @@ whereBuilt("processes with a device", function () {
         const addon = require(\${JSON.stringify(${JSON.stringify(loadAddon().path)})});
         const code = addon.kernels().findIndex((k) => k.name === "fill");
         const device = addon.openDevice(2), id = addon.allocate(device, 4000);
-        for (let i = 0; i < 1000; i++) addon.submit(device, Float64Array.of(code, 14, 1, 0, id, 0, 0, 1000, 1, 1000, 1, 1000, 0, workerData));
+        for (let i = 0; i < 1000; i++) addon.submit(device, Float64Array.of(code, 15, 1, 0, 0, id, 0, 0, 1000, 1, 1000, 1, 1000, 0, workerData));
         const target = new Float32Array(1000);
         addon.read(device, id, 0, target).then(() => parentPort.postMessage([addon.memory(device).liveBuffers, target[999]]));
       \`;

@@ -474,9 +474,9 @@ function runScript(body: string): { status: number | null; signal: string | null
     const addon = require(${JSON.stringify(loadAddon().path)});
     const code = addon.kernels().findIndex((k) => k.name === "fill");
     const n = 1 << 21, device = addon.openDevice(2), id = addon.allocate(device, 4 * n);
-    const words = Float64Array.of(code, 14, 1, 0, id, 0, 0, n, 1, n, 1, n, 0, 1);
+    const words = Float64Array.of(code, 15, 1, 0, 0, id, 0, 0, n, 1, n, 1, n, 0, 1);
     // One list of one command, no slots, the first element as a report.
-    const program = addon.load(device, words, 14, Float64Array.of(0, 1, 1, 0, 1, id, 0, 0, 1, 0, 0, 0));
+    const program = addon.load(device, words, 15, Float64Array.of(0, 1, 1, 0, 1, id, 0, 0, 1, 0, 0, 0));
     const start = (steps, onProgress) =>
       addon.replay(device, program, steps, new Float64Array(0), new Float64Array(steps), onProgress);
   `;

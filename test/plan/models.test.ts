@@ -313,15 +313,17 @@ function testModels(): void {
           }),
         );
         expect(expected.flatMap(({ numbers }) => numbers).every(Number.isFinite)).to.equal(true);
-        const planned = training(setting);
-        const step = capture(planned.step, { poison: true });
-        for (const { bits: values } of expected.slice(0, 3))
-          expect(scope(() => Object.values(step()).map(bits))).to.deep.equal(values);
-        const reported: (readonly number[])[] = [];
-        for await (const { values } of step.replay(4)) reported.push(values);
-        expect(reported).to.deep.equal(expected.slice(3).map(({ numbers }) => numbers));
-        expect(planned.state()).to.deep.equal(eager.state());
-        step.dispose();
+        for (const fuse of [true, false]) {
+          const planned = training(setting);
+          const step = capture(planned.step, { poison: true, fuse });
+          for (const { bits: values } of expected.slice(0, 3))
+            expect(scope(() => Object.values(step()).map(bits))).to.deep.equal(values);
+          const reported: (readonly number[])[] = [];
+          for await (const { values } of step.replay(4)) reported.push(values);
+          expect(reported).to.deep.equal(expected.slice(3).map(({ numbers }) => numbers));
+          expect(planned.state()).to.deep.equal(eager.state());
+          step.dispose();
+        }
       });
 
       it("samples with eager's bits, in one program", async () => {

@@ -70,7 +70,7 @@ export class Sketch {
   /** Applies an op: its result lies in memory of its own, unless it is given some. */
   run(
     op: AnyOp,
-    inputs: readonly Operand[],
+    inputs: readonly (Operand | undefined)[],
     attributes: AnyAttributes = {},
     output?: Operand,
     perStep: RecordedCommand["perStep"] = [],

@@ -123,6 +123,13 @@ export interface RunOptions {
   readonly reports?: Float64Array;
 }
 
+/** A command with those that are joined to it. */
+function groupAt(list: readonly OwnCommand[], first: number): readonly OwnCommand[] {
+  let end = first + 1;
+  while (end < list.length && list[end].joined) end++;
+  return list.slice(first, end);
+}
+
 /** Some steps of a program, on the way. */
 export class ProgramRun {
   /** Steps that are complete. */
@@ -168,10 +175,11 @@ export class ProgramRun {
         if (this.stopped) return;
         nextValue = program.fillSlots(number, values, nextValue);
         const list = program.lists[number];
-        for (let command = 0, end = 0; command < list.length; command = end) {
+        for (let command = 0; command < list.length;) {
           if (command > 0) yield;
-          for (end = command + 1; end < list.length && list[end].joined; end++);
-          if (!this.#succeeds(list.slice(command, end), program.checkFinite, number, command)) return;
+          const group = groupAt(list, command);
+          if (!this.#succeeds(group, program.checkFinite, number, command)) return;
+          command += group.length;
         }
         this.lists++;
       }

@@ -2,7 +2,7 @@
 
 import type { BufferId } from "../../device/executor.ts";
 import { extend, lifetimes } from "../lifetimes.ts";
-import type { RecordedProgram } from "../recorded.ts";
+import type { RecordedCommand, RecordedProgram } from "../recorded.ts";
 import { coversAll, sameRegion } from "../regions.ts";
 import { Rewriting } from "./rewriting.ts";
 
@@ -19,7 +19,7 @@ export function takeOver(program: RecordedProgram): RecordedProgram {
     const whole = rewriting.buffer(output.buffer)!;
     const first = rewriting.usesOf(output.buffer)[0];
     if (first.command !== command || !coversAll(output, whole) || roots.has(output.buffer)) continue;
-    for (const index of op.inPlace) {
+    for (const index of lastMadeFirst(op.inPlace, inputs, rewriting)) {
       const input = inputs[index];
       if (!input || input.buffer >= 0 || !sameRegion(input, { ...output, buffer: input.buffer })) continue;
       const memory = rewriting.buffer(input.buffer)!;
@@ -40,6 +40,19 @@ export function takeOver(program: RecordedProgram): RecordedProgram {
     }
   }
   return rewriting.result();
+}
+
+/** What was made last may be in the caches still, or be run part by part with what takes it over. */
+function lastMadeFirst(
+  indices: readonly number[],
+  inputs: RecordedCommand["inputs"],
+  rewriting: Rewriting,
+): readonly number[] {
+  const made = (index: number): number => {
+    const input = inputs[index];
+    return input ? rewriting.usesOf(input.buffer)[0].position : -1;
+  };
+  return [...indices].sort((a, b) => made(b) - made(a));
 }
 
 function sameLoops(a: readonly unknown[], b: readonly unknown[]): boolean {

@@ -2,11 +2,11 @@
 // reason not to. Every program computes the same as its commands do one by one.
 
 import { expect } from "chai";
-import type { Operand } from "../../ts/device/executor.ts";
-import { ops } from "../../ts/ops/index.ts";
-import type { RecordedProgram } from "../../ts/plan/recorded.ts";
-import { listsOf } from "../../ts/plan/recorded.ts";
-import { Sketch, namesOf, placedProgram, reshaped, rows } from "./sketch.ts";
+import type { Operand } from "../../../ts/device/executor.ts";
+import { ops } from "../../../ts/ops/index.ts";
+import type { RecordedProgram } from "../../../ts/plan/recorded.ts";
+import { listsOf } from "../../../ts/plan/recorded.ts";
+import { Sketch, namesOf, placedProgram, reshaped, rows } from "../sketch.ts";
 
 /** The commands of the rewritten program; what the sketch returns are its outputs. */
 function rewritten(draw: (s: Sketch) => readonly Operand[] | void): string[] {
