@@ -305,7 +305,7 @@ function memory(parts: Omit<MemorySummary, "total">): MemorySummary {
 function planOf({ program, effects }: RecordedStep): Plan {
   if (!effects.executor)
     throw new ArgumentError({ op: "summary", problem: "the model computes nothing from these inputs." });
-  return new Plan(program, effects.executor, { steps: 1, reports: [], fuse: false, checkFinite: false, poison: false });
+  return new Plan(program, effects.executor, { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false });
 }
 
 /** What a plan holds besides its arena. */
