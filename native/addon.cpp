@@ -13,6 +13,8 @@
 
 #include "core/device.h"
 #include "core/registry.h"
+#include "core/replay.h"
+#include "cpu/cpu_backend.h"
 #include "cuda/discovery.h"
 
 namespace langevin {
@@ -306,8 +308,7 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
     throw Napi::RangeError::New(env, "threads must be an integer from 0 to 1024");
   startEnvironment(env, state);
   auto owned = guarded(env, "openDevice", [&] {
-    Registry::get();
-    return std::make_unique<Device>(static_cast<int>(threads));
+    return std::make_unique<Device>(openCpu(static_cast<int>(threads)));
   });
   Device* const device = owned.get();
   const auto finalize = [shared = sharedState(env)](Napi::Env closing, Device* closed) {

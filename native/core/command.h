@@ -12,6 +12,8 @@ namespace langevin {
 
 enum class DType : int { f32 = 0, i32 = 1, f64 = 2 };
 
+LANGEVIN_INLINE size_t bytesOf(DType dtype) { return dtype == DType::f64 ? 8 : 4; }
+
 constexpr int kMaxRank = 8;
 
 // A rectangular view of a buffer; `data` already includes the offset. Elements of the last axis are adjacent, rows of the
