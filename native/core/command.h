@@ -68,6 +68,8 @@ class AttributeReader {
   AttributeReader() = default;
   LANGEVIN_INLINE explicit AttributeReader(const double* words) : next_(words) {}
 
+  LANGEVIN_INLINE const double* position() const { return next_; }
+
   // An int, or the index of an enumeration's literal.
   LANGEVIN_INLINE int64_t i() { return static_cast<int64_t>(*next_++); }
   LANGEVIN_INLINE double f() { return *next_++; }

@@ -16,7 +16,8 @@
 #define LANGEVIN_SECTION_START "__start_langevin_kernels"
 #define LANGEVIN_SECTION_END "__stop_langevin_kernels"
 #endif
-#define LANGEVIN_HIDDEN extern "C" __attribute__((visibility("hidden")))
+// Weak, because an addon for tests of the CUDA part alone has no such section.
+#define LANGEVIN_HIDDEN extern "C" __attribute__((visibility("hidden"), weak))
 LANGEVIN_HIDDEN const langevin::KernelRecord* firstKernel[] __asm__(LANGEVIN_SECTION_START);
 LANGEVIN_HIDDEN const langevin::KernelRecord* endOfKernels[] __asm__(LANGEVIN_SECTION_END);
 
