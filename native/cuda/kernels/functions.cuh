@@ -4,6 +4,8 @@
 // native/cpu/kernels/transcendental.h, whose operations these are one by one.
 #pragma once
 
+#include <cmath>
+
 #include "../../noise/philox.h"
 #include "../gpu.h"
 
