@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "../core/decode.h"
+
 namespace langevin {
 namespace cuda {
 
@@ -36,13 +38,13 @@ void* DeviceMemory::obtain(size_t bytes) {
 void DeviceMemory::giveBack(void* data) { cudaFree(data); }
 
 std::string DeviceMemory::refusal(double bytes, size_t live) {
-  std::string text = "out of memory: " + mebibytes(bytes) + " asked for, " + mebibytes(static_cast<double>(live)) +
-                     " in use by tensors";
+  std::string text = "out of memory: " + show(bytes) + " bytes (" + mebibytes(bytes) + ") are not to be had; tensors hold " +
+                     mebibytes(static_cast<double>(live));
   size_t free = 0, total = 0;
   if (cudaMemGetInfo(&free, &total) == cudaSuccess)
     text += ", " + mebibytes(static_cast<double>(free)) + " of " + mebibytes(static_cast<double>(total)) +
-            " free on the device";
-  return text + ": a smaller batch, or fewer tensors at a time, may fit";
+            " are free on the device";
+  return text + ". A smaller batch, or fewer tensors at a time, may fit";
 }
 
 DeviceBlock::DeviceBlock(size_t bytes) : bytes_(bytes) { check(cudaMalloc(&data_, bytes), "allocation of device memory"); }

@@ -20,7 +20,7 @@ using Work = std::function<void()>;
 constexpr size_t kAlignment = 256;  // as cudaMalloc promises
 constexpr size_t kGuard = 256;      // bytes before and after each block
 constexpr unsigned char kGuardByte = 0xA5, kFreshByte = 0xFF;  // fresh floats are NaN
-constexpr size_t kMostQueued = 1024;  // launches that a GPU takes before the caller has to wait
+constexpr size_t kMostQueued = 64;  // pieces of work before the caller has to wait; a GPU takes about a thousand
 
 // The number behind `name=` in LANGEVIN_CUDA_HOST.
 double provoked(const char* name, double otherwise) {
