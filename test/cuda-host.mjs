@@ -8,7 +8,16 @@ import { join } from "node:path";
 import { compileWithCMake, root } from "../scripts/compile.mjs";
 
 /** What runs on device "cuda" where LANGEVIN_CUDA_ADDON names an addon for it. */
-const tests = ["test/cuda-host/*.test.ts", "test/ops/*.test.ts"];
+const tests = [
+  "test/cuda-host/*.test.ts",
+  "test/ops/*.test.ts",
+  "test/device/native-{executor,replay}.test.ts",
+  "test/tensor/{arithmetic,capture,random,repeat,scope,selection,shape}.test.ts",
+  "test/optim/*.test.ts",
+  "test/nn/{dropout,pool,resample}.test.ts",
+  "test/diffusion/schedulers/plans.test.ts",
+  "test/diffusion/solver/solver.test.ts",
+];
 
 const folder = join(root, "build-cuda-host");
 const log = join(folder, "cmake.log");

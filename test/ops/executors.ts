@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 
-import { DeviceError } from "../../ts/errors/index.ts";
+import { skippingMissingKernels } from "../missing-kernels.ts";
 import type { Executor } from "../../ts/device/executor.ts";
 import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
 import { CpuExecutor } from "../../ts/device/native/cpu-executor.ts";
@@ -63,26 +63,6 @@ export const subjects: readonly Subject[] = cudaHost
 /** Whether a subject has a kernel for the op. */
 export function runs(subject: Subject, op: AnyOp): boolean {
   return subject !== cudaHost || !(subject.open() as CudaExecutor).missing.includes(op);
-}
-
-/** Defines tests that are skipped, not failed, by the error that an op has no CUDA kernel yet. */
-function skippingMissingKernels(tests: () => void): void {
-  const define = globalThis.it;
-  const skipping = (title: string, body: () => unknown): Mocha.Test =>
-    define(title, function () {
-      try {
-        return body.call(this) as PromiseLike<unknown>;
-      } catch (error) {
-        if (error instanceof DeviceError && error.message.includes("has no CUDA kernel yet")) this.skip();
-        throw error;
-      }
-    });
-  globalThis.it = Object.assign(skipping, define) as Mocha.TestFunction;
-  try {
-    tests();
-  } finally {
-    globalThis.it = define;
-  }
 }
 
 /** Opens a block of tests of a subject; where it is absent, one skipped test says why. */
