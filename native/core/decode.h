@@ -56,6 +56,9 @@ struct Batch {
   std::vector<Step> steps;
 };
 
+// How many steps, this one included, run part by part with it.
+size_t groupLength(const Batch::Step* step, const Batch::Step* end);
+
 // Words that are no valid command list or program; `op` names the op they fail at, or the call where none is known.
 struct MalformedCommand : std::runtime_error {
   MalformedCommand(std::string op, const std::string& problem) : std::runtime_error(problem), op(std::move(op)) {}
@@ -98,7 +101,7 @@ constexpr double kExact = 9007199254740992.0;  // 2^53: integers up to here are 
 std::string show(double x);
 
 // Throws MalformedCommand; then nothing of the list will run. `call` is who asks: its name stands in errors of no op.
-std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Registry& registry,
+std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Kernels& kernels,
                               const BufferLookup& buffers);
 
 }  // namespace langevin

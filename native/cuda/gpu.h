@@ -25,6 +25,8 @@ inline const char* launchProblem() {
 
 #else
 
+#include "host/stream.h"
+
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
@@ -35,14 +37,14 @@ struct alignas(16) float4 {
 
 namespace gpu {
 
-struct Stream {};
+using Stream = cudaStream_t;
 inline const char* launchProblem() { return nullptr; }
 
 // Where the running thread is.
 inline thread_local dim3 hostThread, hostBlock, hostBlockSize, hostGrid;
 
 template <class Kernel, class... Arguments>
-void runOnHost(Kernel kernel, dim3 grid, dim3 block, Stream, Arguments... arguments) {
+void runThreads(Kernel kernel, dim3 grid, dim3 block, Arguments... arguments) {
   hostGrid = grid;
   hostBlockSize = block;
   for (unsigned by = 0; by < grid.y; by++)
@@ -53,6 +55,12 @@ void runOnHost(Kernel kernel, dim3 grid, dim3 block, Stream, Arguments... argume
           hostThread = dim3(tx, ty);
           kernel(arguments...);
         }
+}
+
+template <class Kernel, class... Arguments>
+void runOnHost(Kernel kernel, dim3 grid, dim3 block, Stream stream, Arguments... arguments) {
+  langevin::cuda::host::launch(stream, {{grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, 0},
+                               [=] { runThreads(kernel, grid, block, arguments...); });
 }
 
 template <class...>

@@ -4,7 +4,7 @@
 // or a row of them for itself. No result depends on how the parts are cut.
 #pragma once
 
-#include "decode.h"
+#include "../core/decode.h"
 
 namespace langevin {
 
