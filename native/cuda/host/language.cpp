@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <stdexcept>
 
 namespace gpu {
 
@@ -17,11 +18,16 @@ const char* launchProblem() {
 }
 
 void dispatch(Stream stream, host::KernelCall call) {
-  if (const char* const problem = host::configurationProblem(call)) {
-    lastProblem = problem;
+  if (stream != nullptr) {
+    const dim3 grid = call.grid, block = call.block;
+    stream->launch({{grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, call.sharedBytes}, [call = std::move(call)] {
+      const std::string problem = host::run(call);
+      if (!problem.empty()) throw std::runtime_error(problem);
+    });
     return;
   }
-  if (stream != nullptr) return stream->enqueue(std::move(call));
+  lastProblem = host::configurationProblem(call);
+  if (lastProblem != nullptr) return;
   const std::string problem = host::run(call);
   if (problem.empty()) return;
   std::fprintf(stderr, "%s\n", problem.c_str());

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "machine.h"
+#include "stream.h"
 #include "warp.h"
 
 struct alignas(8) float2 {
@@ -102,20 +103,13 @@ T __ldg(const T* p) {
 
 namespace gpu {
 
-// Where launches queue up; whoever stands in for the CUDA runtime has one for each of its streams.
-class LaunchQueue {
- public:
-  virtual ~LaunchQueue() = default;
-  virtual void enqueue(host::KernelCall call) = 0;
-};
-
 // Null: the kernel runs before the launch returns, and a fault of it ends the process.
-using Stream = LaunchQueue*;
+using Stream = cudaStream_t;
 
-// Why the last launch of this thread failed; null where it did not.
+// Why the last launch of this thread without a stream failed; null where it did not.
 const char* launchProblem();
 
-// Starts the call, or notes why it cannot start.
+// Hands the call to the stream, where a fault of it is thrown as a std::runtime_error; or runs it at once.
 void dispatch(Stream stream, host::KernelCall call);
 
 template <class... Parameters, class... Arguments>
