@@ -13,6 +13,7 @@
       (kernel)<<<grid, block, bytes, stream>>>(__VA_ARGS__);                   \
   } while (false)
 
+#define GPU_UNROLL _Pragma("unroll")
 #define GPU_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define GPU_DYNAMIC_SHARED(name)                              \
   extern __shared__ __align__(128) unsigned char gpuDynamic[]; \

@@ -31,6 +31,9 @@ struct alignas(16) uint4 {
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 
+// Loops are unrolled on GPUs, so that arrays lie in registers.
+#define GPU_UNROLL
+
 #define threadIdx (gpu::host::thisThread->index)
 #define blockIdx (gpu::host::blockIndex())
 #define blockDim (gpu::host::blockSize())
