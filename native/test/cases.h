@@ -64,10 +64,14 @@ void eachMeeting(const Geometry& g, const F& f) {
           }
 }
 
-// conv2d, convTranspose2d and conv2dWeightGradient between the same three arrays.
-inline std::array<Case, 3> convolutionCases(const Geometry& g, Random& random, bool bias) {
+inline float asItIs(float x) { return x; }
+
+// conv2d, convTranspose2d and conv2dWeightGradient between the same three arrays, whose values `stored` has rounded.
+inline std::array<Case, 3> convolutionCases(const Geometry& g, Random& random, bool bias, float (*stored)(float) = asItIs) {
   const Shape xs = {g.n, g.h, g.w, g.i}, ys = {g.n, g.oh(), g.ow(), g.o}, ws = {g.kh, g.kw, g.i, g.o};
-  const Tensor x = Tensor::random(xs, random), y = Tensor::random(ys, random), w = Tensor::random(ws, random);
+  Tensor x = Tensor::random(xs, random), y = Tensor::random(ys, random), w = Tensor::random(ws, random);
+  for (Tensor* t : {&x, &y, &w})
+    for (int64_t i = 0; i < t->size(); i++) t->at(i) = stored(t->at(i));
   const Tensor biasO = Tensor::random({g.o}, random), biasI = Tensor::random({g.i}, random);
   const std::string name = g.name() + (bias ? " bias" : "");
 

@@ -239,8 +239,6 @@ __device__ __forceinline__ void mergeSlabs(const GroupNorm& a, const Cut& cut, c
   __syncthreads();
 }
 
-__device__ __forceinline__ float logistic(float u) { return gpu::divide(1.0f, 1.0f + expf(-u)); }
-
 // What turns x into the value before the activation: (x - high) factor + term.
 template <int v>
 struct Affine {

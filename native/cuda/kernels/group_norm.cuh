@@ -2,11 +2,10 @@
 #pragma once
 
 #include "../launch.h"
+#include "activation.cuh"
 
 namespace langevin {
 namespace cuda {
-
-enum class Activation { none, silu };
 
 // x [images, pixels, channels] with rows `pitch` apart; groups of adjacent channels.
 struct GroupNorm {
