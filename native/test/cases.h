@@ -38,6 +38,12 @@ inline std::vector<double> biasRows(int64_t rows, const Tensor& bias, int64_t co
 // Products of values in [-1, 1]: rounding errors of a chain walk randomly, and thousands of elements are drawn.
 inline double toleranceFor(double terms) { return 2e-6 * std::sqrt(terms + 1); }
 
+// How operands are rounded before they are used.
+inline float asItIs(float x) { return x; }
+inline void storeAs(Tensor& t, float (*stored)(float)) {
+  for (int64_t i = 0; i < t.size(); i++) t.at(i) = stored(t.at(i));
+}
+
 struct Geometry {
   int64_t n, h, w, i, o, kh, kw, sy = 1, sx = 1, top = 0, bottom = 0, left = 0, right = 0, dy = 1, dx = 1;
   int64_t oh() const { return (h + top + bottom - dy * (kh - 1) - 1) / sy + 1; }
@@ -64,14 +70,11 @@ void eachMeeting(const Geometry& g, const F& f) {
           }
 }
 
-inline float asItIs(float x) { return x; }
-
 // conv2d, convTranspose2d and conv2dWeightGradient between the same three arrays, whose values `stored` has rounded.
 inline std::array<Case, 3> convolutionCases(const Geometry& g, Random& random, bool bias, float (*stored)(float) = asItIs) {
   const Shape xs = {g.n, g.h, g.w, g.i}, ys = {g.n, g.oh(), g.ow(), g.o}, ws = {g.kh, g.kw, g.i, g.o};
   Tensor x = Tensor::random(xs, random), y = Tensor::random(ys, random), w = Tensor::random(ws, random);
-  for (Tensor* t : {&x, &y, &w})
-    for (int64_t i = 0; i < t->size(); i++) t->at(i) = stored(t->at(i));
+  for (Tensor* t : {&x, &y, &w}) storeAs(*t, stored);
   const Tensor biasO = Tensor::random({g.o}, random), biasI = Tensor::random({g.i}, random);
   const std::string name = g.name() + (bias ? " bias" : "");
 
@@ -106,9 +109,12 @@ inline std::array<Case, 3> convolutionCases(const Geometry& g, Random& random, b
   return {forward, backward, weight};
 }
 
-inline Case matmulCase(int64_t m, int64_t k, int64_t n, bool transposeA, bool transposeB, bool bias, Random& random) {
-  const Tensor a = Tensor::random(transposeA ? Shape{k, m} : Shape{m, k}, random);
-  const Tensor b = Tensor::random(transposeB ? Shape{n, k} : Shape{k, n}, random);
+inline Case matmulCase(int64_t m, int64_t k, int64_t n, bool transposeA, bool transposeB, bool bias, Random& random,
+                       float (*stored)(float) = asItIs) {
+  Tensor a = Tensor::random(transposeA ? Shape{k, m} : Shape{m, k}, random);
+  Tensor b = Tensor::random(transposeB ? Shape{n, k} : Shape{k, n}, random);
+  storeAs(a, stored);
+  storeAs(b, stored);
   const Tensor row = Tensor::random({n}, random);
   Case c = {"matmul " + text({m, k, n}) + (transposeA ? " a^T" : "") + (transposeB ? " b^T" : "") + (bias ? " bias" : ""),
             "matmul", {a, b}, {DType::f32, DType::f32}, {true, true}, {double(transposeA), double(transposeB)}, {m, n}, {}};

@@ -98,11 +98,6 @@ struct WeightGradient {
   }
 };
 
-int countOf(int64_t n, const char* what) {
-  if (n > INT32_MAX / 2) Launch::refuse(std::to_string(n) + " " + what + " are more than a product on CUDA counts (2^30)");
-  return static_cast<int>(n);
-}
-
 // The source is x, outputs are pixels of y.
 template <class Element>
 Gather<Element> gatherOf(const Convolution& c, Pitched<const Element> x) {
@@ -172,30 +167,6 @@ Phase<Element> phaseOf(const Convolution& c, Pitched<const Element> y, Pitched<c
   p.b.innerCount = p.k;
   p.b.vectors = inVectors(weight.data, weight.pitch, c.outputs);
   return p;
-}
-
-// sums[row, column] = the sum over all parts [parts, rows * columns], in their order.
-__global__ void __launch_bounds__(256)
-    sumParts(const float* parts, const int count, const int64_t size, const Divider columns, float* sums, const int64_t pitch) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += step) {
-    float sum = 0;
-    for (int part = 0; part < count; part++) sum += parts[part * size + i];
-    int column;
-    const int row = columns.divide(static_cast<int>(i), column);
-    sums[row * pitch + column] = sum;
-  }
-}
-
-// Enough blocks for a large GPU, each with pixels enough to be worth its start. By shape alone, so that sums do not depend
-// on the GPU.
-constexpr int64_t kWantedBlocks = 264, kLeastPixels = 512;
-constexpr int kDepth = 32;  // pixels of a tile, or a multiple
-
-int partsOf(int64_t rows, int64_t columns, int64_t pixels) {
-  const int64_t tiles = ceilDivide(rows, 128) * ceilDivide(columns, 64);
-  const int64_t wanted = ceilDivide(kWantedBlocks, tiles), most = ceilDivide(pixels, kLeastPixels);
-  return static_cast<int>(wanted < most ? wanted : most);
 }
 
 // The attributes stride, padding and dilation of all three ops.
@@ -315,20 +286,19 @@ void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<cons
   if (size == 0) return;
   countOf(size, "elements of a weight");
   task.b = {dy.data, dy.pitch, task.pixels, c.outputs, inVectors(dy.data, dy.pitch, c.outputs)};
-  const int parts = task.pixels == 0 ? 1 : partsOf(task.m, task.n, task.pixels);
-  task.pixelsEach = static_cast<int>(ceilDivide(ceilDivide(task.pixels, parts), kDepth)) * kDepth;
-  task.products = task.pixels == 0 ? 1 : static_cast<int>(ceilDivide(task.pixels, task.pixelsEach));
-  if (task.products == 1) {
-    task.epilogue = {dweight.data, dweight.pitch, nullptr, nullptr, 0, Activation::none,
-                     inVectors<float>(dweight.data, dweight.pitch, 4)};
-    return multiplyTiles<arithmetic>(task, task.m, task.n, launch);
+  const Parts parts = partsOf(task.m, task.n, task.pixels);
+  task.pixelsEach = parts.each;
+  task.products = parts.count;
+  const Epilogue<float> result = {dweight.data, dweight.pitch, nullptr, nullptr, 0, Activation::none,
+                                  inVectors<float>(dweight.data, dweight.pitch, 4)};
+  task.epilogue = result;
+  if (parts.count > 1) {
+    task.epilogue.y = static_cast<float*>(launch.scratch(static_cast<size_t>(parts.count * size) * sizeof(float)));
+    task.epilogue.pitch = task.n;
+    task.epilogue.vectors = inVectors<float>(task.epilogue.y, task.n, 4);
   }
-  float* const sums = static_cast<float*>(launch.scratch(static_cast<size_t>(task.products * size) * sizeof(float)));
-  task.epilogue = {sums, task.n, nullptr, nullptr, 0, Activation::none, inVectors<float>(sums, task.n, 4)};
   multiplyTiles<arithmetic>(task, task.m, task.n, launch);
-  const int64_t blocks = ceilDivide(size, 256);
-  GPU_LAUNCH(sumParts, dim3(static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks)), dim3(256), launch.stream(),
-             sums, task.products, size, Divider(task.n), dweight.data, dweight.pitch);
+  if (parts.count > 1) sumParts(task.epilogue.y, parts.count, task.m, task.n, result, launch);
 }
 
 #define LANGEVIN_CONVOLUTIONS(arithmetic, Element)                                                                       \

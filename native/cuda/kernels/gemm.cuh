@@ -91,6 +91,18 @@ struct Epilogue {
   bool vectors;  // rows of y and residual are aligned to 16 bytes
 };
 
+// A long sum over k in parts, each a product of its own, where the outputs alone would leave a large GPU idle.
+struct Parts {
+  int each;  // how many k; a multiple of any tile's depth
+  int count;
+};
+
+// By shape alone, so that sums do not depend on the GPU.
+Parts partsOf(int64_t m, int64_t n, int64_t k);
+
+// y[m, n] = the sum of parts [count, m, n] in their order, and what the epilogue adds to it.
+void sumParts(const float* parts, int count, int64_t m, int n, const Epilogue<float>& y, Launch& launch);
+
 // The tile of one block and how its warps divide it. k is a tile's depth in elements; so many blocks must fit on a
 // multiprocessor at a time, which bounds their registers.
 template <int m_, int n_, int k_, int warpsM_, int warpsN_, int stages_, int blocks_>

@@ -1,13 +1,14 @@
 // Checks convolutions and matmul on CUDA: in float32 as the ops are registered, in tf32 and bf16, and with fused epilogues.
 #include "../../cuda/gpu.h"
 #include "../../cuda/kernels/conv.cuh"
+#include "../../cuda/kernels/matmul.cuh"
 #include "suite.h"
 
 namespace langevin {
 namespace cuda {
 namespace {
 
-void checkConvolutions(const Geometry& g, bool bias, Random& random) {
+void checkFloat32(const Geometry& g, bool bias, Random& random) {
   for (const Case& c : convolutionCases(g, random, bias)) check(c);
 }
 
@@ -39,12 +40,14 @@ class Stored<gpu::Bf16> {
   Pitched<const gpu::Bf16> source() const { return {data_.data(), pitch_}; }
   Pitched<gpu::Bf16> target() { return {data_.data(), pitch_}; }
   void putBack() {
+    bool intact = true;
     for (int64_t row = 0; row < operand_.rows(); row++)
       for (int64_t column = 0; column < pitch_; column++)
         if (column < operand_.cols())
           operand_.as<float>()[row * operand_.pitch + column] = gpu::toFloat(at(row, column));
         else
-          expect(at(row, column).bits == kUntouched, "bf16", "wrote between the rows of the output");
+          intact = intact && at(row, column).bits == kUntouched;
+    expect(intact, "bf16", "wrote between the rows of the output");
   }
 
  private:
@@ -143,6 +146,52 @@ void checkEpilogue(const char* name, const Geometry& g, Random& random) {
   }
 }
 
+// One product of matrices.
+template <Arithmetic arithmetic, class Element>
+void runMatmul(Command& command, Launch& launch) {
+  const Stored<Element> a(command.inputs[0]), b(command.inputs[1]);
+  Stored<Element> y(command.output);
+  MatrixProduct<Element> p{};
+  p.transposeA = command.attributes.b();
+  p.transposeB = command.attributes.b();
+  p.a = a.source().data, p.pitchA = a.source().pitch;
+  p.b = b.source().data, p.pitchB = b.source().pitch;
+  p.m = static_cast<int>(command.output.dim(0)), p.n = static_cast<int>(command.output.dim(1));
+  p.k = static_cast<int>(command.inputs[0].dim(p.transposeA ? 0 : 1));
+  const Pitched<Element> target = y.target();
+  const bool vectors = inVectors<Element>(target.data, target.pitch, 16 / static_cast<int64_t>(sizeof(Element)));
+  const float* const bias = command.has(2) ? command.inputs[2].as<const float>() : nullptr;
+  multiplyMatrices<arithmetic>(p, Epilogue<Element>{target.data, target.pitch, bias, nullptr, 0, Activation::none, vectors},
+                               launch);
+  y.putBack();
+}
+
+void checkMatmul(int64_t m, int64_t k, int64_t n, bool transposeA, bool transposeB, bool bias, Random& random) {
+  check(matmulCase(m, k, n, transposeA, transposeB, bias, random));
+  Case tf32 = matmulCase(m, k, n, transposeA, transposeB, bias, random, inTf32);
+  tf32.label = "tf32 " + tf32.label;
+  check(tf32, runMatmul<Arithmetic::tf32, float>);
+  Case bf16 = matmulCase(m, k, n, transposeA, transposeB, bias, random, inBf16);
+  bf16.label = "bf16 " + bf16.label;
+  allowBf16(bf16);
+  check(bf16, runMatmul<Arithmetic::bf16, gpu::Bf16>);
+}
+
+void checkMatmuls(Random& random, Effort effort) {
+  for (int layout = 0; layout < 4; layout++) {
+    checkMatmul(70, 37, 66, layout & 1, layout & 2, layout != 2, random);
+    checkMatmul(136, 64, 24, layout & 1, layout & 2, layout == 2, random);
+    for (int round = 1; round < effort.rounds; round++)
+      checkMatmul(random.between(1, 140), random.between(1, 70), random.between(1, 140), layout & 1, layout & 2, true, random);
+    // The batch is broadcast; one matrix b for all rows of a.
+    check(batchedMatmulCase({2, 1}, {3}, 5, 8, 33, layout & 1, layout & 2, true, random));
+    check(batchedMatmulCase({2, 3}, {}, 4, 21, 18, layout & 1, layout & 2, true, random));
+    check(batchedMatmulCase({}, {4}, 6, 12, 8, layout & 1, layout & 2, false, random));
+  }
+  checkMatmul(12, 1500, 20, true, false, true, random);  // in parts
+  checkMatmul(1, 1, 1, false, false, true, random);
+}
+
 Geometry randomGeometry(Random& random) {
   const auto between = [&](int64_t low, int64_t high) { return random.between(low, high); };
   // Channels in eights may be loaded sixteen bytes at a time.
@@ -157,12 +206,12 @@ Geometry randomGeometry(Random& random) {
 }
 
 void checkGeometry(const Geometry& g, bool bias, Random& random) {
-  checkConvolutions(g, bias, random);
+  checkFloat32(g, bias, random);
   checkArithmetic<Arithmetic::tf32, float>("tf32", g, bias, random);
   checkArithmetic<Arithmetic::bf16, gpu::Bf16>("bf16", g, bias, random);
 }
 
-void checkProducts(Random& random, Effort effort) {
+void checkConvolutions(Random& random, Effort effort) {
   const Geometry padded = {2, 8, 8, 16, 40, 3, 3, 1, 1, 1, 1, 1, 1};
   checkGeometry(padded, true, random);
   checkEpilogue<Arithmetic::float32, float>("float32", padded, random);
@@ -173,7 +222,8 @@ void checkProducts(Random& random, Effort effort) {
   for (int round = 1; round < effort.rounds; round++) checkGeometry(randomGeometry(random), round % 2 == 0, random);
 }
 
-CUDA_CHECKS("products", checkProducts);
+CUDA_CHECKS("convolutions", checkConvolutions);
+CUDA_CHECKS("matmul", checkMatmuls);
 
 }  // namespace
 }  // namespace cuda

@@ -27,7 +27,7 @@ struct CheckFamily {
   const CheckFamily* const next;
 };
 
-#define CUDA_CHECKS(name, function) static const ::langevin::cuda::CheckFamily theFamily(name, function)
+#define CUDA_CHECKS(name, function) static const ::langevin::cuda::CheckFamily function##Family(name, function)
 
 // The op of the case as it is registered.
 void check(const Case& c);
