@@ -9,6 +9,7 @@
 //   GPU_SHARED(type, name, count)                              an array in shared memory; its content is undefined
 //   GPU_DYNAMIC_SHARED(name)                                   the block's dynamic shared memory, aligned to 128 bytes
 //   GPU_UNROLL                                                 before a loop: unrolls it, so that arrays stay in registers
+//   GPU_NO_UNROLL                                              before a loop: leaves it, where unrolling costs registers
 //
 // CUDA's own: threadIdx and company, __syncthreads, __syncwarp, __shfl_sync, __shfl_xor_sync, __shfl_down_sync, __ballot_sync,
 // __any_sync, __all_sync, atomicAdd, atomicMax, atomicOr, atomicExch, atomicCAS, __ldg, float2, float4, uint2, uint4. The

@@ -14,6 +14,7 @@
   } while (false)
 
 #define GPU_UNROLL _Pragma("unroll")
+#define GPU_NO_UNROLL _Pragma("unroll 1")
 #define GPU_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define GPU_DYNAMIC_SHARED(name)                              \
   extern __shared__ __align__(128) unsigned char gpuDynamic[]; \

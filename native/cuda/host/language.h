@@ -31,8 +31,9 @@ struct alignas(16) uint4 {
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 
-// Loops are unrolled on GPUs, so that arrays lie in registers.
+// For loops on GPUs; here the compiler does as it likes.
 #define GPU_UNROLL
+#define GPU_NO_UNROLL
 
 #define threadIdx (gpu::host::thisThread->index)
 #define blockIdx (gpu::host::blockIndex())

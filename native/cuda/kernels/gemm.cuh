@@ -161,6 +161,7 @@ struct Filler {
         gpu::copyAsync<16>(to + turn * rowsAtATime * Stage::pitch, from == nullptr ? loader.data : from, from != nullptr);
       }
     } else {
+      GPU_NO_UNROLL
       for (int i = 0; i < Stage::vector; i++) {
         const typename Loader::Inner at = loader.inner(inner + column() + i);
         GPU_UNROLL
@@ -476,6 +477,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) multiply(const Ta
   Element* const stagesA = reinterpret_cast<Element*>(memory);
   Element* const stagesB = stagesA + Tile::stages * A::elements;
 
+  GPU_NO_UNROLL
   for (int z = static_cast<int>(blockIdx.z); z < task.products; z += static_cast<int>(gridDim.z)) {
     const auto product = task.product(z);
     const int m = static_cast<int>(blockIdx.x) * Tile::m, n = static_cast<int>(blockIdx.y) * Tile::n;
@@ -495,6 +497,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) multiply(const Ta
     Math math;
     GPU_UNROLL
     for (int step = 0; step < Tile::stages - 1; step++) load(step);
+    GPU_NO_UNROLL
     for (int step = 0; step < steps; step++) {
       gpu::waitCopies<Tile::stages - 2>();
       // After this barrier the stage of the step before is free, and this step's is full.
@@ -530,11 +533,11 @@ template <Arithmetic arithmetic, class Task>
 void multiplyTiles(const Task& task, int64_t m, int64_t n, Launch& launch) {
   if constexpr (arithmetic == Arithmetic::float32) {
     if (n > 32)
-      gemm::enqueue<arithmetic, Tile<128, 64, 16, 4, 1, 3, 3>>(task, m, n, launch);
+      gemm::enqueue<arithmetic, Tile<128, 64, 16, 4, 1, 3, 2>>(task, m, n, launch);
     else
-      gemm::enqueue<arithmetic, Tile<64, 32, 16, 1, 1, 3, 12>>(task, m, n, launch);
+      gemm::enqueue<arithmetic, Tile<64, 32, 16, 1, 1, 3, 8>>(task, m, n, launch);
   } else if constexpr (arithmetic == Arithmetic::tf32) {
-    gemm::enqueue<arithmetic, Tile<128, 64, 16, 2, 2, 4, 3>>(task, m, n, launch);
+    gemm::enqueue<arithmetic, Tile<128, 64, 16, 2, 2, 4, 2>>(task, m, n, launch);
   } else {
     if (n > 64)
       gemm::enqueue<arithmetic, Tile<128, 128, 32, 2, 2, 4, 2>>(task, m, n, launch);
