@@ -88,16 +88,18 @@ struct Row {
   uint16_t halves[8];
 };
 
+UNSEEN uint32_t halfOf(const LaneExchange (&lanes)[32], int matrix, int row, int column) {
+  return static_cast<const Row*>(lanes[matrix * 8 + row].give)->halves[column];
+}
+
 template <int matrices, bool transposed>
 UNSEEN void deal(const LaneExchange (&lanes)[32], uint32_t) {
   for (int lane = 0; lane < kLanes; lane++)
     for (int m = 0; m < matrices; m++) {
-      const auto element = [&](int row, int column) {
-        return uint32_t{static_cast<const Row*>(lanes[m * 8 + row].give)->halves[column]};
-      };
       const int i = lane / 4, j = lane % 4 * 2;
       static_cast<uint32_t*>(lanes[lane].take)[m] =
-          transposed ? element(j, i) | element(j + 1, i) << 16 : element(i, j) | element(i, j + 1) << 16;
+          transposed ? halfOf(lanes, m, j, i) | halfOf(lanes, m, j + 1, i) << 16
+                     : halfOf(lanes, m, i, j) | halfOf(lanes, m, i, j + 1) << 16;
     }
 }
 
