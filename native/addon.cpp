@@ -13,7 +13,9 @@
 
 #include "core/device.h"
 #include "core/registry.h"
-#include "cuda/discovery.h"
+#include "core/replay.h"
+#include "cpu/cpu_backend.h"
+#include "cuda/discovery/discovery.h"
 
 namespace langevin {
 namespace {
@@ -255,9 +257,7 @@ void reportMemory(Napi::Env env, Environment& state) {
   state.reportedBytes = live;
 }
 
-Napi::Value kernels(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto& list = guarded(env, "kernels", [&]() -> auto& { return Registry::get().kernels(); });
+Napi::Array describe(Napi::Env env, const Kernels& list) {
   Napi::Array result = Napi::Array::New(env, list.size());
   for (size_t i = 0; i < list.size(); i++) {
     Napi::Object kernel = Napi::Object::New(env);
@@ -266,6 +266,14 @@ Napi::Value kernels(const Napi::CallbackInfo& info) {
     result.Set(static_cast<uint32_t>(i), kernel);
   }
   return result;
+}
+
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+  return describe(info.Env(), guarded(info.Env(), "kernels", [&]() -> auto& { return Registry::get().kernels(); }));
+}
+
+Napi::Value kernelsOfCuda(const Napi::CallbackInfo& info) {
+  return describe(info.Env(), guarded(info.Env(), "cudaKernels", [&]() -> auto& { return cudaKernels(); }));
 }
 
 Napi::Value isa(const Napi::CallbackInfo& info) {
@@ -298,17 +306,12 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value openDevice(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
+// Makes a device with the backend that `open` returns.
+template <class F>
+Napi::Value newDevice(Napi::Env env, const char* call, const F& open) {
   Environment& state = stateOf(env);
-  const double threads = numberAt(info, 0);
-  if (!(threads >= 0 && threads <= 1024 && threads == static_cast<int>(threads)))
-    throw Napi::RangeError::New(env, "threads must be an integer from 0 to 1024");
   startEnvironment(env, state);
-  auto owned = guarded(env, "openDevice", [&] {
-    Registry::get();
-    return std::make_unique<Device>(static_cast<int>(threads));
-  });
+  auto owned = guarded(env, call, [&] { return std::make_unique<Device>(open()); });
   Device* const device = owned.get();
   const auto finalize = [shared = sharedState(env)](Napi::Env closing, Device* closed) {
     // The environment's end deletes devices, too; whoever comes first.
@@ -319,6 +322,17 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   const Napi::Value external = Napi::External<Device>::New(env, device, finalize);
   state.devices.insert(owned.release());
   return external;
+}
+
+Napi::Value openDevice(const Napi::CallbackInfo& info) {
+  const double threads = numberAt(info, 0);
+  if (!(threads >= 0 && threads <= 1024 && threads == static_cast<int>(threads)))
+    throw Napi::RangeError::New(info.Env(), "threads must be an integer from 0 to 1024");
+  return newDevice(info.Env(), "openDevice", [&] { return openCpu(static_cast<int>(threads)); });
+}
+
+Napi::Value openCudaDevice(const Napi::CallbackInfo& info) {
+  return newDevice(info.Env(), "device \"cuda\"", [] { return openCuda(); });
 }
 
 Napi::Value threadCount(const Napi::CallbackInfo& info) {
@@ -519,6 +533,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("compiledIsas", compiledIsas);
   add("cuda", cuda);
   add("openDevice", openDevice);
+  add("cudaKernels", kernelsOfCuda);
+  add("openCuda", openCudaDevice);
   add("threadCount", threadCount);
   add("allocate", allocate);
   add("release", release);

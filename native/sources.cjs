@@ -1,4 +1,4 @@
-// The one list of native sources, found by globbing: `node native/sources.cjs addon|kernels|cuda` prints a group's paths.
+// The one list of native sources, found by globbing: `node native/sources.cjs GROUP` prints a group's paths.
 "use strict";
 
 const { readdirSync } = require("node:fs");
@@ -6,15 +6,26 @@ const { join } = require("node:path");
 
 const groups = {
   // Compiled once.
-  addon: { folders: ["", "core", "cpu", "noise", "cuda"], ending: ".cpp" },
+  addon: [
+    ["", ".cpp"],
+    ["core", ".cpp"],
+    ["cpu", ".cpp"],
+    ["noise", ".cpp"],
+    ["cuda/discovery", ".cpp"],
+  ],
   // Compiled once for each instruction set.
-  kernels: { folders: ["cpu/kernels"], ending: ".cpp" },
-  // Compiled by nvcc where there is one.
-  cuda: { folders: ["cuda", "cuda/kernels"], ending: ".cu" },
+  kernels: [["cpu/kernels", ".cpp"]],
+  // Compiled where there is a CUDA toolkit; .cu by nvcc, or for the host by any C++ compiler.
+  cuda: [
+    ["cuda", ".cpp"],
+    ["cuda/kernels", ".cu"],
+  ],
+  // What takes the place of the CUDA runtime in tests.
+  host: [["cuda/host", ".cpp"]],
 };
 
-function list({ folders, ending }) {
-  return folders.flatMap((folder) =>
+function list(group) {
+  return group.flatMap(([folder, ending]) =>
     readdirSync(join(__dirname, folder))
       .filter((name) => name.endsWith(ending))
       .sort()

@@ -76,14 +76,17 @@ async function runNode(script, args, { cwd = root, log, show = false }) {
   }
 }
 
-/** Compiles into `folder` with CMake; `cuda` is AUTO, ON or OFF. The addon is `addon` of the result. */
+/**
+ * Compiles into `folder` with CMake; `cuda` is AUTO, ON or OFF, or HOST for the CUDA part alone with a stand-in for the
+ * runtime, which tests use. The addon is `addon` of the result.
+ */
 export async function compileWithCMake(folder, cuda, options) {
   const script = resolve("cmake-js/bin/cmake-js");
   if (script === undefined) return { ok: false, output: "error: cmake-js is not installed" };
   const args = [
-    ...["build", "--out", folder, "--parallel", cores, "--log-level", "error"],
+    ...[cuda === "HOST" ? "compile" : "build", "--out", folder, "--parallel", cores, "--log-level", "error"],
     `--CDLANGEVIN_NODE=${process.execPath}`,
-    `--CDLANGEVIN_CUDA=${cuda}`,
+    ...(cuda === "HOST" ? ["--CDLANGEVIN_CUDA_HOST=ON"] : [`--CDLANGEVIN_CUDA=${cuda}`]),
   ];
   return { ...(await runNode(script, args, options)), addon: join(folder, "Release", "langevin.node") };
 }

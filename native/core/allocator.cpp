@@ -1,6 +1,7 @@
 // The caching allocator.
 #include "allocator.h"
 
+#include <cstdio>
 #include <cstdlib>
 
 #if defined(__linux__)
@@ -15,7 +16,9 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kAlwaysKept = size_t{64} << 20;  // too little to be called waste
 
-void* obtain(size_t bytes) {
+}  // namespace
+
+void* HostMemory::obtain(size_t bytes) {
   // Blocks of several huge pages lie on their boundaries, so that the system can back them with few page faults.
   const bool huge = bytes >= 2 * kHugePage;
   void* data = nullptr;
@@ -26,7 +29,13 @@ void* obtain(size_t bytes) {
   return data;
 }
 
-}  // namespace
+void HostMemory::giveBack(void* data) { std::free(data); }
+
+std::string HostMemory::refusal(double bytes, size_t) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.17g", bytes);
+  return std::string("out of memory: ") + text + " bytes are not to be had";
+}
 
 size_t Allocator::classBytes(size_t bytes) {
   if (bytes <= kAlignment) return kAlignment;
@@ -45,7 +54,7 @@ Allocator::Block Allocator::allocate(size_t bytes) {
     data = list.back();
     list.pop_back();
   } else {
-    data = obtain(rounded);
+    data = source_.obtain(rounded);
     if (data == nullptr) return {};
     reserved_ += rounded;
   }
@@ -70,7 +79,7 @@ bool Allocator::wasteful(size_t bytes) const {
 void Allocator::trim() {
   for (auto& [bytes, list] : free_) {
     for (void* data : list) {
-      std::free(data);
+      source_.giveBack(data);
       reserved_ -= bytes;
     }
     list.clear();

@@ -8,10 +8,33 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 namespace langevin {
+
+// Where blocks come from.
+class MemorySource {
+ public:
+  // 64-byte aligned; null when there is no more memory.
+  virtual void* obtain(size_t bytes) = 0;
+  // Nothing that runs may use the block any more.
+  virtual void giveBack(void* data) = 0;
+  // What a caller is told whose block is not to be had, while buffers hold `live` bytes.
+  virtual std::string refusal(double bytes, size_t live) = 0;
+
+ protected:
+  ~MemorySource() = default;
+};
+
+// The memory of the process.
+class HostMemory final : public MemorySource {
+ public:
+  void* obtain(size_t bytes) override;
+  void giveBack(void* data) override;
+  std::string refusal(double bytes, size_t live) override;
+};
 
 class Allocator {
  public:
@@ -20,7 +43,7 @@ class Allocator {
     size_t bytes = 0;  // of the size class
   };
 
-  Allocator() = default;
+  explicit Allocator(MemorySource& source) : source_(source) {}
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -42,6 +65,7 @@ class Allocator {
   static size_t classBytes(size_t bytes);
 
  private:
+  MemorySource& source_;
   std::unordered_map<size_t, std::vector<void*>> free_;
   size_t reserved_ = 0;
   size_t used_ = 0;  // bytes of blocks handed out

@@ -12,6 +12,8 @@ namespace langevin {
 
 enum class DType : int { f32 = 0, i32 = 1, f64 = 2 };
 
+LANGEVIN_INLINE size_t bytesOf(DType dtype) { return dtype == DType::f64 ? 8 : 4; }
+
 constexpr int kMaxRank = 8;
 
 // A rectangular view of a buffer; `data` already includes the offset. Elements of the last axis are adjacent, rows of the
@@ -65,6 +67,8 @@ class AttributeReader {
  public:
   AttributeReader() = default;
   LANGEVIN_INLINE explicit AttributeReader(const double* words) : next_(words) {}
+
+  LANGEVIN_INLINE const double* position() const { return next_; }
 
   // An int, or the index of an enumeration's literal.
   LANGEVIN_INLINE int64_t i() { return static_cast<int64_t>(*next_++); }

@@ -10,8 +10,6 @@ namespace {
 
 constexpr size_t kHeader = 4;  // op code, length, has output, number of inputs
 
-size_t bytesOf(DType dtype) { return dtype == DType::f64 ? 8 : 4; }
-
 }  // namespace
 
 std::string show(double x) {
@@ -116,14 +114,14 @@ void measure(const char* call, Batch& batch, size_t kernels) {
 
 }  // namespace
 
-std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Registry& registry,
+std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Kernels& kernels,
                               const BufferLookup& buffers) {
   auto batch = std::make_unique<Batch>();
   batch->words.assign(words, words + count);
-  measure(call, *batch, registry.kernels().size());
+  measure(call, *batch, kernels.size());
   const double* const list = batch->words.data();
   for (size_t at = 0; at < count;) {
-    const RegisteredKernel& kernel = registry.kernels()[static_cast<size_t>(list[at])];
+    const RegisteredKernel& kernel = kernels[static_cast<size_t>(list[at])];
     const double* const end = list + at + static_cast<size_t>(list[at + 1]);
     const bool hasOutput = list[at + 2] != 0;
     const int inputCount = static_cast<int>(list[at + 3]);

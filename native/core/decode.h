@@ -82,7 +82,7 @@ constexpr double kExact = 9007199254740992.0;  // 2^53: integers up to here are 
 std::string show(double x);
 
 // Throws MalformedCommand; then nothing of the list will run. `call` is who asks: its name stands in errors of no op.
-std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Registry& registry,
+std::unique_ptr<Batch> decode(const char* call, const double* words, size_t count, const Kernels& kernels,
                               const BufferLookup& buffers);
 
 }  // namespace langevin

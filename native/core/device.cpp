@@ -1,4 +1,4 @@
-// The cpu device. A buffer's number is its slot plus a generation, so that numbers are never reused and found at once.
+// A device. A buffer's number is its slot plus a generation, so that numbers are never reused and found at once.
 #include "device.h"
 
 #include <cmath>
@@ -13,7 +13,8 @@ constexpr double kMaxBytes = 1099511627776.0;  // 2^40
 
 }  // namespace
 
-Device::Device(int threads) : queue_(threads > 0 ? threads : availableProcessors()) {}
+Device::Device(std::unique_ptr<Backend> backend)
+    : queue_(std::move(backend)), allocator_(queue_.backend().memory()) {}
 
 Device::~Device() {
   queue_.stop();
@@ -38,7 +39,7 @@ double Device::allocate(double bytes) {
       block = allocator_.allocate(size);
     }
   }
-  if (block.data == nullptr) throw DeviceFailure("out of memory: " + show(bytes) + " bytes are not to be had");
+  if (block.data == nullptr) throw DeviceFailure(queue_.backend().memory().refusal(bytes, liveBytes_));
   const uint32_t index = freeSlots_.back();
   freeSlots_.pop_back();
   Slot& slot = slots_[index];
@@ -78,11 +79,11 @@ void Device::release(double id) {
 }
 
 void Device::submit(const double* words, size_t count) {
-  queue_.submit(decode("submit", words, count, Registry::get(), *this));
+  queue_.submit(decode("submit", words, count, queue_.backend().kernels(), *this));
 }
 
 double Device::load(const double* words, size_t count, const double* layout, size_t layoutCount) {
-  programs_.emplace(lastProgram_ + 1, decodeProgram(words, count, layout, layoutCount, Registry::get(), *this));
+  programs_.emplace(lastProgram_ + 1, decodeProgram(words, count, layout, layoutCount, queue_.backend().kernels(), *this));
   return ++lastProgram_;
 }
 
@@ -126,9 +127,7 @@ void Device::read(double id, double byteOffset, void* target, size_t bytes, Queu
 
 Failure Device::readSync(double id, double byteOffset, void* target, size_t bytes) {
   const char* source = region("read", id, byteOffset, bytes);
-  queue_.wait();
-  if (bytes > 0) __builtin_memcpy(target, source, bytes);
-  return queue_.takeFailure();
+  return queue_.readNow(target, source, bytes);
 }
 
 MemoryStats Device::memory() const { return {liveBuffers_, liveBytes_, allocator_.reservedBytes()}; }

@@ -1,4 +1,4 @@
-// The cpu device: buffers and programs by number, and the queue that works on them.
+// A device: buffers and programs by number, and the queue that works on them.
 #pragma once
 
 #include <cstdint>
@@ -27,11 +27,10 @@ struct MemoryStats {
 // All functions are called from one thread, that of the owner's environment.
 class Device final : private BufferLookup {
  public:
-  // 0 threads: as many as there are processors.
-  explicit Device(int threads);
+  explicit Device(std::unique_ptr<Backend> backend);
   ~Device();
 
-  int threads() const { return queue_.threads(); }
+  int threads() const { return queue_.backend().threads(); }
 
   double allocate(double bytes);
   void release(double id);
@@ -82,8 +81,8 @@ class Device final : private BufferLookup {
   std::vector<uint32_t> freeSlots_;
   size_t liveBuffers_ = 0;
   size_t liveBytes_ = 0;
-  Allocator allocator_;
   Queue queue_;
+  Allocator allocator_;
 };
 
 }  // namespace langevin

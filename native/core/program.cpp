@@ -199,10 +199,10 @@ void Program::checkValues(const char* call, const double* values, size_t count, 
 }
 
 std::unique_ptr<Program> decodeProgram(const double* words, size_t count, const double* layout, size_t layoutCount,
-                                       const Registry& registry, const BufferLookup& buffers) {
+                                       const Kernels& kernels, const BufferLookup& buffers) {
   const Noting noting(buffers);
   auto program = std::make_unique<Program>();
-  program->batch = decode(kCall, words, count, registry, noting);
+  program->batch = decode(kCall, words, count, kernels, noting);
   WordReader reader(kCall, layout, layout + layoutCount, noting);
   program->checkFinite = reader.integer(1, "bool") != 0;
   readLists(*program, reader);

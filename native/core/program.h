@@ -41,6 +41,8 @@ struct Program {
   size_t depth = 0;             // of nested loops
   double valuesPerStep = 0;
   bool checkFinite = false;
+  // What a backend has made of the program, on the queue's thread.
+  std::shared_ptr<void> compiled;
 
   // Throws MalformedCommand, in the name of `call`, where `steps` steps do not take so many values, or not such.
   void checkValues(const char* call, const double* values, size_t count, int64_t steps) const;
@@ -70,6 +72,6 @@ void expectNumbers(const char* call, const char* array, size_t count, double per
 
 // The layout of both arrays is described in ts/device/native/encode.ts. Throws MalformedCommand.
 std::unique_ptr<Program> decodeProgram(const double* words, size_t count, const double* layout, size_t layoutCount,
-                                       const Registry& registry, const BufferLookup& buffers);
+                                       const Kernels& kernels, const BufferLookup& buffers);
 
 }  // namespace langevin

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "../cpu/thread_pool.h"
+
 namespace langevin {
 
 namespace {
@@ -43,10 +45,7 @@ void Queue::replay(std::shared_ptr<Replay> replay, Completion done) {
 
 void Queue::write(void* target, const void* source, size_t bytes) {
   if (bytes == 0) return;
-  if (idle()) {
-    std::memcpy(target, source, bytes);
-    return;
-  }
+  if (empty()) return keep(backend_->write(target, source, bytes));
   Item item;
   item.staging.reset(new char[bytes]);
   std::memcpy(item.staging.get(), source, bytes);
@@ -85,12 +84,23 @@ void Queue::push(Item item) {
   if (wake) arrived_.notify_one();
 }
 
-void Queue::wait() {
-  if (spinUntil(kSpinMicroseconds, [this] { return idle(); })) return;
+void Queue::drain() {
+  if (spinUntil(kSpinMicroseconds, [this] { return empty(); })) return;
   std::unique_lock<std::mutex> lock(mutex_);
   ownerWaits_ = true;
-  finished_.wait(lock, [this] { return idle(); });
+  finished_.wait(lock, [this] { return empty(); });
   ownerWaits_ = false;
+}
+
+void Queue::wait() {
+  drain();
+  keep(backend_->finish());
+}
+
+Failure Queue::readNow(void* target, const void* source, size_t bytes) {
+  drain();
+  keep(backend_->read(target, source, bytes));
+  return takeFailure();
 }
 
 Failure Queue::takeFailure() {
@@ -135,22 +145,23 @@ void Queue::loop() {
 }
 
 void Queue::run(Item& item) {
-  if (item.replay != nullptr) return runReplay(*item.replay, item.done);
-  if (item.batch != nullptr) runBatch(*item.batch);
-  else if (item.bytes > 0) std::memcpy(item.target, item.source, item.bytes);
-  if (item.done) item.done(takeFailure());
+  if (item.replay != nullptr) return runReplay(item.replay, item.done);
+  if (item.batch != nullptr) return runBatch(*item.batch);
+  if (item.staging != nullptr) return keep(backend_->write(item.target, item.source, item.bytes));
+  keep(backend_->read(item.target, item.source, item.bytes));
+  item.done(takeFailure());
 }
 
 void Queue::runBatch(const Batch& batch) {
   for (const Batch::Step& step : batch.steps) {
     if (stop_.load(std::memory_order_relaxed)) return;
-    keep(runner_.run(step));
+    keep(backend_->run(step));
   }
 }
 
-void Queue::runReplay(Replay& replay, const Completion& done) {
-  replay.run(runner_, stop_);
-  if (!done) keep(replay.end().failure);
+void Queue::runReplay(const std::shared_ptr<Replay>& replay, const Completion& done) {
+  const Failure failure = backend_->replay(replay, done != nullptr, stop_);
+  if (!done) keep(failure);
   else if (!stop_.load()) done({});
 }
 

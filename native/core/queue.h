@@ -13,7 +13,6 @@
 
 #include "decode.h"
 #include "replay.h"
-#include "runner.h"
 
 namespace langevin {
 
@@ -23,12 +22,12 @@ class Queue {
   // Called on the queue's thread, once the work before it is done.
   using Completion = std::function<void(Failure)>;
 
-  explicit Queue(int threads) : runner_(threads) {}
+  explicit Queue(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
   ~Queue() { stop(); }
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  int threads() const { return runner_.threads(); }
+  Backend& backend() const { return *backend_; }
 
   // Waits for the command that is running and drops the rest, without calling its completions. Nothing runs afterwards.
   void stop();
@@ -43,11 +42,13 @@ class Queue {
   void read(void* target, const void* source, size_t bytes, Completion done);
   void fence(Completion done) { read(nullptr, nullptr, 0, std::move(done)); }
 
+  // Blocks until everything queued is done, and fills `target`. Returns the first failure since the last one taken.
+  Failure readNow(void* target, const void* source, size_t bytes);
   // Blocks until everything queued is done.
   void wait();
-  // Whether nothing is queued or running. Then the calling thread may touch buffers itself.
-  bool idle() const { return unfinished_.load(std::memory_order_acquire) == 0; }
-  // The first failure since the last call.
+  // Whether nothing is queued or running.
+  bool idle() const { return empty() && backend_->finished(); }
+  // The first failure since the last one taken.
   Failure takeFailure();
 
  private:
@@ -67,10 +68,14 @@ class Queue {
   bool nextItems(std::vector<Item>& items);
   void run(Item& item);
   void runBatch(const Batch& batch);
-  void runReplay(Replay& replay, const Completion& done);
+  void runReplay(const std::shared_ptr<Replay>& replay, const Completion& done);
   void keep(const Failure& failure);
+  // Whether nothing is queued. Then the owner's thread may use the backend.
+  bool empty() const { return unfinished_.load(std::memory_order_acquire) == 0; }
+  // Blocks until that is so.
+  void drain();
 
-  CommandRunner runner_;
+  const std::unique_ptr<Backend> backend_;
   std::thread thread_;  // starts with the first item
 
   std::mutex mutex_;

@@ -16,7 +16,8 @@
 #define LANGEVIN_SECTION_START "__start_langevin_kernels"
 #define LANGEVIN_SECTION_END "__stop_langevin_kernels"
 #endif
-#define LANGEVIN_HIDDEN extern "C" __attribute__((visibility("hidden")))
+// Weak, because an addon for tests of the CUDA part alone has no such section.
+#define LANGEVIN_HIDDEN extern "C" __attribute__((visibility("hidden"), weak))
 LANGEVIN_HIDDEN const langevin::KernelRecord* firstKernel[] __asm__(LANGEVIN_SECTION_START);
 LANGEVIN_HIDDEN const langevin::KernelRecord* endOfKernels[] __asm__(LANGEVIN_SECTION_END);
 
@@ -63,14 +64,15 @@ std::string chooseIsa() {
   throw std::runtime_error(std::string("LANGEVIN_ISA is '") + wanted + "'; it may be one of: " + known);
 }
 
-// The kinds in a text such as "stride:ints,dtype:float32|int32,value:float".
-std::vector<Attribute> parseSignature(const char* kernel, const std::string& signature) {
+}  // namespace
+
+std::vector<Attribute> parseSignature(const std::string& kernel, const std::string& signature) {
   std::vector<Attribute> attributes;
   for (size_t at = 0; at < signature.size();) {
     const size_t end = std::min(signature.find(',', at), signature.size());
     const size_t colon = signature.find(':', at);
     if (colon == std::string::npos || colon >= end)
-      throw std::runtime_error(std::string("kernel ") + kernel + ": no kind in signature '" + signature + "'");
+      throw std::runtime_error("kernel " + kernel + ": no kind in signature '" + signature + "'");
     const std::string kind = signature.substr(colon + 1, end - colon - 1);
     if (kind == "int") attributes.push_back({Attribute::Kind::integer});
     else if (kind == "float") attributes.push_back({Attribute::Kind::real});
@@ -85,8 +87,6 @@ std::vector<Attribute> parseSignature(const char* kernel, const std::string& sig
   }
   return attributes;
 }
-
-}  // namespace
 
 const Registry& Registry::get() {
   // Never destroyed: when the process exits, queues may still be running kernels.
@@ -116,7 +116,7 @@ Registry::Registry() : isa_(chooseIsa()) {
   for (const auto& [name, count] : variants)
     if (chosen.count(name) == 0) throw std::runtime_error("kernel " + name + " was not built for " + isa_);
   for (const auto& [name, record] : chosen)
-    kernels_.push_back({name, record->signature, parseSignature(record->name, record->signature), record->run});
+    kernels_.push_back({name, record->signature, parseSignature(name, record->signature), record->run});
 }
 
 }  // namespace langevin

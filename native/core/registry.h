@@ -86,15 +86,29 @@ struct Attribute {
   int choices = 0;  // of an enumeration
 };
 
-// A kernel chosen for this processor.
+namespace cuda {
+class Launch;
+}
+
+// What enqueues the kernels of a command on a GPU.
+using Launcher = void (*)(Command&, cuda::Launch&);
+
+// A kernel that commands may name, of the device that they are for.
 struct RegisteredKernel {
   std::string name;
   std::string signature;
   std::vector<Attribute> attributes;
-  Kernel run = nullptr;
+  Kernel run = nullptr;       // on cpu, for this processor
+  Launcher launch = nullptr;  // on cuda
 };
 
-// All kernels in the best instruction set that this processor has, sorted by name; the position is the op code.
+// Those of a device; the position is the op code.
+using Kernels = std::vector<RegisteredKernel>;
+
+// The kinds in a signature such as "stride:ints,dtype:float32|int32,value:float". Throws std::runtime_error.
+std::vector<Attribute> parseSignature(const std::string& kernel, const std::string& signature);
+
+// All kernels for the CPU in the best instruction set that this processor has, sorted by name; the position is the op code.
 class Registry {
  public:
   // Chooses once per process. Throws std::runtime_error if LANGEVIN_ISA names a set that is unknown or missing here, or if
@@ -104,14 +118,14 @@ class Registry {
   // The instruction sets that kernels were compiled for, best last; whether this processor has them or not.
   static std::vector<std::string> compiled();
 
-  const std::vector<RegisteredKernel>& kernels() const { return kernels_; }
+  const Kernels& kernels() const { return kernels_; }
   const std::string& isa() const { return isa_; }
 
  private:
   Registry();
 
   std::string isa_;
-  std::vector<RegisteredKernel> kernels_;
+  Kernels kernels_;
 };
 
 }  // namespace langevin

@@ -1,4 +1,4 @@
-// One replay of a program: it runs on the queue's thread, while the owner's thread may stop it and ask how far it is.
+// One replay of a program: a backend runs it, while the owner's thread may stop it and ask how far it is.
 #pragma once
 
 #include <atomic>
@@ -7,8 +7,8 @@
 #include <optional>
 #include <vector>
 
+#include "backend.h"
 #include "program.h"
-#include "runner.h"
 
 namespace langevin {
 
@@ -41,31 +41,32 @@ class Replay {
   // Throws MalformedCommand, in the name of `call`, for a plan that does not fit the program.
   Replay(const char* call, std::shared_ptr<Program> program, ReplayPlan plan);
 
-  // Ends the replay before its next list. From any thread, at any time.
+  // Ends the replay before its next list, or within the steps that a backend hands over at a time. From any thread.
   void stop() { stopped_.store(true, std::memory_order_relaxed); }
 
   // Steps whose reports are there. From the owner's thread.
   int64_t progress();
 
-  // Runs until something ends it: the last step, a failure, `stop`, or, after the command that is running, `dropped`.
-  void run(CommandRunner& runner, const std::atomic<bool>& dropped);
+  // For the backend.
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+  Program& program() const { return *program_; }
+  int64_t steps() const { return steps_; }
+  const std::vector<double>& values() const { return plan_.values; }
+  // Where the reports of a step belong; null where nobody wants them.
+  double* reportRow(int64_t step) const;
+  // So many steps are complete, and their reports are there.
+  void tell(int64_t steps);
 
-  // To be read once the queue is done with it.
-  const ReplayEnd& end() const { return end_; }
+  // To be filled by the backend, and to be read once that is done with the replay.
+  ReplayEnd& end() { return end_; }
 
   // Bytes that it holds.
   size_t size() const { return sizeof *this + plan_.values.size() * sizeof(double); }
 
  private:
-  bool runList(const Program::List& list, CommandRunner& runner, const std::atomic<bool>& dropped);
-  bool fail(Failure failure, size_t command);
-  void report();
-
   const std::shared_ptr<Program> program_;
   const ReplayPlan plan_;
   const int64_t steps_;
-  StepWalk walk_;
-  const double* nextValue_;
   ReplayEnd end_;
   std::atomic<bool> stopped_{false};
   std::atomic<int64_t> done_{0};

@@ -13,7 +13,7 @@
 //
 // CUDA's own: threadIdx and company, __syncthreads, __syncwarp, __shfl_sync, __shfl_xor_sync, __shfl_down_sync, __ballot_sync,
 // __any_sync, __all_sync, atomicAdd, atomicMax, atomicOr, atomicExch, atomicCAS, __ldg, float2, float4, uint2, uint4. The
-// rest lies in namespace gpu. A block has a multiple of 32 threads.
+// rest lies in namespace gpu. Where lanes meet, a block must have whole warps of 32 threads.
 #pragma once
 
 #include <cstddef>

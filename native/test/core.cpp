@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../core/device.h"
+#include "../cpu/cpu_backend.h"
 
 namespace langevin {
 namespace baseline {
@@ -118,7 +119,7 @@ static void tryPool(int threads) {
 }
 
 static void tryOrder() {
-  Device device(2);
+  Device device(openCpu(2));
   const double log = device.allocate(4 * 6000);
   std::vector<int32_t> zeros(6000, 0);
   device.write(log, 0, zeros.data(), 24000);
@@ -141,7 +142,7 @@ static void tryOrder() {
 }
 
 static void tryFailures() {
-  Device device(2);
+  Device device(openCpu(2));
   const double out = device.allocate(4);
   submit(device, command("fail_in_items", false, 0, {}));
   submit(device, command("exhaust_memory", false, 0, {}));
@@ -156,7 +157,7 @@ static void tryFailures() {
 }
 
 static void tryScratch() {
-  Device device(1);
+  Device device(openCpu(1));
   const double out = device.allocate(4);
   bool ok = true;
   for (int i = 0; i < 5; i++) {
@@ -173,7 +174,7 @@ static void tryAllocator() {
     ok = ok && rounded >= bytes && rounded % 64 == 0 && (bytes < 256 || rounded <= bytes + bytes / 4 + 64);
   }
   expect(ok, "size classes waste a quarter at most");
-  Device device(1);
+  Device device(openCpu(1));
   const double a = device.allocate(1000);
   device.release(a);
   const double b = device.allocate(1000);
@@ -217,7 +218,7 @@ static void tryMalformed() {
     for (int k = random() % 3; k >= 0; k--) words[random() % words.size()] = odd[random() % 11];
     if (random() % 4 == 0) words.resize(random() % words.size());
     try {
-      decode("submit", words.data(), words.size(), Registry::get(), buffers);
+      decode("submit", words.data(), words.size(), Registry::get().kernels(), buffers);
     } catch (const MalformedCommand&) {
       refused++;
     }
@@ -415,7 +416,7 @@ class RandomProgram {
 };
 
 static void tryPrograms() {
-  Device device(2);
+  Device device(openCpu(2));
   Log log(device, 40000);
   bool same = true, counted = true, exact = true;
   for (uint32_t seed = 0; seed < 300; seed++) {
@@ -443,7 +444,7 @@ static void tryPrograms() {
 }
 
 static void tryReports() {
-  Device device(1);
+  Device device(openCpu(1));
   Log log(device, 4000);
   const double x = device.allocate(4);
   ProgramText text;
@@ -485,7 +486,7 @@ static void tryReports() {
 }
 
 static void tryStops() {
-  Device device(2);
+  Device device(openCpu(2));
   Log log(device, 1000000);
   ProgramText text;
   const double one = text.list({log.append(1), log.append(2)}), two = text.list({log.append(3)});
@@ -535,7 +536,7 @@ static void tryStops() {
 }
 
 static void tryFailingPrograms() {
-  Device device(2);
+  Device device(openCpu(2));
   Log log(device, 1000);
   ProgramText text;
   const double good = text.list({log.append(1)});
@@ -563,7 +564,7 @@ static void tryFailingPrograms() {
 }
 
 static void tryFinite() {
-  Device device(2);
+  Device device(openCpu(2));
   const double x = device.allocate(4 * 300000);
   const double nan = __builtin_nan(""), infinity = __builtin_inf();
   const auto problem = [&](const std::vector<double>& operand, double at, double value) {
@@ -594,7 +595,7 @@ static void tryFinite() {
 }
 
 static void tryUnloading() {
-  Device device(2);
+  Device device(openCpu(2));
   Log log(device, 100000);
   ProgramText text;
   text.run(text.list({log.append(1)}));
@@ -614,7 +615,7 @@ static void tryUnloading() {
 
 // Damaged programs are refused or harmless, as damaged commands are.
 static void tryMalformedPrograms() {
-  Device device(1);
+  Device device(openCpu(1));
   Log log(device, 100);
   const double x = device.allocate(4);
   const std::vector<double> everything = command("use_scratch", true, 0, join(oneInt(x), {1, 2, 1, 2, -3, 4, 1, 0.5}));
@@ -672,7 +673,7 @@ static void tryMalformedPrograms() {
 // A device that goes while work is queued ends the running command and drops the rest.
 static void tryEndingEarly() {
   for (int round = 0; round < 50; round++) {
-    Device device(2);
+    Device device(openCpu(2));
     const double log = device.allocate(4 * 6000);
     std::vector<int32_t> zeros(6000, 0);
     device.write(log, 0, zeros.data(), 24000);
@@ -680,7 +681,7 @@ static void tryEndingEarly() {
     device.fence([](Failure) {});
   }
   for (int round = 0; round < 50; round++) {
-    Device device(2);
+    Device device(openCpu(2));
     Log log(device, 1000000);
     ProgramText text;
     text.run(text.list({log.append(1), log.append(2)}));

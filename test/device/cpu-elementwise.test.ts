@@ -29,12 +29,8 @@ const programs = {
 type Program = keyof typeof programs;
 
 const core = [
-  "native/core/decode.cpp",
-  "native/core/program.cpp",
-  "native/core/queue.cpp",
-  "native/core/replay.cpp",
-  "native/core/runner.cpp",
   "native/core/scratch.cpp",
+  "native/cpu/context.cpp",
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
 ];

@@ -10,9 +10,11 @@ import { compile, hasCompiler, inFolder } from "./native-programs.ts";
 
 const core = [
   "native/test/core.cpp",
-  ...["allocator", "decode", "device", "program", "queue", "registry", "replay", "runner", "scratch"].map(
+  ...["allocator", "decode", "device", "finite", "program", "queue", "registry", "replay", "scratch", "stepwise"].map(
     (name) => `native/core/${name}.cpp`,
   ),
+  "native/cpu/context.cpp",
+  "native/cpu/cpu_backend.cpp",
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
 ];

@@ -1,4 +1,4 @@
-// The executor `cpu`: order, copies, memory, errors, threads, and how processes and workers with queued work end.
+// The executors of the addon: order, copies, memory, errors, threads, and how processes and workers with queued work end.
 
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
@@ -10,10 +10,12 @@ import type { Command, Operand } from "../../ts/device/executor.ts";
 import { dense } from "../../ts/device/executor.ts";
 import { addonCandidates, loadAddon, loadAddonFrom, packageRoot } from "../../ts/device/native/addon.ts";
 import { CpuExecutor, threadsFromEnvironment } from "../../ts/device/native/cpu-executor.ts";
+import type { NativeExecutor } from "../../ts/device/native/native-executor.ts";
 import { ArgumentError, DeviceError } from "../../ts/errors/index.ts";
 import { ops } from "../../ts/ops/index.ts";
 import { failure, rejection } from "../failure.ts";
 import { cpuIsBuilt } from "../tensor/devices.ts";
+import { native } from "./native-devices.ts";
 import { inFolder } from "./native-programs.ts";
 
 function fill(output: Operand, value: number): Command {
@@ -22,28 +24,30 @@ function fill(output: Operand, value: number): Command {
 }
 
 /** Fills the first n elements of a buffer. */
-function fillFirst(executor: CpuExecutor, buffer: number, n: number, value: number): void {
+function fillFirst(executor: NativeExecutor, buffer: number, n: number, value: number): void {
   executor.submit([fill(dense(buffer, 0, [n], "float32"), value)]);
 }
 
-function readFirst(executor: CpuExecutor, buffer: number, n: number): number[] {
+function readFirst(executor: NativeExecutor, buffer: number, n: number): number[] {
   const target = new Float32Array(n);
   executor.readSync(buffer, 0, target);
   return Array.from(target);
 }
 
 /** Where nothing was compiled there is nothing to test; an addon that was compiled badly must fail, not skip. */
-const whereBuilt = cpuIsBuilt ? describe : describe.skip;
+const whereBuilt = native.isBuilt ? describe : describe.skip;
+/** What is of the device `cpu` alone. */
+const whereCpu = cpuIsBuilt && native.name === "cpu" ? describe : describe.skip;
 
-whereBuilt("CpuExecutor", () => {
-  let executor: CpuExecutor;
+whereBuilt(`executor ${native.name}`, () => {
+  let executor: NativeExecutor;
   before(() => {
-    executor = new CpuExecutor({ threads: 2 });
+    executor = native.open();
   });
 
   it("has a name, threads, and computes in float32 and int32", () => {
-    expect(executor.name).to.equal("cpu");
-    expect(executor.threads).to.equal(2);
+    expect(executor.name).to.equal(native.name);
+    expect(executor.threads).to.equal(native.name === "cuda" ? 1 : 2);
     expect(["float32", "int32", "float64"].map((dtype) => executor.supports(dtype as "float32"))).to.deep.equal([
       true,
       true,
@@ -107,7 +111,7 @@ whereBuilt("CpuExecutor", () => {
 
   describe("memory", () => {
     it("is counted, and used again after a release", () => {
-      const fresh = new CpuExecutor({ threads: 1 });
+      const fresh = native.open();
       expect(fresh.memory()).to.deep.equal({ liveBuffers: 0, liveBytes: 0, reservedBytes: 0 });
       const ids = new Set<number>();
       let reserved = 0;
@@ -210,9 +214,10 @@ whereBuilt("CpuExecutor", () => {
     });
 
     it("malformed words", () => {
-      const { addon } = loadAddon();
-      const device = addon.openDevice(1);
-      const code = addon.kernels().findIndex(({ name }) => name === "fill");
+      const addon = native.addon();
+      const device = native.name === "cuda" ? addon.openCuda() : addon.openDevice(1);
+      const kernels = native.name === "cuda" ? addon.cudaKernels() : addon.kernels();
+      const code = kernels.findIndex(({ name }) => name === "fill");
       const id = addon.allocate(device, 40);
       const good = [code, 14, 1, 0, id, 0, 0, 10, 1, 10, 1, 10, 0, 2.5];
       const submit = (words: number[]) => addon.submit(device, Float64Array.from(words), words.length);
@@ -238,7 +243,7 @@ whereBuilt("CpuExecutor", () => {
     });
   });
 
-  describe("threads", () => {
+  whereCpu("threads", () => {
     it("do not change results", () => {
       const results = [1, 2, 5].map((threads) => {
         const with_ = new CpuExecutor({ threads });
@@ -272,16 +277,18 @@ whereBuilt("CpuExecutor", () => {
     expect(error).to.be.instanceOf(DeviceError);
   });
 
-  it("does not fit when the addon lacks a kernel", () => {
-    const { addon } = loadAddon();
-    const lacking = { ...addon, kernels: () => addon.kernels().filter(({ name }) => name !== "conv2d") };
-    const error = failure(() => new CpuExecutor({ addon: lacking }));
-    expect(error.message).to.include("conv2d has no kernel");
-    expect(error, "another device would be taken instead").not.to.be.instanceOf(DeviceError);
+  whereCpu("does not fit", () => {
+    it("when the addon lacks a kernel", () => {
+      const { addon } = loadAddon();
+      const lacking = { ...addon, kernels: () => addon.kernels().filter(({ name }) => name !== "conv2d") };
+      const error = failure(() => new CpuExecutor({ addon: lacking }));
+      expect(error.message).to.include("conv2d has no kernel");
+      expect(error, "another device would be taken instead").not.to.be.instanceOf(DeviceError);
+    });
   });
 });
 
-whereBuilt("LANGEVIN_ISA", () => {
+whereCpu("LANGEVIN_ISA", () => {
   const run = (isa: string) => {
     const script = `console.log(require(${JSON.stringify(loadAddon().path)}).isa())`;
     return spawnSync(process.execPath, ["-e", script], {
@@ -309,10 +316,10 @@ function runScript(body: string): {
 } {
   const prelude = `
     const { Worker, isMainThread, parentPort } = require("node:worker_threads");
-    const addon = require(${JSON.stringify(loadAddon().path)});
-    const code = addon.kernels().findIndex((k) => k.name === "fill");
+    const addon = require(${JSON.stringify(native.path())});
+    const code = ${native.kernels}.findIndex((k) => k.name === "fill");
     const words = (id, n, value) => Float64Array.of(code, 14, 1, 0, id, 0, 0, n, 1, n, 1, n, 0, value);
-    const start = (n) => { const device = addon.openDevice(2); return { device, id: addon.allocate(device, 4 * n) }; };
+    const start = (n) => { const device = ${native.device}; return { device, id: addon.allocate(device, 4 * n) }; };
     // About a millisecond of work each.
     const work = ({ device, id }, times) => { for (let i = 0; i < times; i++) addon.submit(device, words(id, 1 << 21, i)); };
   `;
@@ -367,9 +374,9 @@ whereBuilt("processes with a device", function () {
     const script = `
       const body = \`
         const { parentPort } = require("node:worker_threads");
-        const addon = require(\${JSON.stringify(${JSON.stringify(loadAddon().path)})});
-        const code = addon.kernels().findIndex((k) => k.name === "fill");
-        const n = 1 << 21, device = addon.openDevice(2), id = addon.allocate(device, 4 * n);
+        const addon = require(\${JSON.stringify(${JSON.stringify(native.path())})});
+        const code = ${native.kernels}.findIndex((k) => k.name === "fill");
+        const n = 1 << 21, device = ${native.device}, id = addon.allocate(device, 4 * n);
         const words = Float64Array.of(code, 14, 1, 0, id, 0, 0, n, 1, n, 1, n, 0, 1);
         for (let i = 0; i < 500; i++) addon.submit(device, words);
         addon.read(device, id, 0, new Float32Array(n));
@@ -394,12 +401,12 @@ whereBuilt("processes with a device", function () {
     const script = `
       const body = \`
         const { parentPort } = require("node:worker_threads");
-        const addon = require(\${JSON.stringify(${JSON.stringify(loadAddon().path)})});
-        const device = addon.openDevice(1);
+        const addon = require(\${JSON.stringify(${JSON.stringify(native.path())})});
+        const device = ${native.device};
         parentPort.postMessage("busy");
         for (;;) {
           addon.memory(device);
-          addon.kernels();
+          ${native.kernels};
           try { addon.release(device, 12345); } catch {}
         }
       \`;
@@ -418,9 +425,9 @@ whereBuilt("processes with a device", function () {
     const script = `
       const body = \`
         const { parentPort, workerData } = require("node:worker_threads");
-        const addon = require(\${JSON.stringify(${JSON.stringify(loadAddon().path)})});
-        const code = addon.kernels().findIndex((k) => k.name === "fill");
-        const device = addon.openDevice(2), id = addon.allocate(device, 4000);
+        const addon = require(\${JSON.stringify(${JSON.stringify(native.path())})});
+        const code = ${native.kernels}.findIndex((k) => k.name === "fill");
+        const device = ${native.device}, id = addon.allocate(device, 4000);
         for (let i = 0; i < 1000; i++) addon.submit(device, Float64Array.of(code, 14, 1, 0, id, 0, 0, 1000, 1, 1000, 1, 1000, 0, workerData));
         const target = new Float32Array(1000);
         addon.read(device, id, 0, target).then(() => parentPort.postMessage([addon.memory(device).liveBuffers, target[999]]));
@@ -444,7 +451,7 @@ whereBuilt("processes with a device", function () {
   });
 });
 
-describe("loadAddon", () => {
+whereCpu("loadAddon", () => {
   /** A folder laid out like the package, with these files in it. */
   const inPackage = (files: Record<string, string>, use: (root: string) => void) =>
     inFolder((root) => {

@@ -2,9 +2,13 @@
 
 import { existsSync } from "node:fs";
 
+import { skippingMissingKernels } from "../missing-kernels.ts";
 import type { Executor } from "../../ts/device/executor.ts";
 import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
 import { CpuExecutor } from "../../ts/device/native/cpu-executor.ts";
+import type { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
+import { openCudaExecutor } from "../../ts/device/native/cuda-executor.ts";
+import type { AnyOp } from "../../ts/ops/index.ts";
 import { TsExecutor } from "../../ts/device/ts/executor.ts";
 
 export interface Subject {
@@ -43,16 +47,29 @@ export const oracle: Subject = {
   absent: undefined,
 };
 
-/** What is compared with the reference. */
-export const subjects: readonly Subject[] = [
-  { name: "ts float32", float: "float32", open: once(() => new TsExecutor()), absent: undefined },
-  cpuSubject(2),
-];
+/**
+ * Device "cuda" by an addon whose kernels run on the host, which `npm run test:cuda-host` builds and names. Without that
+ * there is nothing to say of it.
+ */
+export const cudaHost: Subject | undefined = process.env.LANGEVIN_CUDA_ADDON
+  ? { name: "cuda on the host", float: "float32", open: once(openCudaExecutor), absent: undefined }
+  : undefined;
+
+/** What is compared with the reference: the executors, or the CUDA one alone where that is what is tested. */
+export const subjects: readonly Subject[] = cudaHost
+  ? [cudaHost]
+  : [{ name: "ts float32", float: "float32", open: once(() => new TsExecutor()), absent: undefined }, cpuSubject(2)];
+
+/** Whether a subject has a kernel for the op. */
+export function runs(subject: Subject, op: AnyOp): boolean {
+  return subject !== cudaHost || !(subject.open() as CudaExecutor).missing.includes(op);
+}
 
 /** Opens a block of tests of a subject; where it is absent, one skipped test says why. */
 export function describeSubject(subject: Subject, tests: () => void): void {
   describe(subject.name, () => {
     if (subject.absent) it.skip(`skipped: ${subject.absent}`);
+    else if (subject === cudaHost) skippingMissingKernels(tests);
     else tests();
   });
 }

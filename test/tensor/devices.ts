@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { DeviceName } from "langevin";
+import { skippingMissingKernels } from "../missing-kernels.ts";
 import { defaultDevice, setDefaultDevice } from "langevin";
 import { openDevice } from "../../ts/device/devices.ts";
 import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
@@ -11,7 +12,8 @@ import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
 /** False only where no addon was built: one that was built badly must fail tests, not skip them. */
 export const cpuIsBuilt = addonCandidates(packageRoot()).some(({ path }) => existsSync(path));
 
-const devices: readonly DeviceName[] = ["ts", "cpu"];
+/** `cuda` alone where `npm run test:cuda-host` names an addon whose kernels run on the host. */
+const devices: readonly DeviceName[] = process.env.LANGEVIN_CUDA_ADDON ? ["cuda"] : ["ts", "cpu"];
 
 /** Makes `device` the default one for the tests of the enclosing block. */
 export function useDevice(device: DeviceName): void {
@@ -34,7 +36,8 @@ export function onEveryDevice(title: string, tests: (device: DeviceName) => void
         return;
       }
       useDevice(device);
-      tests(device);
+      if (device === "cuda") skippingMissingKernels(() => tests(device));
+      else tests(device);
     });
 }
 

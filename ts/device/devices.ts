@@ -4,6 +4,7 @@ import { ArgumentError, DeviceError } from "../errors/index.ts";
 import type { DeviceName, Executor, MemoryStats } from "./executor.ts";
 import { deviceNames } from "./executor.ts";
 import { openCpuExecutor } from "./native/cpu-executor.ts";
+import { CudaExecutor, openCudaExecutor } from "./native/cuda-executor.ts";
 import { TsExecutor } from "./ts/executor.ts";
 
 const opened = new Map<DeviceName, Executor>();
@@ -16,11 +17,7 @@ function create(name: DeviceName): Executor {
     case "cpu":
       return openCpuExecutor();
     case "cuda":
-      throw new DeviceError({
-        op: 'device "cuda"',
-        problem: "this version has no CUDA executor yet: only device discovery and one kernel are built.",
-        advice: 'Use "cpu" or "ts".',
-      });
+      return openCudaExecutor();
   }
 }
 
@@ -53,6 +50,8 @@ export function defaultExecutor(): Executor {
   for (const name of deviceNames)
     try {
       const executor = openDevice(name);
+      // What would fail at some op must not be chosen for somebody who did not ask for it.
+      if (executor instanceof CudaExecutor && executor.missing.length > 0) continue;
       chosen = name;
       return executor;
     } catch (error) {

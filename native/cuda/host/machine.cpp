@@ -433,7 +433,7 @@ UNSEEN void prepare(Block& block, const KernelCall& call, const dim3& index, uin
   block.call = &call;
   block.index = index;
   block.threads = call.block.x * call.block.y * call.block.z;
-  block.warps = block.threads / kLanes;
+  block.warps = (block.threads + kLanes - 1) / kLanes;
   block.exited = block.waiting = block.votes = block.phase = 0;
   block.warp = block.turn = 0;
   block.descending = false;
@@ -447,7 +447,8 @@ UNSEEN void prepare(Block& block, const KernelCall& call, const dim3& index, uin
   }
   for (unsigned w = 0; w < block.warps; w++) {
     Warp& warp = block.warpStates[w];
-    warp.existing = warp.ready = 0xFFFFFFFFu;
+    const unsigned lanes = block.threads - w * kLanes;
+    warp.existing = warp.ready = lanes >= kLanes ? 0xFFFFFFFFu : (1u << lanes) - 1;
     warp.meetings = 0;
     warp.generation = 0;
   }
@@ -491,7 +492,7 @@ UNSEEN void runBlock(Block& block, const KernelCall& call, const dim3& index, ui
 #endif
   // One block after the other uses this shared memory: no race between them.
   release(&block.start);
-  Fiber& first = block.fibers[block.warp * kLanes + firstLane(block, 0xFFFFFFFFu)];
+  Fiber& first = block.fibers[block.warp * kLanes + firstLane(block, block.warpStates[block.warp].ready)];
   thisThread = &first;
   switchTo(block, block.outside, first.stack, false);
   arriveOn(block, block.outside);
@@ -553,7 +554,6 @@ void setSchedule(const Schedule& schedule) {
 const char* configurationProblem(const KernelCall& call) {
   const uint64_t threads = uint64_t{call.block.x} * call.block.y * call.block.z;
   if (threads == 0 || threads > kMaxThreads || call.block.z > 64) return "a block must have 1 to 1,024 threads, at most 64 along z";
-  if (threads % kLanes != 0) return "a block must have whole warps of 32 threads";
   if (call.grid.x == 0 || call.grid.y == 0 || call.grid.z == 0) return "the grid is empty";
   if (call.grid.x > 0x7FFFFFFFu || call.grid.y > 65535 || call.grid.z > 65535)
     return "the grid exceeds 2^31 - 1 x 65,535 x 65,535 blocks";
@@ -633,6 +633,7 @@ UNSEEN void exchange(uint32_t mask, const void* give, void* take, Exchange compu
   Warp& warp = *self.warp;
   const uint32_t bit = 1u << self.lane;
   if ((mask & bit) == 0) fault("a lane takes part in a warp operation whose mask does not name it", site);
+  if ((mask & ~warp.existing) != 0) fault("the mask of a warp operation names lanes that the block does not have", site);
   self.site = site;
   landSome(self);
   Meeting* meeting = nullptr;

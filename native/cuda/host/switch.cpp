@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__ELF__)
+asm(".hidden langevin_switch_stacks");
+#endif
+
 #if defined(__x86_64__)
 // The six registers that a callee preserves; the return address lies above them.
 asm(R"(

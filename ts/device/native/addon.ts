@@ -38,8 +38,12 @@ export interface Addon {
   /** The instruction sets that kernels were compiled for, best last. */
   compiledIsas(): string[];
   cuda(): CudaState;
-  /** Opens a device; 0 threads means as many as there are processors for this process. */
+  /** The same for CUDA; none where that was not compiled. */
+  cudaKernels(): { name: string; signature: string }[];
+  /** Opens a device `cpu`; 0 threads means as many as there are processors for this process. */
   openDevice(threads: number): NativeDevice;
+  /** Opens a device `cuda`: the first GPU. */
+  openCuda(): NativeDevice;
   threadCount(device: NativeDevice): number;
   allocate(device: NativeDevice, bytes: number): BufferId;
   release(device: NativeDevice, id: BufferId): void;
@@ -166,4 +170,13 @@ let loaded: LoadedAddon | undefined;
 /** Loads this package's addon once. */
 export function loadAddon(): LoadedAddon {
   return (loaded ??= loadAddonFrom(packageRoot()));
+}
+
+/**
+ * The addon whose CUDA part is used: this package's, unless a test names another one, whose kernels run on the host, in
+ * LANGEVIN_CUDA_ADDON.
+ */
+export function loadCudaAddon(): Addon {
+  const path = process.env.LANGEVIN_CUDA_ADDON;
+  return path ? (createRequire(import.meta.url)(path) as Addon) : loadAddon().addon;
 }

@@ -1,22 +1,12 @@
 // The executor `cpu`: hands commands to the addon's queue, which runs its vectorised kernels on a thread of its own.
 
-import { ArgumentError, DeviceError, LangevinError } from "../../errors/index.ts";
-import type { AnyOp, DType } from "../../ops/index.ts";
+import { ArgumentError, LangevinError } from "../../errors/index.ts";
+import type { AnyOp } from "../../ops/index.ts";
 import { opList } from "../../ops/index.ts";
-import type {
-  BufferId,
-  Command,
-  ElementArray,
-  Executor,
-  MemoryStats,
-  Program,
-  ProgramId,
-  Replay,
-  ReplayOptions,
-} from "../executor.ts";
-import type { Addon, NativeDevice } from "./addon.ts";
+import type { Addon } from "./addon.ts";
 import { loadAddon } from "./addon.ts";
-import { CommandEncoder, matchKernels } from "./encode.ts";
+import { matchKernels } from "./encode.ts";
+import { NativeExecutor, asDeviceError } from "./native-executor.ts";
 
 /** What the executor may be given; tests put their own in place. */
 export interface CpuExecutorOptions {
@@ -45,22 +35,6 @@ function checkThreads(name: string, value: number | string): number {
   });
 }
 
-/** An error of the addon as one of this library's; the addon's errors carry `op` and `problem`. */
-function deviceError(error: unknown): unknown {
-  const { op, problem } = error as { op?: unknown; problem?: unknown };
-  return typeof op === "string" && typeof problem === "string"
-    ? new DeviceError({ op, problem: `${problem}.`, cause: error })
-    : error;
-}
-
-function asDeviceError<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw deviceError(error);
-  }
-}
-
 /** The addon's kernels. Fails where LANGEVIN_ISA asks for what is not there: then no other device may be chosen quietly. */
 function kernelsOf(addon: Addon): { name: string; signature: string }[] {
   try {
@@ -71,98 +45,20 @@ function kernelsOf(addon: Addon): { name: string; signature: string }[] {
   }
 }
 
-/** Runs commands on the queue of one device of the addon. */
-export class CpuExecutor implements Executor {
+/** Runs commands on the CPU, on a thread of the addon's and a pool beside it. */
+export class CpuExecutor extends NativeExecutor {
   readonly name = "cpu";
-  readonly threads: number;
-  readonly #addon: Addon;
-  readonly #device: NativeDevice;
-  readonly #encoder: CommandEncoder;
 
   constructor(options: CpuExecutorOptions = {}) {
     const threads =
       options.threads === undefined ? threadsFromEnvironment() : checkThreads("CpuExecutor.threads", options.threads);
-    this.#addon = options.addon ?? loadAddon().addon;
-    this.#encoder = new CommandEncoder(matchKernels(options.records ?? opList, kernelsOf(this.#addon)));
-    this.#device = asDeviceError(() => this.#addon.openDevice(threads ?? 0));
-    this.threads = this.#addon.threadCount(this.#device);
-  }
-
-  supports(dtype: DType): boolean {
-    return dtype !== "float64";
-  }
-
-  allocate(bytes: number): BufferId {
-    return asDeviceError(() => this.#addon.allocate(this.#device, bytes));
-  }
-
-  release(buffer: BufferId): void {
-    asDeviceError(() => this.#addon.release(this.#device, buffer));
-  }
-
-  submit(commands: readonly Command[]): void {
-    this.#encoder.encode(commands);
-    try {
-      this.#addon.submit(this.#device, this.#encoder.words, this.#encoder.count);
-    } catch (error) {
-      throw deviceError(error);
-    }
-  }
-
-  write(buffer: BufferId, byteOffset: number, source: ElementArray): void {
-    asDeviceError(() => this.#addon.write(this.#device, buffer, byteOffset, source));
-  }
-
-  /** The target must not be transferred to another thread before the promise is settled. */
-  async read(buffer: BufferId, byteOffset: number, target: ElementArray): Promise<void> {
-    try {
-      await this.#addon.read(this.#device, buffer, byteOffset, target);
-    } catch (error) {
-      throw deviceError(error);
-    }
-  }
-
-  readSync(buffer: BufferId, byteOffset: number, target: ElementArray): void {
-    asDeviceError(() => this.#addon.readSync(this.#device, buffer, byteOffset, target));
-  }
-
-  async synchronize(): Promise<void> {
-    try {
-      await this.#addon.synchronize(this.#device);
-    } catch (error) {
-      throw deviceError(error);
-    }
-  }
-
-  memory(): MemoryStats {
-    return this.#addon.memory(this.#device);
-  }
-
-  load(program: Program): ProgramId {
-    const layout = this.#encoder.encodeProgram(program);
-    return asDeviceError(() => this.#addon.load(this.#device, this.#encoder.words, this.#encoder.count, layout));
-  }
-
-  unload(program: ProgramId): void {
-    asDeviceError(() => this.#addon.unload(this.#device, program));
-  }
-
-  /** Throws DeviceError for values that do not fit the program, and where one of its buffers was released. */
-  run(program: ProgramId, values: Float64Array): void {
-    asDeviceError(() => this.#addon.run(this.#device, program, values));
-  }
-
-  /**
-   * Throws like `run`. The process stays alive until the end. Values stay in their places: what a list without slots of
-   * its own finds there may come from an earlier replay. What `onProgress` throws is an uncaught exception; the replay
-   * goes on. `reports` must not be transferred to another thread before the end.
-   */
-  replay(program: ProgramId, options: ReplayOptions): Replay {
-    const { steps, values, reports, onProgress } = options;
-    const { id, ended } = asDeviceError(() =>
-      this.#addon.replay(this.#device, program, steps, values, reports, onProgress),
+    const addon = options.addon ?? loadAddon().addon;
+    const codes = matchKernels(options.records ?? opList, kernelsOf(addon));
+    super(
+      addon,
+      asDeviceError(() => addon.openDevice(threads ?? 0)),
+      codes,
     );
-    return { ended, stop: () => this.#addon.stop(id) };
   }
 }
 

@@ -1,8 +1,14 @@
 // Asks the CUDA runtime for devices; it is linked statically, so the addon loads without a driver, too.
 #include "discovery.h"
 
+#include <stdexcept>
+
+#include "../../core/backend.h"
+
 #if LANGEVIN_CUDA
-#include <cuda_runtime_api.h>
+#include "../backend.h"
+#include "../registry.h"
+#include "../runtime.h"
 #endif
 
 namespace langevin {
@@ -35,11 +41,16 @@ CudaState discoverCuda() {
   for (int i = 0; i < count; i++) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    state.devices.push_back({properties.name, properties.major, properties.minor, properties.totalGlobalMem});
+    state.devices.push_back({properties.name, properties.major, properties.minor, properties.totalGlobalMem,
+                             properties.multiProcessorCount});
   }
   if (state.devices.empty()) state.problem = "no NVIDIA GPU was found";
   return state;
 }
+
+const Kernels& cudaKernels() { return cuda::kernels(); }
+
+std::unique_ptr<Backend> openCuda() { return std::make_unique<cuda::CudaBackend>(); }
 
 #else
 
@@ -48,6 +59,13 @@ CudaState discoverCuda() {
   state.problem = "the addon was built without CUDA";
   return state;
 }
+
+const Kernels& cudaKernels() {
+  static const Kernels none;
+  return none;
+}
+
+std::unique_ptr<Backend> openCuda() { throw std::runtime_error(discoverCuda().problem); }
 
 #endif
 

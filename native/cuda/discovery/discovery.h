@@ -1,15 +1,21 @@
 // Which CUDA devices there are, and in plain words why there are none.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "../../core/registry.h"
+
 namespace langevin {
+
+class Backend;
 
 struct CudaDevice {
   std::string name;
   int major = 0, minor = 0;  // compute capability
   size_t memory = 0;         // bytes
+  int multiprocessors = 0;
 };
 
 struct CudaState {
@@ -19,5 +25,11 @@ struct CudaState {
 };
 
 CudaState discoverCuda();
+
+// The kernels that were compiled for CUDA, by op code.
+const Kernels& cudaKernels();
+
+// The backend of the first device. Throws std::runtime_error in plain words where it cannot be used.
+std::unique_ptr<Backend> openCuda();
 
 }  // namespace langevin

@@ -1,0 +1,135 @@
+// A program on the device: its lists captured into CUDA graphs, the numbers that change, and the ring of its reports.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "../core/replay.h"
+#include "engine.h"
+#include "steps.h"
+
+namespace langevin {
+namespace cuda {
+
+// A graph that is ready to be launched.
+class Graph {
+ public:
+  // Captures what `body` enqueues. What that throws comes through.
+  template <class F>
+  Graph(cudaStream_t stream, const F& body) {
+    begin(stream);
+    try {
+      body();
+    } catch (...) {
+      abandon(stream);
+      throw;
+    }
+    end(stream);
+  }
+  ~Graph() { cudaGraphExecDestroy(executable_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void launch(cudaStream_t stream) { check(cudaGraphLaunch(executable_, stream), "the launch of a graph"); }
+
+ private:
+  static void begin(cudaStream_t stream);
+  static void abandon(cudaStream_t stream);
+  void end(cudaStream_t stream);
+
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+// A command that cannot be launched.
+struct CaptureFailure {
+  Failure failure;
+  size_t list;
+  size_t command;
+};
+
+// What the host is told of a program at one point of the stream: how far it is, and the last rows of its reports.
+class Mark {
+ public:
+  explicit Mark(size_t ringBytes) : memory_(sizeof(Progress) + ringBytes) {}
+
+  void enqueue(cudaStream_t stream, const Progress* progress, const double* ring, size_t ringBytes);
+  void wait() { passed_.wait(); }
+
+  // To be read after `wait`.
+  const Progress& progress() const { return *reinterpret_cast<const Progress*>(memory_.data()); }
+  const double* ring() const { return reinterpret_cast<const double*>(memory_.data() + sizeof(Progress)); }
+
+ private:
+  PinnedBlock memory_;
+  Event passed_;
+};
+
+class DeviceProgram {
+ public:
+  // Lays the program's tables out in device memory. Throws CudaError.
+  DeviceProgram(Engine& engine, const Program& program);
+
+  // Sets the program to the start of a replay with these values.
+  void begin(const std::vector<double>& values);
+
+  // Enqueues the next graph: a whole step, or one list of a long one. Captures it the first time, and throws CaptureFailure
+  // where that does not work. Returns whether that was the end of a step.
+  bool enqueue();
+
+  // Enqueues a mark; it may be given back once it was waited for.
+  std::unique_ptr<Mark> mark();
+  void giveBack(std::unique_ptr<Mark> mark) { spare_.push_back(std::move(mark)); }
+
+  // What a fault's number stands for.
+  const FaultSite& site(unsigned long long fault) const { return sites_[fault - 1]; }
+
+  // How many steps the ring holds.
+  static constexpr int kRows = 32;
+
+ private:
+  // Everything at a fixed place of one block.
+  struct Tables {
+    Progress* progress;
+    double* places;
+    SlotPlace* pairs;
+    ReportSource* reports;
+    double* ring;
+  };
+  struct ListNumbers {
+    size_t firstPair, pairs;
+  };
+
+  std::vector<double> numberPlaces();
+  void layOut(const std::vector<double>& initial);
+  size_t ringBytes() const { return kRows * program_.reports.size() * sizeof(double); }
+  size_t commandsInAStep() const;
+  void captureList(size_t list);
+  void captureEnd();
+  Graph& wholeStep();
+  Graph& oneList(size_t list);
+  template <class F>
+  std::unique_ptr<Graph> capture(const F& body);
+
+  Engine& engine_;
+  const Program& program_;
+  std::unique_ptr<DeviceBlock> block_;
+  std::unique_ptr<DeviceBlock> values_;
+  Tables tables_{};
+  std::vector<SlotPlace> pairs_;
+  std::vector<ListNumbers> numbersOfLists_;
+  std::map<const double*, size_t> placeNumbers_;
+  ChangingNumbers numbers_;
+  std::vector<FaultSite> sites_;
+
+  const bool stepIsOneGraph_;
+  std::unique_ptr<Graph> step_;
+  std::vector<std::unique_ptr<Graph>> lists_;
+  std::optional<StepWalk> walk_;  // of the replay under way
+  std::vector<std::shared_ptr<DeviceBlock>> scratch_;  // that graphs refer to
+  std::vector<std::unique_ptr<Mark>> spare_;
+};
+
+}  // namespace cuda
+}  // namespace langevin

@@ -1,0 +1,214 @@
+// resize2d and its gradient: sums over the pixels that an output pixel sees, weighted along each axis.
+//
+// Position o of an axis of n elements that becomes one of m; A = -0.75 (PyTorch's and OpenCV's):
+//
+//   source s  = (o + 1/2) n/m - 1/2, or o (n-1)/(m-1) with corners aligned (0 where m = 1);   f = floor(s), t = s - f
+//   nearest     x[floor(o n/m)]
+//   bilinear    (1 - t) x[f] + t x[f+1], where s < 0 counts as 0
+//   bicubic     k(t+1) x[f-1] + k(t) x[f] + k(1-t) x[f+1] + k(2-t) x[f+2]
+//               with k(d) = (A+2) d^3 - (A+3) d^2 + 1 for d <= 1, A d^3 - 5A d^2 + 8A d - 4A for 1 < d <= 2
+//   area        mean of x[floor(o n/m)] ... x[ceil((o+1) n/m) - 1]
+//
+// Positions outside of the axis are those at its ends, whose weights add up. This is native/cpu/kernels/interpolation.h:
+// here a kernel tabulates the taps of each axis, and another one sums. One window at once, where the cpu may sum one axis
+// after the other.
+#include "elementwise.cuh"
+
+namespace langevin {
+namespace cuda {
+namespace {
+
+// In the order of the enumeration in the op's record.
+enum class Interpolation : int64_t { nearest, bilinear, bicubic, area };
+
+// An axis of `from` elements that becomes one of `to`.
+struct Resampling {
+  Interpolation mode;
+  bool alignCorners;
+  int64_t from, to;
+};
+
+// Taps of one output position: the first, how many, and the weights where they are not all equal.
+struct Source {
+  int64_t first, count;
+  bool even;
+  double weights[4];
+
+  LANGEVIN_HD double weight(int64_t k) const { return even ? 1.0 / static_cast<double>(count) : weights[k]; }
+};
+
+// Taps start, start + 1, ... on an axis of `from` elements.
+LANGEVIN_HD Source merged(int64_t start, const double* weights, int taps, int64_t from) {
+  Source source = {-1, 0, false, {}};
+  for (int k = 0; k < taps; k++) {
+    if (weights[k] == 0) continue;  // so that a position is copied where it is met exactly
+    const int64_t wanted = start + k, position = wanted < 0 ? 0 : wanted < from ? wanted : from - 1;
+    if (source.first < 0) source.first = position;
+    source.count = position - source.first + 1;
+    source.weights[position - source.first] += weights[k];
+  }
+  return source;
+}
+
+LANGEVIN_HD Source tapsOf(const Resampling& r, int64_t o) {
+  constexpr double a = -0.75;
+  const int64_t start = o * r.from / r.to;
+  if (r.mode == Interpolation::nearest) return {start, 1, true, {}};
+  if (r.mode == Interpolation::area) return {start, ((o + 1) * r.from + r.to - 1) / r.to - start, true, {}};
+  const double from = static_cast<double>(r.from), to = static_cast<double>(r.to);
+  double s = r.alignCorners ? (r.to == 1 ? 0.0 : static_cast<double>(o * (r.from - 1)) / (to - 1))
+                            : (static_cast<double>(o) + 0.5) * from / to - 0.5;
+  if (r.mode == Interpolation::bilinear && s < 0) s = 0;
+  int64_t whole = static_cast<int64_t>(s);
+  if (static_cast<double>(whole) > s) whole--;
+  const double t = s - static_cast<double>(whole);
+  if (r.mode == Interpolation::bilinear) {
+    const double weights[2] = {1 - t, t};
+    return merged(whole, weights, 2, r.from);
+  }
+  const auto inner = [](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
+  const auto outer = [](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
+  const double weights[4] = {outer(t + 1), inner(t), inner(1 - t), outer(2 - t)};
+  return merged(whole - 1, weights, 4, r.from);
+}
+
+// The taps of every position of an axis, in device memory.
+struct TapTable {
+  int32_t* first;
+  int32_t* count;
+  float* weights;  // `widest` of each position
+  int64_t size, widest;
+};
+
+TapTable newTable(Launch& launch, int64_t size, int64_t widest) {
+  int32_t* const numbers = static_cast<int32_t*>(launch.scratch(static_cast<size_t>(size * (2 + widest)) * sizeof(int32_t)));
+  return {numbers, numbers + size, reinterpret_cast<float*>(numbers + 2 * size), size, widest};
+}
+
+__global__ void __launch_bounds__(kThreads) tabulate(const TapTable table, const Resampling r) {
+  for (int64_t o = firstTurn(); o < table.size; o += turnStep()) {
+    const Source source = tapsOf(r, o);
+    table.first[o] = static_cast<int32_t>(source.first);
+    table.count[o] = static_cast<int32_t>(source.count);
+    for (int64_t k = 0; k < source.count; k++) table.weights[o * table.widest + k] = static_cast<float>(source.weight(k));
+  }
+}
+
+// The other way round: which of the outputs see input i. One in between that does not has the weight 0.
+__global__ void __launch_bounds__(kThreads) tabulateTransposed(const TapTable table, const Resampling r) {
+  for (int64_t i = firstTurn(); i < table.size; i += turnStep()) {
+    int64_t first = 0, end = 0;
+    for (int64_t o = 0; o < r.to; o++) {
+      const Source source = tapsOf(r, o);
+      const bool sees = i >= source.first && i < source.first + source.count;
+      if (sees && end == 0) first = o;
+      if (end > 0 || sees) table.weights[i * table.widest + o - first] = 0;
+      if (!sees) continue;
+      table.weights[i * table.widest + o - first] = static_cast<float>(source.weight(i - source.first));
+      end = o + 1;
+    }
+    table.first[i] = static_cast<int32_t>(first);
+    table.count[i] = static_cast<int32_t>(end > 0 ? end - first : 0);
+  }
+}
+
+int64_t widest(const Resampling& r) {
+  int64_t most = 0;
+  for (int64_t o = 0; o < r.to; o++) {
+    const int64_t count = tapsOf(r, o).count;
+    most = count > most ? count : most;
+  }
+  return most;
+}
+
+TapTable forwardTable(Launch& launch, const Resampling& r) {
+  const TapTable table = newTable(launch, r.to, widest(r));
+  GPU_LAUNCH(tabulate, gridFor(launch, r.to), dim3(kThreads), launch.stream(), table, r);
+  return table;
+}
+
+// A row holds all outputs, because weights of 0 may lie behind the last one that an input is seen by.
+TapTable transposedTable(Launch& launch, const Resampling& r) {
+  const TapTable table = newTable(launch, r.from, r.to);
+  GPU_LAUNCH(tabulateTransposed, gridFor(launch, r.from), dim3(kThreads), launch.stream(), table, r);
+  return table;
+}
+
+struct Pixels {
+  float* data;
+  int64_t height, width, channels, pitch;
+};
+
+Pixels pixelsOf(const Operand& x) { return {x.as<float>(), x.dim(1), x.dim(2), x.dim(3), x.pitch}; }
+
+// Rows whose terms are added up before they come to the others.
+constexpr int64_t kRowsPerSum = 64;
+
+__global__ void __launch_bounds__(kThreads) sumWindows(const Pixels y, const Pixels x, const TapTable rows,
+                                                       const TapTable columns, const int64_t size, const bool exact) {
+  for (int64_t i = firstTurn(); i < size; i += turnStep()) {
+    const int64_t pixel = i / y.channels, channel = i - pixel * y.channels, ox = pixel % y.width, row = pixel / y.width;
+    const int64_t oy = row % y.height, image = row / y.height;
+    const int64_t rowCount = rows.count[oy], columnCount = columns.count[ox];
+    const float* const from =
+        x.data + ((image * x.height + rows.first[oy]) * x.width + columns.first[ox]) * x.pitch + channel;
+    float* const to = y.data + pixel * y.pitch + channel;
+    if (exact) {  // the pixel that it sees alone, with all its bits
+      *to = *from;
+      continue;
+    }
+    float total = 0;
+    for (int64_t begin = 0; begin < rowCount; begin += kRowsPerSum) {
+      float sum = 0;
+      for (int64_t r = begin; r < rowCount && r < begin + kRowsPerSum; r++) {
+        float line = 0;
+        for (int64_t k = 0; k < columnCount; k++)
+          line = line + columns.weights[ox * columns.widest + k] * from[(r * x.width + k) * x.pitch];
+        sum = sum + rows.weights[oy * rows.widest + r] * line;
+      }
+      total = total + sum;
+    }
+    *to = total;
+  }
+}
+
+struct Mode {
+  Interpolation mode;
+  bool alignCorners;
+};
+
+Mode readMode(AttributeReader& attributes) {
+  attributes.ints();  // the size is that of the output
+  const Interpolation mode = static_cast<Interpolation>(attributes.i());
+  return {mode, attributes.b()};
+}
+
+void resize2d(Command& command, Launch& launch) {
+  expectDType(command, DType::f32);
+  const Operand &x = command.inputs[0], &y = command.output;
+  if (y.size() == 0) return;
+  const Mode mode = readMode(command.attributes);
+  const TapTable rows = forwardTable(launch, {mode.mode, mode.alignCorners, x.dim(1), y.dim(1)});
+  const TapTable columns = forwardTable(launch, {mode.mode, mode.alignCorners, x.dim(2), y.dim(2)});
+  GPU_LAUNCH(sumWindows, gridFor(launch, y.size()), dim3(kThreads), launch.stream(), pixelsOf(y), pixelsOf(x), rows, columns,
+             y.size(), mode.mode == Interpolation::nearest);
+}
+
+void resize2dGradient(Command& command, Launch& launch) {
+  expectDType(command, DType::f32);
+  const Operand &dy = command.inputs[0], &dx = command.output;
+  if (dx.size() == 0) return;
+  const Mode mode = readMode(command.attributes);
+  const TapTable rows = transposedTable(launch, {mode.mode, mode.alignCorners, dx.dim(1), dy.dim(1)});
+  const TapTable columns = transposedTable(launch, {mode.mode, mode.alignCorners, dx.dim(2), dy.dim(2)});
+  GPU_LAUNCH(sumWindows, gridFor(launch, dx.size()), dim3(kThreads), launch.stream(), pixelsOf(dx), pixelsOf(dy), rows,
+             columns, dx.size(), false);
+}
+
+}  // namespace
+
+LANGEVIN_CUDA_KERNEL("resize2d", "size:ints,mode:nearest|bilinear|bicubic|area,alignCorners:bool", resize2d)
+LANGEVIN_CUDA_KERNEL("resize2dGradient", "size:ints,mode:nearest|bilinear|bicubic|area,alignCorners:bool", resize2dGradient)
+
+}  // namespace cuda
+}  // namespace langevin

@@ -1,0 +1,39 @@
+// Builds the addon whose CUDA kernels run on the host, in build-cuda-host/, and runs the tests of device "cuda" through it;
+// arguments go to mocha. What is unchanged is not compiled again.
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { compileWithCMake, root } from "../scripts/compile.mjs";
+
+/** What runs on device "cuda" where LANGEVIN_CUDA_ADDON names an addon for it. */
+const tests = [
+  "test/cuda-host/*.test.ts",
+  "test/ops/*.test.ts",
+  "test/device/native-{executor,replay}.test.ts",
+  "test/tensor/{arithmetic,capture,random,repeat,scope,selection,shape}.test.ts",
+  "test/optim/*.test.ts",
+  "test/nn/{dropout,pool,resample}.test.ts",
+  "test/diffusion/schedulers/plans.test.ts",
+  "test/diffusion/solver/solver.test.ts",
+];
+
+const folder = join(root, "build-cuda-host");
+const log = join(folder, "cmake.log");
+mkdirSync(folder, { recursive: true });
+rmSync(log, { force: true });
+const built = await compileWithCMake(folder, "HOST", { log });
+if (!built.ok) {
+  console.error(`${built.output}\ncuda-host: the addon was not built (${log}).`);
+  process.exit(1);
+}
+const mocha = join(root, "node_modules", "mocha", "bin", "mocha.js");
+const given = process.argv.slice(2);
+const files = given.some((argument) => argument.endsWith(".ts")) ? [] : tests;
+const { status } = spawnSync(process.execPath, [mocha, ...files, ...given], {
+  cwd: root,
+  stdio: "inherit",
+  env: { ...process.env, LANGEVIN_CUDA_ADDON: built.addon },
+});
+process.exit(status ?? 1);

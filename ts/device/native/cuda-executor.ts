@@ -1,0 +1,69 @@
+// The executor `cuda`: hands commands to the addon's queue, which launches its kernels on the first GPU.
+
+import { DeviceError } from "../../errors/index.ts";
+import type { AnyOp } from "../../ops/index.ts";
+import { opList } from "../../ops/index.ts";
+import type { Command, Program, ProgramId } from "../executor.ts";
+import type { Addon } from "./addon.ts";
+import { loadCudaAddon } from "./addon.ts";
+import { matchKernels } from "./encode.ts";
+import { NativeExecutor, asDeviceError } from "./native-executor.ts";
+
+/** What the executor may be given; tests put their own in place. */
+export interface CudaExecutorOptions {
+  readonly addon?: Addon;
+  /** The instruction set. */
+  readonly records?: readonly AnyOp[];
+}
+
+/** Runs commands on a GPU. A replay stops within the steps that are under way, 32 at most. */
+export class CudaExecutor extends NativeExecutor {
+  readonly name = "cuda";
+  /** Ops of the instruction set that have no CUDA kernel yet. */
+  readonly missing: readonly AnyOp[];
+
+  /** Throws DeviceError where there is no GPU that works. */
+  constructor(options: CudaExecutorOptions = {}) {
+    const records = options.records ?? opList;
+    const addon = options.addon ?? loadCudaAddon();
+    const kernels = addon.cudaKernels();
+    const names = new Set(kernels.map(({ name }) => name));
+    const missing = records.filter(({ name, view }) => !view && !names.has(name));
+    const device = asDeviceError(() => addon.openCuda());
+    super(
+      addon,
+      device,
+      matchKernels(
+        records.filter((op) => !missing.includes(op)),
+        kernels,
+      ),
+    );
+    this.missing = missing;
+  }
+
+  override submit(commands: readonly Command[]): void {
+    this.#expectKernels(commands);
+    super.submit(commands);
+  }
+
+  override load(program: Program): ProgramId {
+    for (const list of program.lists) this.#expectKernels(list);
+    return super.load(program);
+  }
+
+  #expectKernels(commands: readonly Command[]): void {
+    if (this.missing.length === 0) return;
+    for (const { op } of commands)
+      if (this.missing.includes(op))
+        throw new DeviceError({
+          op: op.name,
+          problem: 'this op has no CUDA kernel yet, so that it does not run on device "cuda".',
+          advice: 'Use device "cpu" or "ts".',
+        });
+  }
+}
+
+/** Opens the device with this package's addon. Throws DeviceError where it does not work. */
+export function openCudaExecutor(): CudaExecutor {
+  return new CudaExecutor();
+}
