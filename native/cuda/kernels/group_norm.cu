@@ -28,9 +28,10 @@ constexpr int64_t kMaxGroup = 2048;         // channels
 // Beyond these, squares of float32 may have overflowed or lost digits to underflow.
 constexpr float kLeastSquares = 1e-30f, kMostSquares = 1e30f;
 
-// How an image is cut: `bundle` groups and `slabPixels` pixels a block.
+// How an image is cut: `bundle` groups and `slabPixels` pixels a block. Threads of a row take `wide` channels each: four
+// where the shape allows it, even if a pitch does not and they are loaded one by one, so that sums keep their order.
 struct Cut {
-  int bundle, perGroup;
+  int bundle, perGroup, wide;
   int slabPixels, slabs;
 };
 
@@ -78,14 +79,15 @@ __device__ __forceinline__ int64_t startOf(const GroupNorm& a, const Part& part,
 // Which columns (of `v` channels) and rows of a part a thread has: threads of a row take neighbouring columns.
 template <int v>
 struct Walk {
-  int columns, rows, column, row;
+  int columns, rows, column, row, step;
 
-  __device__ explicit Walk(const Part& part) {
+  __device__ Walk(const Part& part, const Cut& cut) {
+    const int thread = static_cast<int>(threadIdx.x), wanted = part.channels / cut.wide;
     columns = part.channels / v;
-    rows = columns < kThreads ? kThreads / columns : 1;
-    const int thread = static_cast<int>(threadIdx.x);
-    row = columns < kThreads ? thread / columns : 0;
-    column = columns < kThreads ? thread % columns : thread;
+    step = wanted < kThreads ? wanted : kThreads;
+    rows = kThreads / step;
+    row = thread / step;
+    column = thread % step;
   }
   __device__ bool idle() const { return row >= rows; }
 };
@@ -121,7 +123,7 @@ template <int v, class Prepare>
 __device__ __forceinline__ void sumChannels(const Walk<v>& walk, const Part& part, float* totals, const Prepare& prepare) {
   const int stride = walk.rows * part.channels;
   if (!walk.idle())
-    for (int column = walk.column; column < walk.columns; column += kThreads) {
+    for (int column = walk.column; column < walk.columns; column += walk.step) {
       const auto add = prepare(column * v);
       Channels<v> first{}, second{};
       for (int pixel = walk.row; pixel < part.pixels; pixel += walk.rows) add(pixel, first, second);
@@ -262,7 +264,7 @@ __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& c
                                                 const Rows& x, const Moments* moments, float* y, int64_t yPitch) {
   if (walk.idle()) return;
   float* const to = y + startOf(a, part, yPitch);
-  for (int column = walk.column; column < walk.columns; column += kThreads) {
+  for (int column = walk.column; column < walk.columns; column += walk.step) {
     const int c = column * v;
     const Affine<v> affine(a, part, cut.perGroup, moments, c);
     for (int pixel = walk.row; pixel < part.pixels; pixel += walk.rows) {
@@ -281,7 +283,7 @@ __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& c
 template <int v>
 __device__ __forceinline__ Rows bring(const Walk<v>& walk, const Part& part, const float* from, int64_t pitch, float* tile) {
   if (!walk.idle())
-    for (int column = walk.column; column < walk.columns; column += kThreads)
+    for (int column = walk.column; column < walk.columns; column += walk.step)
       for (int pixel = walk.row; pixel < part.pixels; pixel += walk.rows)
         store<v>(tile + pixel * part.channels + column * v, load<v>(from + pixel * pitch + column * v));
   return {tile, part.channels};
@@ -297,7 +299,7 @@ __global__ void __launch_bounds__(kThreads, kResident) normaliseWhole(const Grou
   GPU_SHARED(Moments, moments, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
-    const Walk<v> walk(part);
+    const Walk<v> walk(part, cut);
     float* const tile = reinterpret_cast<float*>(memory);
     const Rows x = bring<v>(walk, part, a.x + startOf(a, part, a.xPitch), a.xPitch, tile);
     measure<v>(walk, part, cut.perGroup, x, tile + tileFloats(part.pixels, part.channels), measured);
@@ -314,7 +316,7 @@ __global__ void __launch_bounds__(kThreads, kResident) measureSlabs(const GroupN
   GPU_SHARED(SlabMoments, measured, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
-    const Walk<v> walk(part);
+    const Walk<v> walk(part, cut);
     float* const tile = reinterpret_cast<float*>(memory);
     const Rows x = bring<v>(walk, part, a.x + startOf(a, part, a.xPitch), a.xPitch, tile);
     measure<v>(walk, part, cut.perGroup, x, tile + tileFloats(part.pixels, part.channels), measured);
@@ -331,7 +333,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
   GPU_SHARED(Moments, moments, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
-    const Walk<v> walk(part);
+    const Walk<v> walk(part, cut);
     mergeSlabs(a, cut, part, slabs + image * cut.slabs * a.groups, moments);
     const Rows x{a.x + startOf(a, part, a.xPitch), a.xPitch};
     writeNormalised<v, activation>(a, cut, walk, part, x, moments, y, yPitch);
@@ -410,7 +412,7 @@ __device__ __forceinline__ void writeGradient(const GroupNorm& a, const Cut& cut
                                               const GroupFactors* factors, float* dx) {
   if (walk.idle()) return;
   float* const to = dx + startOf(a, part, a.channels);
-  for (int column = walk.column; column < walk.columns; column += kThreads) {
+  for (int column = walk.column; column < walk.columns; column += walk.step) {
     const int c = column * v;
     const Affine<v> affine(a, part, cut.perGroup, moments, c);
     Channels<v> scale, ofNormalised, term;
@@ -445,7 +447,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
   GPU_SHARED(GroupFactors, factors, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
-    const Walk<v> walk(part);
+    const Walk<v> walk(part, cut);
     float* const tile = reinterpret_cast<float*>(memory);
     float* const tileOfGradient = tile + tileFloats(part.pixels, part.channels);
     float* const totals = tileOfGradient + tileFloats(part.pixels, part.channels);
@@ -470,7 +472,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
   GPU_SHARED(Moments, moments, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
-    const Walk<v> walk(part);
+    const Walk<v> walk(part, cut);
     float* const totals = reinterpret_cast<float*>(memory);
     mergeSlabs(a, cut, part, slabs + image * cut.slabs * a.groups, moments);
     sumProducts<v, activation>(a, cut, walk, part, {a.x + startOf(a, part, a.xPitch), a.xPitch},
@@ -491,7 +493,7 @@ __global__ void __launch_bounds__(kThreads, kResident) gradientSlabs(const Group
   GPU_SHARED(GroupFactors, factors, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
-    const Walk<v> walk(part);
+    const Walk<v> walk(part, cut);
     mergeSlabs(a, cut, part, slabs + image * cut.slabs * a.groups, moments);
     const float* const from = sums + image * cut.slabs * 2 * a.channels + part.firstChannel;
     const auto total = [=](int c, int which) {
@@ -536,6 +538,7 @@ Cut cutOf(const GroupNorm& a, int tiles) {
   while (cut.bundle > 1 && a.pixels * cut.bundle * cut.perGroup > floats) cut.bundle /= 2;
   // In slabs there is no reason to be narrow.
   if (a.pixels * cut.bundle * cut.perGroup > floats) cut.bundle = widest;
+  cut.wide = cut.bundle * cut.perGroup % 4 == 0 && a.channels % 4 == 0 ? 4 : 1;
   const int64_t fitting = floats / (cut.bundle * cut.perGroup);
   cut.slabs = static_cast<int>(ceilDivide(a.pixels, fitting));
   cut.slabPixels = static_cast<int>(ceilDivide(a.pixels, cut.slabs));
@@ -558,9 +561,9 @@ dim3 gridOf(const GroupNorm& a, const Cut& cut) {
               static_cast<unsigned>(a.images < kMostBlocks ? a.images : kMostBlocks));
 }
 
-// Four channels at a time, where all bundles begin at multiples of four.
+// Whether x may be loaded four channels at a time.
 bool inFours(const GroupNorm& a, const Cut& cut) {
-  return a.xPitch % 4 == 0 && aligned16(a.x) && cut.bundle * cut.perGroup % 4 == 0 && a.channels % 4 == 0;
+  return cut.wide == 4 && a.xPitch % 4 == 0 && aligned16(a.x);
 }
 
 SlabMoments* measureAll(const GroupNorm& a, const Cut& cut, bool fours, Launch& launch) {

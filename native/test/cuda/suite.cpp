@@ -168,16 +168,13 @@ void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher
   gpu::host::setSchedule({0, 1});
   const Tensor plain = run(c, launcher, 0, 0);
   compare(c, plain);
-  // Gaps that leave rows at multiples of 16 bytes, or not.
   gpu::host::setSchedule({2, 2});
-  const Tensor odd = run(c, launcher, 3, 5);
-  compare(c, odd);
-  gpu::host::setSchedule({3, 2});
-  expect(run(c, launcher, 3, 5).sameBits(odd), c.label, "the schedule changes bits");
-  gpu::host::setSchedule({4, 2});
   expect(run(c, launcher, 0, 0).sameBits(plain), c.label, "the schedule changes bits");
-  gpu::host::setSchedule({5, 2});
-  compare(c, run(c, launcher, 16, 4));
+  // Gaps that leave rows at multiples of 16 bytes, or not.
+  gpu::host::setSchedule({3, 2});
+  expect(run(c, launcher, 3, 5).sameBits(plain), c.label, "odd pitches change bits");
+  gpu::host::setSchedule({4, 2});
+  expect(run(c, launcher, 16, 4).sameBits(plain), c.label, "pitches change bits");
 }
 
 void check(const Case& c) {
