@@ -31,6 +31,7 @@ type Program = keyof typeof programs;
 const core = [
   "native/core/scratch.cpp",
   "native/cpu/context.cpp",
+  "native/cpu/parts.cpp",
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
 ];

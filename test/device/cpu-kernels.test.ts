@@ -12,6 +12,8 @@ const program = "native/test/kernels_check.cpp";
 const sources = [
   "native/core/registry.cpp",
   "native/core/scratch.cpp",
+  "native/cpu/context.cpp",
+  "native/cpu/parts.cpp",
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
   ...["window", "gather_gemm", "outer_product", "conv", "matmul", "tile_product", "attention", "pool", "embedding"].map(

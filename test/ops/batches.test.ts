@@ -484,10 +484,13 @@ describe("threads", () => {
 
 describe("repetition", () => {
   it("the same commands give the same bits on a used executor and on a new one", () => {
-    const fresh: Executor = cudaHost ? openCudaExecutor() : new TsExecutor();
-    for (const c of large.filter(({ op }) => runs(subjects[0], op)))
-      runCase(fresh, c).forEach((value, i) =>
-        expect(firstDifference(value.elements, runCase(subjects[0].open(), c)[i].elements)).to.equal(undefined),
+    const open = (): Executor => (cudaHost ? openCudaExecutor() : new TsExecutor());
+    const used: Executor = open();
+    for (const c of large.filter(({ op }) => runs(subjects[0], op))) {
+      const results = runCase(open(), c);
+      runCase(used, c).forEach((value, i) =>
+        expect(firstDifference(value.elements, results[i].elements)).to.equal(undefined),
       );
+    }
   });
 });
