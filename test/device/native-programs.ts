@@ -1,9 +1,10 @@
 // Compiles the C++ test programs of native/test and runs them.
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFile, execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { packageRoot } from "../../ts/device/native/addon.ts";
 
@@ -19,6 +20,21 @@ export const flags = [
   "-Wextra",
   "-Werror",
 ];
+
+/** What runs CUDA kernels on the host, for programs that include native/cuda/gpu.h. */
+export const cudaHost: readonly string[] = ["switch", "machine", "warp", "language"].map(
+  (name) => `native/cuda/host/${name}.cpp`,
+);
+
+/** The ways in which CUDA kernels are built to be tested on the host: as they are, and under sanitizers. */
+export const cudaHostBuilds = {
+  plain: ["-O2"],
+  address: ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+  thread: ["-O1", "-g", "-fsanitize=thread"],
+} as const;
+
+/** A name of `cudaHostBuilds`. */
+export type CudaHostBuild = keyof typeof cudaHostBuilds;
 
 /** Whether there is a C++ compiler on this machine. */
 export function hasCompiler(): boolean {
@@ -39,6 +55,16 @@ export function inFolder<T>(use: (folder: string) => T): T {
   } finally {
     remove();
   }
+}
+
+/** As `compile`, while other work goes on. */
+export async function compileMeanwhile(
+  sources: readonly string[],
+  output: string,
+  options: readonly string[],
+): Promise<void> {
+  const args = [...flags, ...options, ...sources, "-o", output, "-pthread"];
+  await promisify(execFile)(compiler, args, { cwd: packageRoot(), maxBuffer: 1 << 26 });
 }
 
 /** Compiles sources (relative to the package) to `output`. Throws with the compiler's words where that fails. */

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <vector>
 
 namespace langevin {
@@ -186,7 +187,14 @@ class LateStream final : public Stream {
   void runOne() {
     const Work work = std::move(queue_.front());
     queue_.pop_front();
-    if (Machine::get().health() == cudaSuccess) work();
+    if (Machine::get().health() != cudaSuccess) return;
+    try {
+      work();
+    } catch (const std::runtime_error& fault) {
+      // A kernel did what a GPU would punish: machine.h says what and where.
+      std::fprintf(stderr, "cuda-host: %s\n", fault.what());
+      Machine::get().breakDown(cudaErrorLaunchFailure);
+    }
   }
 
   std::recursive_mutex mutex_;
@@ -224,6 +232,7 @@ const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
+    case cudaErrorLaunchFailure: return "unspecified launch failure";
     case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
     case cudaErrorNotReady: return "device not ready";
     case cudaErrorInvalidDevice: return "invalid device ordinal";

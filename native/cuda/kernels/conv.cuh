@@ -1,0 +1,44 @@
+// The three convolutions as launchers see them: fprop, dgrad and wgrad between the same three arrays, NHWC.
+#pragma once
+
+#include "gemm.cuh"
+
+namespace langevin {
+namespace cuda {
+
+// What conv2d's record says of one axis.
+struct ConvolutionAxis {
+  int x, y, kernel;  // sizes
+  int stride, padding, dilation;
+};
+
+// x [images, H, W, inputs], weight [KH, KW, inputs, outputs], y [images, OH, OW, outputs].
+struct Convolution {
+  ConvolutionAxis vertical, horizontal;
+  int images, inputs, outputs;
+};
+
+// An array whose pixels (or rows) lie `pitch` elements apart.
+template <class Element>
+struct Pitched {
+  Element* data;
+  int64_t pitch;
+};
+
+// y = activation(conv2d(x, weight) + bias + residual).
+template <Arithmetic arithmetic, class Element>
+void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue<Element>& y,
+              Launch& launch);
+
+// x = activation(convTranspose2d(y, weight) + bias + residual).
+template <Arithmetic arithmetic, class Element>
+void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<const Element> weight,
+                        const Epilogue<Element>& x, Launch& launch);
+
+// The gradient of the weight, always float32.
+template <Arithmetic arithmetic, class Element>
+void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, Pitched<float> dweight,
+                    Launch& launch);
+
+}  // namespace cuda
+}  // namespace langevin

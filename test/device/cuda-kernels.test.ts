@@ -1,0 +1,58 @@
+// The suite of CUDA kernels, run on the host: as compiled by default, under address and undefined-behaviour sanitizers, and
+// under the thread sanitizer.
+
+import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+import { expect } from "chai";
+
+import { packageRoot } from "../../ts/device/native/addon.ts";
+import type { CudaHostBuild } from "./native-programs.ts";
+import { compile, compileMeanwhile, cudaHost, cudaHostBuilds, hasCompiler, newFolder } from "./native-programs.ts";
+
+const filesOf = (folder: string, ending: string): string[] =>
+  readdirSync(join(packageRoot(), folder))
+    .filter((name) => name.endsWith(ending))
+    .map((name) => `${folder}/${name}`);
+
+const sources = [...cudaHost, ...filesOf("native/cuda/kernels", ".cu"), ...filesOf("native/test/cuda", ".cpp")];
+
+/** How many random shapes to draw beside the chosen ones: sanitizers make each of them slow. */
+const rounds: Record<CudaHostBuild, number> = { plain: 12, address: 2, thread: 1 };
+
+describe("CUDA kernels on the host", function () {
+  this.timeout(900_000);
+  let folder: string;
+  let removeFolder: (() => void) | undefined;
+
+  before(function () {
+    if (!hasCompiler()) this.skip();
+    [folder, removeFolder] = newFolder();
+  });
+  after(() => removeFolder?.());
+
+  /** Compiles every source by itself, as many at a time as there are processors, and links them. */
+  async function build(name: CudaHostBuild): Promise<string> {
+    const objects = sources.map((source) => join(folder, `${name}-${source.replaceAll("/", "_")}.o`));
+    const left = [...sources.entries()];
+    const work = async (): Promise<void> => {
+      for (let next = left.pop(); next !== undefined; next = left.pop())
+        await compileMeanwhile([next[1]], objects[next[0]], ["-x", "c++", "-c", ...cudaHostBuilds[name]]);
+    };
+    await Promise.all(Array.from({ length: availableParallelism() }, work));
+    const program = join(folder, name);
+    compile(objects, program, cudaHostBuilds[name]);
+    return program;
+  }
+
+  for (const name of Object.keys(cudaHostBuilds) as CudaHostBuild[])
+    it(`give what they should under several schedules (build: ${name})`, async () => {
+      const program = await build(name);
+      const env = { ...process.env, TSAN_OPTIONS: "halt_on_error=1" };
+      const { stdout } = await promisify(execFile)(program, [String(rounds[name])], { env, maxBuffer: 1 << 26 });
+      expect(stdout).to.match(/^\d{3,} checks, 0 failed$/m);
+    });
+});
