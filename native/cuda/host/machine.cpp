@@ -314,7 +314,9 @@ std::string text(Site site) {
 
 bool same(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0); }
 
-std::string whereabouts(const Block& block) { return std::string(block.call->name) + ", block " + text(block.index); }
+std::string whereabouts(const Block& block) {
+  return std::string(block.call->name) + ", launched by " + block.call->launcher + ", block " + text(block.index);
+}
 
 std::string doing(const Fiber& fiber) {
   switch (fiber.state) {
