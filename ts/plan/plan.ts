@@ -19,6 +19,7 @@ import { arrange } from "./arena.ts";
 import { walk } from "./host.ts";
 import type { Lifetime } from "./lifetimes.ts";
 import { lifetimes, operandsOf, placeCommands } from "./lifetimes.ts";
+import { withPlanMemory } from "./out-of-memory.ts";
 import { place } from "./placement.ts";
 import { poisoned } from "./poison.ts";
 import type { HostTable, RecordedCommand, RecordedNode, RecordedProgram } from "./recorded.ts";
@@ -186,7 +187,7 @@ export class Plan {
         ({ buffer }) => buffer,
       ),
     );
-    const arena = executor.allocate(this.memory.arena);
+    const arena = this.#allocateArena();
     try {
       for (const [id, { bytes, data, table }] of this.recorded.buffers) {
         if (!used.has(id) || (!data && !table)) continue;
@@ -201,6 +202,14 @@ export class Plan {
       throw error;
     } finally {
       this.#loaded = undefined;
+    }
+  }
+
+  #allocateArena(): BufferId {
+    try {
+      return this.executor.allocate(this.memory.arena);
+    } catch (error) {
+      throw withPlanMemory(error, this.memory, this.#lists.flat());
     }
   }
 

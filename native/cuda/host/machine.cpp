@@ -505,7 +505,8 @@ UNSEEN void runBlock(Block& block, const KernelCall& call, const dim3& index, ui
 
 // Places for blocks, for reuse by later launches.
 std::mutex idleMutex;
-std::vector<std::unique_ptr<Block>> idle;
+// Never destroyed: when a process exits, the queue of a device may still be running kernels.
+std::vector<std::unique_ptr<Block>>& idle = *new std::vector<std::unique_ptr<Block>>;
 
 std::unique_ptr<Block> takeBlock() {
   const std::lock_guard<std::mutex> lock(idleMutex);

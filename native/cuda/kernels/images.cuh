@@ -7,6 +7,12 @@
 namespace langevin {
 namespace cuda {
 
+// a / b, by the division of 32 bits where that does.
+__device__ inline int64_t quotient(int64_t a, int64_t b) {
+  if (((a | b) >> 32) == 0) return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+  return a / b;
+}
+
 // Operands of one shape [images, ...], each with its pitch. A tensor without axes is one image.
 template <int N>
 struct Images {
@@ -18,8 +24,11 @@ struct Images {
   void* data[N] = {};
   bool quads = false;  // every four elements are adjacent and aligned
 
+  // Divides where rows lie apart alone: in 64 bits that takes longer than all else here.
   __device__ int64_t place(int k, int64_t image, int64_t element) const {
-    return (image * rows + element / cols) * pitch[k] + element % cols;
+    if (pitch[k] == cols) return image * elements + element;
+    const int64_t row = quotient(element, cols);
+    return (image * rows + row) * pitch[k] + (element - row * cols);
   }
 
   template <class T>
@@ -60,7 +69,7 @@ template <int N, class F>
 __device__ void forEachQuad(const Images<N>& images, const F& f) {
   const int64_t perImage = (images.elements + kQuad - 1) / kQuad, total = images.count * perImage;
   for (int64_t i = firstTurn(); i < total; i += turnStep()) {
-    const int64_t image = i / perImage, element = (i - image * perImage) * kQuad, left = images.elements - element;
+    const int64_t image = quotient(i, perImage), element = (i - image * perImage) * kQuad, left = images.elements - element;
     f(QuadPlace{image, element, left < kQuad ? static_cast<int>(left) : kQuad});
   }
 }
@@ -73,7 +82,9 @@ __device__ noise::Floats4 loadFour(const Images<N>& images, int k, const QuadPla
                                                                     images.place(k, at.image, at.element));
     for (int j = 0; j < kQuad; j++) x.v[j] = q.v[j];
   } else {
-    for (int j = 0; j < at.count; j++) x.v[j] = images.template get<float>(k, at.image, at.element + j);
+    // Four turns, whose number the compiler knows, keep x in registers.
+    for (int j = 0; j < kQuad; j++)
+      if (j < at.count) x.v[j] = images.template get<float>(k, at.image, at.element + j);
   }
   return x;
 }
@@ -86,7 +97,8 @@ __device__ void storeFour(const Images<N>& images, int k, const QuadPlace& at, c
     for (int j = 0; j < kQuad; j++) q.v[j] = y[j];
     *reinterpret_cast<QuadOf<T>*>(data + images.place(k, at.image, at.element)) = q;
   } else {
-    for (int j = 0; j < at.count; j++) data[images.place(k, at.image, at.element + j)] = y[j];
+    for (int j = 0; j < kQuad; j++)
+      if (j < at.count) data[images.place(k, at.image, at.element + j)] = y[j];
   }
 }
 

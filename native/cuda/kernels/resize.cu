@@ -28,24 +28,38 @@ struct Resampling {
   int64_t from, to;
 };
 
-// Taps of one output position: the first, how many, and the weights where they are not all equal.
+// Taps of one output position: the first, how many, and, where they are not all equal, the weights of four positions in a
+// row, of which those outside of the axis count for its ends.
 struct Source {
   int64_t first, count;
   bool even;
+  int64_t start, from;
   double weights[4];
 
-  LANGEVIN_HD double weight(int64_t k) const { return even ? 1.0 / static_cast<double>(count) : weights[k]; }
+  LANGEVIN_HD int64_t position(int tap) const {
+    const int64_t wanted = start + tap;
+    return wanted < 0 ? 0 : wanted < from ? wanted : from - 1;
+  }
+
+  // Goes through all four, so that indexes are known to the compiler and the weights stay in registers.
+  LANGEVIN_HD double weight(int64_t k) const {
+    if (even) return 1.0 / static_cast<double>(count);
+    double sum = 0;
+    for (int tap = 0; tap < 4; tap++)
+      if (weights[tap] != 0 && position(tap) == first + k) sum += weights[tap];
+    return sum;
+  }
 };
 
-// Taps start, start + 1, ... on an axis of `from` elements.
-LANGEVIN_HD Source merged(int64_t start, const double* weights, int taps, int64_t from) {
-  Source source = {-1, 0, false, {}};
-  for (int k = 0; k < taps; k++) {
-    if (weights[k] == 0) continue;  // so that a position is copied where it is met exactly
-    const int64_t wanted = start + k, position = wanted < 0 ? 0 : wanted < from ? wanted : from - 1;
-    if (source.first < 0) source.first = position;
-    source.count = position - source.first + 1;
-    source.weights[position - source.first] += weights[k];
+LANGEVIN_HD Source evenTaps(int64_t first, int64_t count) { return {first, count, true, first, count, {}}; }
+
+// A weight of 0 is no tap, so that a position is copied where it is met exactly.
+LANGEVIN_HD Source weightedTaps(int64_t start, double w0, double w1, double w2, double w3, int64_t from) {
+  Source source = {-1, 0, false, start, from, {w0, w1, w2, w3}};
+  for (int tap = 0; tap < 4; tap++) {
+    if (source.weights[tap] == 0) continue;
+    if (source.first < 0) source.first = source.position(tap);
+    source.count = source.position(tap) - source.first + 1;
   }
   return source;
 }
@@ -53,8 +67,8 @@ LANGEVIN_HD Source merged(int64_t start, const double* weights, int taps, int64_
 LANGEVIN_HD Source tapsOf(const Resampling& r, int64_t o) {
   constexpr double a = -0.75;
   const int64_t start = o * r.from / r.to;
-  if (r.mode == Interpolation::nearest) return {start, 1, true, {}};
-  if (r.mode == Interpolation::area) return {start, ((o + 1) * r.from + r.to - 1) / r.to - start, true, {}};
+  if (r.mode == Interpolation::nearest) return evenTaps(start, 1);
+  if (r.mode == Interpolation::area) return evenTaps(start, ((o + 1) * r.from + r.to - 1) / r.to - start);
   const double from = static_cast<double>(r.from), to = static_cast<double>(r.to);
   double s = r.alignCorners ? (r.to == 1 ? 0.0 : static_cast<double>(o * (r.from - 1)) / (to - 1))
                             : (static_cast<double>(o) + 0.5) * from / to - 0.5;
@@ -62,14 +76,10 @@ LANGEVIN_HD Source tapsOf(const Resampling& r, int64_t o) {
   int64_t whole = static_cast<int64_t>(s);
   if (static_cast<double>(whole) > s) whole--;
   const double t = s - static_cast<double>(whole);
-  if (r.mode == Interpolation::bilinear) {
-    const double weights[2] = {1 - t, t};
-    return merged(whole, weights, 2, r.from);
-  }
+  if (r.mode == Interpolation::bilinear) return weightedTaps(whole, 1 - t, t, 0, 0, r.from);
   const auto inner = [](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
   const auto outer = [](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
-  const double weights[4] = {outer(t + 1), inner(t), inner(1 - t), outer(2 - t)};
-  return merged(whole - 1, weights, 4, r.from);
+  return weightedTaps(whole - 1, outer(t + 1), inner(t), inner(1 - t), outer(2 - t), r.from);
 }
 
 // The taps of every position of an axis, in device memory.
