@@ -510,6 +510,42 @@ onEveryDevice("capture", (device) => {
     expect((await rejection(needy.replay(3).next())).message).to.match(/^replay: the captured function takes 1 inputs/);
   });
 
+  describe("fuse", () => {
+    /** Whether something runs part by part in the plan of a convolution and its activation. */
+    const isFused = (options: { fuse?: boolean; checkFinite?: boolean }): boolean => {
+      const [conv, x] = [new Conv2d(2, 3, 3), randn([4, 8, 8, 2])];
+      const captured = capture(() => noGrad(() => conv.forward(x).silu()), options);
+      const text = captured.plan().toString();
+      captured.dispose();
+      return text.includes("+ silu");
+    };
+    const withSetting = <T>(value: string, run: () => T): T => {
+      process.env.LANGEVIN_FUSE = value;
+      try {
+        return run();
+      } finally {
+        delete process.env.LANGEVIN_FUSE;
+      }
+    };
+
+    it("is on unless it is turned off, and off where results are looked at", () => {
+      expect(isFused({})).to.equal(true);
+      expect(isFused({ fuse: false })).to.equal(false);
+      expect(isFused({ checkFinite: true })).to.equal(false);
+      expect(isFused({ fuse: true, checkFinite: true })).to.equal(false);
+    });
+
+    it("is what LANGEVIN_FUSE says where the function does not", () => {
+      expect(withSetting("off", () => isFused({}))).to.equal(false);
+      expect(withSetting("off", () => isFused({ fuse: true }))).to.equal(true);
+      expect(withSetting("on", () => isFused({}))).to.equal(true);
+      expect(withSetting("maybe", () => failure(() => isFused({}))))
+        .to.be.instanceOf(ArgumentError)
+        .with.property("message")
+        .equal('capture: LANGEVIN_FUSE is "maybe". Set it to "on" or "off", or leave it out.');
+    });
+  });
+
   describe("checkFinite", () => {
     it("names the first operation whose result is not finite, and its layer", async () => {
       class Root extends Module {
