@@ -13,14 +13,17 @@ function termsOf(c: Case, output: Value): number {
   return Math.max(1, largest / Math.max(1, output.elements.length));
 }
 
-/** Refuses the first element of `got` that is further from `expected` than rounding explains. */
-export function expectClose(c: Case, got: Value, expected: Value): void {
+/**
+ * Refuses the first element of `got` that is further from `expected` than rounding explains. Where both were rounded, `times`
+ * says how often as much.
+ */
+export function expectClose(c: Case, got: Value, expected: Value, times = 1): void {
   if (got.elements.length !== expected.elements.length)
     throw new Error(`${got.elements.length} elements, expected ${expected.elements.length}`);
   const isExact = c.op.exact === true || got.type.dtype === "int32";
   const magnitude = magnitudeOf(expected);
-  const absolute = isExact ? 0 : 4 * unit * Math.sqrt(termsOf(c, expected)) * magnitude;
-  const relative = isExact ? 0 : 8 * unit;
+  const absolute = isExact ? 0 : times * 4 * unit * Math.sqrt(termsOf(c, expected)) * magnitude;
+  const relative = isExact ? 0 : times * 8 * unit;
   for (let i = 0; i < got.elements.length; i++) {
     const [a, b] = [got.elements[i], expected.elements[i]];
     if (Object.is(a, b) || a === b || Math.abs(a - b) <= absolute + relative * Math.abs(b)) continue;
