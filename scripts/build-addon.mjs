@@ -65,8 +65,9 @@ class Build {
   /** The last addon that loads, with the way it was compiled and the folder that holds its object files. */
   product;
 
-  constructor(work, show) {
+  constructor(work, { arch, show }) {
     this.work = work;
+    this.arch = arch;
     this.show = show;
   }
 
@@ -99,7 +100,8 @@ class Build {
 
   async tryCMake(tools, cuda) {
     if (!tools.cmake) return this.skip("cmake", "CMake was not found");
-    const compile = (setting) => (folder, options) => compileWithCMake(folder, setting, options);
+    const { arch } = this;
+    const compile = (setting) => (folder, options) => compileWithCMake(folder, setting, { ...options, arch });
     if (cuda === "off") return this.attempt("cmake", false, compile("OFF"));
     if (cuda === "on") return this.attempt("cmake", true, compile("ON"));
     if (await this.attempt("cmake", true, compile("AUTO"))) return true;
@@ -175,12 +177,12 @@ function workFolder() {
 
 /**
  * Builds the addon. `cuda` is "auto" (where a toolkit is found, without it where that fails), "on" (or fail) or "off";
- * `show` prints what the compilers say. Returns the record that it leaves in build/record.json, and whether it built one.
+ * `arch` says for which GPUs ("auto": those that are here, "all", or a list such as "80,90"); `show` prints what the compilers say. Returns the record that it leaves in build/record.json, and whether it built one.
  */
-export async function buildAddon({ cuda = "auto", show = false } = {}) {
+export async function buildAddon({ cuda = "auto", arch = "auto", show = false } = {}) {
   const work = workFolder();
   try {
-    const current = new Build(work, show);
+    const current = new Build(work, { arch, show });
     const built = await current.run(cuda);
     return { built, record: current.publish(cuda) };
   } finally {

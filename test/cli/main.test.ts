@@ -22,8 +22,8 @@ async function run(line: string, programCode = 0) {
         started.push({ name, args });
         return programCode;
       },
-      build: async (cuda) => {
-        started.push({ name: "build", args: [cuda] });
+      build: async ({ cuda, arch }) => {
+        started.push({ name: "build", args: [cuda, arch] });
         return programCode;
       },
       doctor: async (json) => {
@@ -70,9 +70,11 @@ describe("langevin", () => {
   });
 
   it("compiles the addon again and ends with what came of it", async () => {
-    expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: ["auto"] }] });
+    expect(await run("build", 1)).to.deep.include({ code: 1, started: [{ name: "build", args: ["auto", "auto"] }] });
     for (const wish of ["on", "off"])
-      expect((await run(`build --cuda ${wish}`)).started).to.deep.equal([{ name: "build", args: [wish] }]);
+      expect((await run(`build --cuda ${wish}`)).started).to.deep.equal([{ name: "build", args: [wish, "auto"] }]);
+    for (const arch of ["all", "80", "75,80,120"])
+      expect((await run(`build --arch ${arch}`)).started).to.deep.equal([{ name: "build", args: ["auto", arch] }]);
   });
 
   it("asks the doctor, and ends with what it finds", async () => {
@@ -107,6 +109,7 @@ describe("langevin", () => {
     ["demo --out=", /argument '' is invalid. Expected the path of a folder/],
     ["demo --device gpu", /argument 'gpu' is invalid. Expected cuda, cpu or ts/],
     ["build --cuda yes", /argument 'yes' is invalid. Allowed choices are on, off/],
+    ["build --arch turing", /argument 'turing' is invalid. Expected "all", or compute capabilities such as "80,90"/],
     ["build --cuda", /option '--cuda <wish>' argument missing/],
     ["demo --model cats", /unknown option '--model'/],
     ["example cats", /'cats' is invalid for argument 'name'. Allowed choices are class-conditional/],

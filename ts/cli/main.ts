@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Argument, Command, CommanderError, Option } from "commander";
-import type { CudaWish } from "../device/native/addon.ts";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { BuildWishes } from "../device/native/addon.ts";
 import { packageRoot } from "../device/native/addon.ts";
 import { LangevinError } from "../errors/index.ts";
 import type { ProgramOptions } from "./program-options.ts";
@@ -15,7 +15,7 @@ export interface Surroundings {
   /** Starts an example program and resolves with its exit code. */
   readonly start: (name: string, args: readonly string[]) => Promise<number>;
   /** Compiles the addon and resolves with the exit code. */
-  readonly build: (cuda: CudaWish) => Promise<number>;
+  readonly build: (wishes: BuildWishes) => Promise<number>;
   /** Prints what works on this machine, as JSON if wanted, and resolves with the exit code. */
   readonly doctor: (json: boolean) => Promise<number>;
   readonly writeOut: (text: string) => void;
@@ -110,10 +110,21 @@ function createProgram(surroundings: Surroundings, end: (code: number) => void):
         "off",
       ]),
     )
-    .action(async ({ cuda = "auto" }: { cuda?: CudaWish }) => {
-      end(await surroundings.build(cuda));
+    .option(
+      "--arch <list>",
+      'GPUs to compile for: "all", or compute capabilities such as "80,90"; default: those in this machine, else 80',
+      architectures,
+    )
+    .action(async ({ cuda = "auto", arch = "auto" }: Partial<BuildWishes>) => {
+      end(await surroundings.build({ cuda, arch }));
     });
   return program;
+}
+
+/** Reads GPU architectures: "all", or compute capabilities without their points. */
+function architectures(text: string): string {
+  if (text === "all" || /^\d{2,3}(,\d{2,3})*$/.test(text)) return text;
+  throw new InvalidArgumentError('Expected "all", or compute capabilities such as "80,90".');
 }
 
 function packageVersion(): string {

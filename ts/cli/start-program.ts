@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { CudaWish } from "../device/native/addon.ts";
+import type { BuildWishes } from "../device/native/addon.ts";
 import { packageRoot } from "../device/native/addon.ts";
 import { ArgumentError } from "../errors/index.ts";
 
@@ -36,8 +36,8 @@ export async function startProgram(name: string, args: readonly string[]): Promi
 }
 
 /** Compiles the native addon on the terminal of this process; the exit code tells whether that made one as wished. */
-export async function buildAddon(cuda: CudaWish): Promise<number> {
-  const { code } = await runChild([join(packageRoot(), "scripts", "build.mjs"), cuda], process.env);
+export async function buildAddon({ cuda, arch }: BuildWishes): Promise<number> {
+  const { code } = await runChild([join(packageRoot(), "scripts", "build.mjs"), cuda, arch], process.env);
   return code ?? 1;
 }
 

@@ -100,6 +100,13 @@ export interface BuildRecord {
 /** Whether a build is to compile the CUDA part: where there is a toolkit, or else fail, or not at all. */
 export type CudaWish = "auto" | "on" | "off";
 
+/** What the addon is to be compiled for. */
+export interface BuildWishes {
+  readonly cuda: CudaWish;
+  /** For which GPUs: "auto" (those that are here), "all", or a list such as "80,90". */
+  readonly arch: string;
+}
+
 /** A loaded addon and where it came from. */
 export interface LoadedAddon {
   readonly addon: Addon;
