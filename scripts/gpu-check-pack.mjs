@@ -15,7 +15,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { compileWithCMake, root } from "./compile.mjs";
 import { findTools } from "./tools.cjs";
 

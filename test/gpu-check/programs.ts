@@ -32,6 +32,9 @@ export function hasTool(name: string): boolean {
   return spawnSync(name, ["--version"], { stdio: "ignore", timeout: patience }).status === 0;
 }
 
+/** Files of native/cuda/kernels that programs of native/test/gpu are linked with where they are compiled on the spot. */
+const linked: Readonly<Record<string, readonly string[]>> = { ceilings: [], kernels: ["conv", "gemm", "matmul"] };
+
 /** A program of native/test/gpu, or why there is none. */
 export function ownProgram(name: string): { readonly path: string } | { readonly absent: string } {
   const prebuilt = join(packageRoot(), "programs", name);
@@ -42,6 +45,8 @@ export function ownProgram(name: string): { readonly path: string } | { readonly
   const folder = join(packageRoot(), "build", "gpu-check");
   mkdirSync(folder, { recursive: true });
   const path = join(folder, name);
-  const { status, stderr } = runProgram("nvcc", ["-std=c++17", "-O3", "-arch=native", source, "-o", path]);
+  const kernels = linked[name].map((file) => join(packageRoot(), "native", "cuda", "kernels", `${file}.cu`));
+  const flags = ["-std=c++17", "-O3", "--fmad=false", "-DLANGEVIN_CUDA=1", "-arch=native"];
+  const { status, stderr } = runProgram("nvcc", [...flags, source, ...kernels, "-o", path]);
   return status === 0 ? { path } : { absent: `nvcc did not compile ${source}: ${stderr.trim().split("\n")[0]}` };
 }
