@@ -1,0 +1,173 @@
+// Makes the folder that checks a GPU on a machine without network, compiler and Node: a launcher, Node itself, and an archive of
+// the addon for all GPUs, the compiled JavaScript, the programs of native/test/gpu and golden data. Node is compressed with gzip,
+// which every machine has; the archive with Brotli, which Node has and which makes it smaller.
+
+import { spawn, spawnSync } from "node:child_process";
+import {
+  copyFileSync,
+  cpSync,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { constants, createBrotliCompress, createGzip } from "node:zlib";
+import { compileWithCMake, root } from "./compile.mjs";
+import { findTools } from "./tools.cjs";
+
+/** The folder must not be larger: it travels over slow lines. */
+const limit = 60e6; // bytes
+
+/** Where the CUDA addon for packing is built; object files stay for the next time. */
+const buildFolder = join(root, "build-gpu-check");
+
+/** Files of native/cuda/kernels that native/test/gpu/kernels.cu runs. */
+const programKernels = ["conv", "gemm", "matmul"];
+
+/** The packages that the packed JavaScript imports. */
+const packages = ["commander", "chai", "fast-png", "zod"];
+
+/** Unpacks once, beside itself or else where temporary files go, and starts Node on the check. */
+const launcher = `#!/bin/sh
+# Checks this machine's NVIDIA GPU with langevin; ./gpu-check --help tells the options. Needs tar and gzip, nothing else.
+set -e
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+unpacked="$here/unpacked"
+if [ ! -f "$unpacked/complete" ]; then
+  [ -w "$here" ] || unpacked=$(mktemp -d)
+  mkdir -p "$unpacked"
+  gzip -dc "$here/node.gz" > "$unpacked/node"
+  chmod +x "$unpacked/node"
+  "$unpacked/node" -e 'process.stdin.pipe(require("zlib").createBrotliDecompress()).pipe(process.stdout)' \
+    < "$here/archive.tar.br" | tar -xf - -C "$unpacked"
+  : > "$unpacked/complete"
+fi
+exec "$unpacked/node" "$unpacked/dist/test/gpu-check/main.js" "$@"
+`;
+
+/** Runs a program; throws an error with its words where it fails. */
+function run(command, args, options = {}) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: "utf8", ...options });
+  if (status !== 0)
+    throw new Error(`${command} ${args[0]} failed: ${(stderr || stdout || error?.message || "").trim().slice(-2000)}`);
+}
+
+/** Copies a package and, of those that it depends on, all that are installed. */
+function copyPackage(name, modules, from = root) {
+  const source = [from, root].map((folder) => join(folder, "node_modules", name)).find((path) => existsSync(path));
+  if (source === undefined) throw new Error(`the package ${name} is not installed`);
+  const target = join(modules, name);
+  if (existsSync(target)) return;
+  const isWanted = (path) => !/\.(d\.[mc]?ts|map|md)$/.test(path);
+  cpSync(source, target, { recursive: true, dereference: true, filter: isWanted });
+  const { dependencies = {} } = JSON.parse(readFileSync(join(source, "package.json"), "utf8"));
+  for (const dependency of Object.keys(dependencies)) copyPackage(dependency, modules, source);
+}
+
+/** The addon with the CPU's kernels and CUDA's for all GPUs. */
+async function buildAddon() {
+  mkdirSync(buildFolder, { recursive: true });
+  const log = join(buildFolder, "cmake.log");
+  rmSync(log, { force: true });
+  const { ok, addon } = await compileWithCMake(buildFolder, "ON", { log });
+  if (!ok) throw new Error(`CMake did not compile the addon with CUDA (${log})`);
+  return addon;
+}
+
+/** Builds the programs of native/test/gpu for the GPUs of the addon; the one of kernels takes the addon's object files. */
+function buildPrograms(nvcc, folder) {
+  const sources = join(root, "native", "test", "gpu");
+  const cache = readFileSync(join(buildFolder, "CMakeCache.txt"), "utf8");
+  const architectures = /^CMAKE_CUDA_ARCHITECTURES:\w+=(.*)$/m.exec(cache)[1].split(";");
+  const targets = architectures.map((given) => {
+    const number = given.replace("-real", "");
+    return `-gencode=arch=compute_${number},code=${given.endsWith("-real") ? "sm_" : "[sm_"}${number}${given.endsWith("-real") ? "" : `,compute_${number}]`}`;
+  });
+  const objects = join(buildFolder, "CMakeFiles", "langevin.dir", "native", "cuda", "kernels");
+  const kernels = programKernels.map((name) => join(objects, `${name}.cu.o`));
+  mkdirSync(folder);
+  const flags = ["-std=c++17", "-O3", "--fmad=false", "-DLANGEVIN_CUDA=1", "-cudart=static", ...targets];
+  for (const [name, linked] of [
+    ["ceilings", []],
+    ["kernels", kernels],
+  ])
+    run(nvcc, [...flags, join(sources, `${name}.cu`), ...linked, "-o", join(folder, name)]);
+}
+
+/** Everything that goes into the archive. */
+async function fill(folder) {
+  const { nvcc } = findTools();
+  if (nvcc === undefined) throw new Error("no CUDA toolkit with nvcc was found");
+  const addons = join(folder, "prebuilds", `${process.platform}-${process.arch}`);
+  mkdirSync(addons, { recursive: true });
+  copyFileSync(await buildAddon(), join(addons, "langevin.node"));
+  run("strip", ["--strip-unneeded", join(addons, "langevin.node")]);
+  buildPrograms(nvcc.command, join(folder, "programs"));
+  run(process.execPath, [
+    join(root, "node_modules", "typescript", "bin", "tsc"),
+    "-p",
+    "tsconfig.gpu-check.json",
+    "--outDir",
+    join(folder, "dist"),
+  ]);
+  for (const name of packages) copyPackage(name, join(folder, "node_modules"));
+  cpSync(join(root, "test", "golden"), join(folder, "test", "golden"), { recursive: true });
+  cpSync(join(root, "data"), join(folder, "data"), { recursive: true });
+  const { name, version, type, exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ name, version, type, exports }));
+}
+
+/** Compresses what the first program writes, or a file, into a file; returns its size in bytes. */
+async function compress(source, compressor, target) {
+  await pipeline(source, compressor, createWriteStream(target));
+  return statSync(target).size;
+}
+
+/** Node without symbols for debuggers. */
+function compressNode(work, target) {
+  const node = join(work, "node");
+  copyFileSync(process.execPath, node);
+  run("strip", ["--strip-unneeded", node]);
+  return compress(createReadStream(node), createGzip({ level: 9 }), target);
+}
+
+/** Everything in a folder. The window is as wide as Brotli's may be, since kernels for several GPUs are alike. */
+function compressFolder(folder, target) {
+  const params = {
+    [constants.BROTLI_PARAM_QUALITY]: 9,
+    [constants.BROTLI_PARAM_LGWIN]: constants.BROTLI_MAX_WINDOW_BITS,
+  };
+  const tar = spawn("tar", ["-cf", "-", "-C", folder, "."], { stdio: ["ignore", "pipe", "inherit"] });
+  return compress(tar.stdout, createBrotliCompress({ params }), target);
+}
+
+/** Makes `folder`, which must not be there or be empty. Returns how large it is. */
+export async function packGpuCheck(folder) {
+  if (existsSync(folder) && readdirSync(folder).length > 0) throw new Error(`${folder} is there and not empty`);
+  mkdirSync(join(root, "build"), { recursive: true });
+  const work = mkdtempSync(join(root, "build", "work-"));
+  try {
+    const content = join(work, "content");
+    mkdirSync(content);
+    await fill(content);
+    mkdirSync(folder, { recursive: true });
+    const node = await compressNode(work, join(folder, "node.gz"));
+    const archive = await compressFolder(content, join(folder, "archive.tar.br"));
+    writeFileSync(join(folder, "gpu-check"), launcher, { mode: 0o755 });
+    const bytes = node + archive + launcher.length;
+    const parts = `Node ${(node / 1e6).toFixed(1)} MB, all else ${(archive / 1e6).toFixed(1)} MB`;
+    if (bytes > limit)
+      throw new Error(`it has ${(bytes / 1e6).toFixed(1)} MB (${parts}), expected at most ${limit / 1e6} MB`);
+    return { folder, bytes };
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}

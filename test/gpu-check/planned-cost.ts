@@ -1,0 +1,72 @@
+// What the goals' workloads cost on a GPU, counted from the plans that run them: arithmetic, bytes and launches.
+
+import type { Module, Tensor, TensorTree } from "langevin";
+import { Adam, mse, noGrad, randint, randn, tensor } from "langevin";
+import { schedule } from "../../bench/workloads/training.ts";
+import type { Network } from "../../bench/workloads/training.ts";
+import type { Executor } from "../../ts/device/executor.ts";
+import { bytesMoved, flopsOf, runsOfCommands } from "../../ts/plan/cost.ts";
+import { Plan } from "../../ts/plan/plan.ts";
+import { listsOf } from "../../ts/plan/recorded.ts";
+import { recordOnce } from "../../ts/tensor/captured-plan.ts";
+
+/** One command of a plan. */
+export interface CommandCost {
+  readonly flops: number;
+  readonly bytes: number;
+  /** Whether its arithmetic is products of matrices, which tensor cores do. */
+  readonly isProduct: boolean;
+}
+
+/** A step of a plan. */
+export interface PlannedCost {
+  readonly flops: number;
+  readonly bytes: number;
+  /** Kernels that depend on each other: one for each command, one before each list, one at the end. */
+  readonly launches: number;
+  readonly commands: readonly CommandCost[];
+}
+
+/** Counts what the function's plan does. Nothing is executed. */
+export function plannedCost(fn: () => TensorTree | void, executor: Executor): PlannedCost {
+  const { program } = recordOnce(fn, []);
+  const plan = new Plan(program, executor, { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false });
+  const lists = listsOf(plan.placed.nodes);
+  const bytes = new Map(
+    // A GPU runs joined commands one after the other: each reads and writes memory.
+    lists.flatMap(({ commands }) => commands.flatMap((command) => [[command, bytesMoved([command])[0]] as const])),
+  );
+  const commands = [...runsOfCommands(plan.placed.nodes)].flatMap(([command, times]) => {
+    const cost = {
+      flops: flopsOf(command),
+      bytes: bytes.get(command)!,
+      isProduct: command.op.multiplyAdds !== undefined,
+    };
+    return Array.from({ length: times }, () => cost);
+  });
+  const sum = (key: "flops" | "bytes"): number => commands.reduce((total, command) => total + command[key], 0);
+  return { flops: sum("flops"), bytes: sum("bytes"), launches: commands.length + lists.length + 1, commands };
+}
+
+type Size = readonly [height: number, width: number, channels: number];
+
+/** A training step: timesteps, noise, forward, loss, backward, Adam. */
+export function trainingStep(model: Network, size: Size, batch: number): () => void {
+  const adam = new Adam(model.parameters(), { lr: 1e-4 });
+  const x0 = randn([batch, ...size]);
+  return () => {
+    const t = randint(0, schedule.steps, [batch], { seed: 1, step: 0 });
+    const noise = randn([batch, ...size], { seed: 1, step: 0 });
+    const loss = mse(model.forward(schedule.addNoise(x0, t, noise), t), noise);
+    loss.backward();
+    adam.step();
+  };
+}
+
+/** A reverse step of DDPM: forward, and x_{t-1} with its noise. */
+export function samplingStep(model: Network & Module, size: Size, batch: number): () => Tensor {
+  model.eval();
+  const x = randn([batch, ...size]);
+  const t = tensor(new Int32Array(batch).fill(schedule.steps / 2));
+  return () => noGrad(() => schedule.reverseStep(x, t, model.forward(x, t), { seed: 1, step: 0 }));
+}

@@ -1,0 +1,55 @@
+// The folder that `npm run gpu-check -- --pack DIR` makes runs elsewhere: moved away, without Node and compilers on PATH.
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "chai";
+import { packageRoot } from "../../ts/device/native/addon.ts";
+
+const has = (command: string): boolean => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
+
+/** What a machine needs that checks its GPU. */
+const programs = ["sh", "dirname", "gzip", "tar", "mkdir", "mktemp"];
+
+describe("gpu-check, packed", function () {
+  this.timeout(1_800_000);
+  let folder: string;
+  before(function () {
+    if (!has("nvcc") || !has("cmake")) this.skip();
+    folder = mkdtempSync(join(tmpdir(), "langevin-test-"));
+  });
+  after(() => {
+    if (folder) rmSync(folder, { recursive: true });
+  });
+
+  it("is small, and says on a machine without anything that there is no GPU", function () {
+    const packed = join(folder, "packed");
+    const script = join(packageRoot(), "scripts", "gpu-check.mjs");
+    const made = spawnSync(process.execPath, [script, "--pack", packed], { encoding: "utf8" });
+    expect(made.status, made.stdout + made.stderr).to.equal(0);
+    const bytes = readdirSync(packed).reduce((sum, name) => sum + statSync(join(packed, name)).size, 0);
+    expect(bytes).to.be.lessThan(60e6);
+
+    const elsewhere = join(folder, "elsewhere");
+    renameSync(packed, elsewhere);
+    const bin = join(folder, "bin");
+    mkdirSync(bin);
+    for (const name of programs)
+      symlinkSync(spawnSync("which", [name], { encoding: "utf8" }).stdout.trim(), join(bin, name));
+    const environment = { PATH: bin, TMPDIR: folder };
+    const run = (...args: string[]) =>
+      spawnSync(join(elsewhere, "gpu-check"), args, { encoding: "utf8", cwd: folder, env: environment });
+    const help = run("--help");
+    expect(help.status, help.stderr).to.equal(0);
+    const { status, stdout, stderr } = run();
+    if (status !== 3 && has("nvidia-smi")) this.skip(); // there is a GPU
+    expect(stdout + stderr).to.match(/^There is no GPU to check: [^\n]+\.\n$/);
+    expect(status).to.equal(3);
+
+    // A second folder is not written over.
+    expect(spawnSync(process.execPath, [script, "--pack", elsewhere], { encoding: "utf8" }).stderr).to.contain(
+      "not empty",
+    );
+  });
+});
