@@ -1,7 +1,7 @@
 // The one list of native sources, found by globbing: `node native/sources.cjs GROUP` prints a group's paths.
 "use strict";
 
-const { readdirSync } = require("node:fs");
+const { existsSync, readdirSync } = require("node:fs");
 const { join } = require("node:path");
 
 const groups = {
@@ -25,7 +25,9 @@ const groups = {
 };
 
 function list(group) {
-  return group.flatMap(([folder, ending]) =>
+  // What only tests need is not packed.
+  const present = group.filter(([folder]) => existsSync(join(__dirname, folder)));
+  return present.flatMap(([folder, ending]) =>
     readdirSync(join(__dirname, folder))
       .filter((name) => name.endsWith(ending))
       .sort()

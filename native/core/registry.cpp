@@ -16,8 +16,12 @@
 #define LANGEVIN_SECTION_START "__start_langevin_kernels"
 #define LANGEVIN_SECTION_END "__stop_langevin_kernels"
 #endif
-// Weak, because an addon for tests of the CUDA part alone has no such section.
+// Weak where that is known, because an addon for tests of the CUDA part alone has no such section.
+#if defined(__APPLE__)
+#define LANGEVIN_HIDDEN extern "C" __attribute__((visibility("hidden")))
+#else
 #define LANGEVIN_HIDDEN extern "C" __attribute__((visibility("hidden"), weak))
+#endif
 LANGEVIN_HIDDEN const langevin::KernelRecord* firstKernel[] __asm__(LANGEVIN_SECTION_START);
 LANGEVIN_HIDDEN const langevin::KernelRecord* endOfKernels[] __asm__(LANGEVIN_SECTION_END);
 

@@ -11,9 +11,10 @@
 //   GPU_UNROLL                                                 before a loop: unrolls it, so that arrays stay in registers
 //   GPU_NO_UNROLL                                              before a loop: leaves it, where unrolling costs registers
 //
-// CUDA's own: threadIdx and company, __syncthreads, __syncwarp, __shfl_sync, __shfl_xor_sync, __shfl_down_sync, __ballot_sync,
-// __any_sync, __all_sync, atomicAdd, atomicMax, atomicOr, atomicExch, atomicCAS, __ldg, float2, float4, uint2, uint4. The
-// rest lies in namespace gpu. Where lanes meet, a block must have whole warps of 32 threads.
+// CUDA's own: threadIdx and company; __syncthreads, __syncthreads_count, __syncthreads_or, __syncwarp; __shfl_sync,
+// __shfl_xor_sync, __shfl_down_sync, __shfl_up_sync; __ballot_sync, __any_sync, __all_sync; atomicAdd, atomicMax, atomicMin,
+// atomicOr, atomicExch, atomicCAS; __ldg; float2, float4, uint2, uint4. The rest lies in namespace gpu. Where lanes meet, a
+// block must have whole warps of 32 threads.
 #pragma once
 
 #include <cstddef>

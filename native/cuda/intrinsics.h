@@ -72,7 +72,15 @@ __device__ __forceinline__ uint32_t toTf32(float x) {
 #endif
 }
 
-// Tensor-core products need sm_80: launchers refuse them by name on older GPUs, and a kernel that runs all the same stops.
+// Tensor-core products need sm_80: launchers refuse them by name on older GPUs, for which kernels leave them out.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kTensorCores = false;
+#else
+constexpr bool kTensorCores = true;
+#endif
+
+// Ends the kernel with an error.
+__device__ __forceinline__ void trap() { __trap(); }
 
 // d += a b for a warp: a [16, 16] and b [16, 8] of bf16, d [16, 8] of float32, spread over lanes as PTX's m16n8k16 says.
 __device__ __forceinline__ void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -82,7 +90,7 @@ __device__ __forceinline__ void mmaBf16(float (&d)[4], const uint32_t (&a)[4], c
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  __trap();
+  trap();
 #endif
 }
 
@@ -94,7 +102,7 @@ __device__ __forceinline__ void mmaTf32(float (&d)[4], const uint32_t (&a)[4], c
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  __trap();
+  trap();
 #endif
 }
 

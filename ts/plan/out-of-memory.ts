@@ -2,11 +2,16 @@
 
 import { DeviceError } from "../errors/index.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
-import type { PlanMemory } from "./plan.ts";
 import type { RecordedCommand } from "./recorded.ts";
 
 /** How many results are named. */
 const named = 3;
+
+/** Bytes that the results of a plan take together, and that they would take one beside the other. */
+interface Needs {
+  readonly arena: number;
+  readonly separate: number;
+}
 
 const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
@@ -18,7 +23,7 @@ function describe({ op, output, layer }: RecordedCommand): string {
 }
 
 /** The device's error with the plan's needs added; any other error as it is. */
-export function withPlanMemory(error: unknown, memory: PlanMemory, commands: readonly RecordedCommand[]): unknown {
+export function withPlanMemory(error: unknown, memory: Needs, commands: readonly RecordedCommand[]): unknown {
   if (!(error instanceof DeviceError)) return error;
   const size = ({ output }: RecordedCommand): number => sizeOf(output!.shape) * bytesOf(output!.dtype);
   const largest = commands.filter(({ output }) => output).sort((a, b) => size(b) - size(a));

@@ -43,9 +43,10 @@ struct alignas(16) uint4 {
 #define GPU_HERE \
   gpu::host::Site { __FILE__, __LINE__ }
 
-#define GPU_LAUNCH(kernel, grid, block, stream, ...) gpu::launchOnHost(#kernel, kernel, grid, block, 0, stream, __VA_ARGS__)
+// The launching function tells template arguments that the kernel's name may be written with.
 #define GPU_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...) \
-  gpu::launchOnHost(#kernel, kernel, grid, block, bytes, stream, __VA_ARGS__)
+  gpu::launchOnHost(#kernel, __PRETTY_FUNCTION__, kernel, grid, block, bytes, stream, __VA_ARGS__)
+#define GPU_LAUNCH(kernel, grid, block, stream, ...) GPU_LAUNCH_SHARED(kernel, grid, block, 0, stream, __VA_ARGS__)
 
 #define GPU_SHARED(type, name, count)                                                 \
   static const gpu::host::SharedArray name##Declaration(#name, sizeof(type) * (count)); \
@@ -117,10 +118,10 @@ const char* launchProblem();
 void dispatch(Stream stream, host::KernelCall call);
 
 template <class... Parameters, class... Arguments>
-void launchOnHost(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, Stream stream,
-                  const Arguments&... arguments) {
+void launchOnHost(const char* name, const char* launcher, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                  size_t sharedBytes, Stream stream, const Arguments&... arguments) {
   const std::tuple<Parameters...> bound(arguments...);
-  dispatch(stream, {name, grid, block, sharedBytes, [kernel, bound] { std::apply(kernel, bound); }});
+  dispatch(stream, {name, launcher, grid, block, sharedBytes, [kernel, bound] { std::apply(kernel, bound); }});
 }
 
 inline uint32_t maskOrAll(uint32_t mask = 0xFFFFFFFFu) { return mask; }
@@ -150,6 +151,10 @@ inline uint32_t bitsOfFloat(float x) {
 inline float fma(float a, float b, float c) {
   return static_cast<float>(static_cast<double>(a) * static_cast<double>(b) + static_cast<double>(c));
 }
+
+constexpr bool kTensorCores = true;
+
+inline void trap(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { host::fault("stopped itself", {file, line}); }
 
 inline float divide(float a, float b) { return a / b; }
 inline float squareRoot(float a) { return std::sqrt(a); }

@@ -314,7 +314,9 @@ std::string text(Site site) {
 
 bool same(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0); }
 
-std::string whereabouts(const Block& block) { return std::string(block.call->name) + ", block " + text(block.index); }
+std::string whereabouts(const Block& block) {
+  return std::string(block.call->name) + ", launched by " + block.call->launcher + ", block " + text(block.index);
+}
 
 std::string doing(const Fiber& fiber) {
   switch (fiber.state) {
@@ -503,7 +505,8 @@ UNSEEN void runBlock(Block& block, const KernelCall& call, const dim3& index, ui
 
 // Places for blocks, for reuse by later launches.
 std::mutex idleMutex;
-std::vector<std::unique_ptr<Block>> idle;
+// Never destroyed: when a process exits, the queue of a device may still be running kernels.
+std::vector<std::unique_ptr<Block>>& idle = *new std::vector<std::unique_ptr<Block>>;
 
 std::unique_ptr<Block> takeBlock() {
   const std::lock_guard<std::mutex> lock(idleMutex);
@@ -639,10 +642,10 @@ UNSEEN void exchange(uint32_t mask, const void* give, void* take, Exchange compu
   Meeting* meeting = nullptr;
   for (int i = 0; i < warp.meetings; i++) {
     Meeting& other = warp.meeting[i];
-    if ((other.mask & mask) == 0) continue;
-    if (other.mask != mask || other.compute != compute || !same(other.site, site))
+    if (other.mask == mask && other.compute == compute && same(other.site, site))
+      meeting = &other;
+    else if ((other.mask & bit) != 0 && (other.arrived & mask) != 0)  // they wait for this lane, and it for them
       fault("lanes of one warp wait at different operations: one at " + text(other.site), site);
-    meeting = &other;
   }
   if (meeting == nullptr) {
     meeting = &warp.meeting[warp.meetings++];

@@ -21,6 +21,7 @@ namespace host {
 // One launch, its arguments bound: `body` is what each thread runs.
 struct KernelCall {
   const char* name;
+  const char* launcher;  // the function that launches it
   dim3 grid, block;
   size_t sharedBytes;  // dynamic
   std::function<void()> body;

@@ -24,12 +24,6 @@ class Stream {
   ~Stream() = default;
 };
 
-// Runs the threads of a launch on `stream`, or at once where that is null.
-inline void launch(Stream* stream, const LaunchShape& shape, std::function<void()> work) {
-  if (stream == nullptr) work();
-  else stream->launch(shape, std::move(work));
-}
-
 }  // namespace host
 }  // namespace cuda
 }  // namespace langevin

@@ -463,7 +463,7 @@ struct Plan {
 
 // One tile of one product of the task.
 template <Arithmetic arithmetic, class Tile, class Task>
-__global__ void __launch_bounds__(Tile::threads, Tile::blocks) multiply(const Task task) {
+__device__ __forceinline__ void multiplyTask(const Task& task) {
   using Plan = gemm::Plan<Tile, Task>;
   using Element = typename Task::Element;
   using A = typename Plan::A;
@@ -513,6 +513,14 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) multiply(const Ta
     });
     __syncthreads();
   }
+}
+
+template <Arithmetic arithmetic, class Tile, class Task>
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks) multiply(const Task task) {
+  if constexpr (arithmetic == Arithmetic::float32 || gpu::kTensorCores)
+    multiplyTask<arithmetic, Tile>(task);
+  else
+    gpu::trap();
 }
 
 // Enqueues a task whose largest product has m rows and n columns.

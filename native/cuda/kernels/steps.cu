@@ -8,8 +8,6 @@ namespace cuda {
 
 namespace {
 
-constexpr unsigned kWarp = 32;  // a block has no less
-
 __global__ void beginList(Progress* progress, int slots, const SlotPlace* pairs, int pairCount, double* places) {
   if (threadIdx.x != 0) return;
   const double* const values = progress->values + progress->cursor;
@@ -37,12 +35,12 @@ __global__ void endStep(Progress* progress, const ReportSource* reports, int rep
 
 void enqueueBeginList(cudaStream_t stream, Progress* progress, int slots, const SlotPlace* pairs, int pairCount,
                       double* places) {
-  GPU_LAUNCH(beginList, dim3(1), dim3(kWarp), stream, progress, slots, pairs, pairCount, places);
+  GPU_LAUNCH(beginList, dim3(1), dim3(gpu::kWarp), stream, progress, slots, pairs, pairCount, places);
 }
 
 void enqueueEndStep(cudaStream_t stream, Progress* progress, const ReportSource* reports, int reportCount, double* ring,
                     int rows) {
-  GPU_LAUNCH(endStep, dim3(1), dim3(kWarp), stream, progress, reports, reportCount, ring, rows);
+  GPU_LAUNCH(endStep, dim3(1), dim3(gpu::kWarp), stream, progress, reports, reportCount, ring, rows);
 }
 
 }  // namespace cuda

@@ -16,6 +16,12 @@ export interface CudaExecutorOptions {
   readonly records?: readonly AnyOp[];
 }
 
+/** Ops, of `records`, that have no CUDA kernel in the addon yet. No device is opened for that. */
+export function missingCudaKernels(addon: Addon = loadCudaAddon(), records: readonly AnyOp[] = opList): AnyOp[] {
+  const names = new Set(addon.cudaKernels().map(({ name }) => name));
+  return records.filter(({ name, view }) => !view && !names.has(name));
+}
+
 /** Runs commands on a GPU. A replay stops within the steps that are under way, 32 at most. */
 export class CudaExecutor extends NativeExecutor {
   readonly name = "cuda";
@@ -26,18 +32,10 @@ export class CudaExecutor extends NativeExecutor {
   constructor(options: CudaExecutorOptions = {}) {
     const records = options.records ?? opList;
     const addon = options.addon ?? loadCudaAddon();
-    const kernels = addon.cudaKernels();
-    const names = new Set(kernels.map(({ name }) => name));
-    const missing = records.filter(({ name, view }) => !view && !names.has(name));
+    const missing = missingCudaKernels(addon, records);
+    const present = records.filter((op) => !missing.includes(op));
     const device = asDeviceError(() => addon.openCuda());
-    super(
-      addon,
-      device,
-      matchKernels(
-        records.filter((op) => !missing.includes(op)),
-        kernels,
-      ),
-    );
+    super(addon, device, matchKernels(present, addon.cudaKernels()));
     this.missing = missing;
   }
 
