@@ -21,7 +21,6 @@ class Graveyard {
   void empty();
 
  private:
-  Failure run(const Batch::Step& step);
   std::mutex mutex_;
   std::vector<std::unique_ptr<DeviceProgram>> programs_;
 };
@@ -53,6 +52,7 @@ class CudaBackend final : public Backend {
     std::unique_ptr<Mark> mark;
   };
 
+  Failure run(const Batch::Step& step);
   template <class F>
   Failure guarded(const std::string& op, const F& action);
   DeviceProgram& compiled(Program& program);
