@@ -9,6 +9,7 @@
 // beyond is a tree.
 #include "elementwise.cuh"
 #include "functions.cuh"
+#include "operands.cuh"
 #include "sums.cuh"
 
 namespace langevin {
@@ -16,9 +17,9 @@ namespace cuda {
 namespace {
 
 constexpr int kTermsOfThread = 32;
-constexpr int kShortRow = 32 * kTermsOfThread;                                // at most, for a warp
-constexpr int kRowPart = static_cast<int>(kThreads) * kTermsOfThread;         // of a block
-constexpr int kMostColumns = 32;                                              // side by side in a block
+constexpr int kShortRow = 32 * kTermsOfThread;                            // at most, for a warp
+constexpr int kBlockTerms = static_cast<int>(kThreads) * kTermsOfThread;  // at most, for a block
+constexpr int kMostColumns = 32;                                          // side by side in a block
 
 // Merged axes, innermost last.
 struct Nest {
@@ -285,7 +286,7 @@ struct Pass {
   __device__ void takeFour(const Line& line, int64_t number, int64_t end, Total (&sums)[kQuad]) const {
     if constexpr (!merges) {
       if (quads && number + kQuad <= end) {
-        const QuadOf<Element> four = *reinterpret_cast<const QuadOf<Element>*>(static_cast<const Element*>(line.start) + number);
+        const QuadOf<Element> four = loadQuad<Element>(line.start, 1, number);
         GPU_UNROLL
         for (int i = 0; i < kQuad; i++) sums[i] = r.combine(sums[i], r.term(four.v[i], line.first, number + i));
         return;
@@ -342,34 +343,42 @@ __global__ void __launch_bounds__(kThreads) reduceLongRows(const Pass<R, merges>
   }
 }
 
-// A block takes a part of the rows of `width` columns, which neighbouring threads walk down side by side.
+// Sums, as `R` has them, the totals of a block's threads that share a column of `width`; of use to the first row of threads.
+template <class R>
+__device__ __forceinline__ typename R::Total foldThreads(const R& r, typename R::Total total, typename R::Total* waiting,
+                                                         int width) {
+  const int thread = static_cast<int>(threadIdx.x), row = thread / width;
+  for (int half = static_cast<int>(kThreads) / width / 2; half > 0; half /= 2) {
+    waiting[thread] = total;
+    __syncthreads();
+    if (row < half) total = r.combine(total, waiting[thread + half * width]);
+    __syncthreads();
+  }
+  return total;
+}
+
+// A block takes a part of the rows of `width` columns, which neighbouring threads walk down side by side: blocks are (tile of
+// columns, part, what lies outside).
 template <class R, bool merges>
 __global__ void __launch_bounds__(kThreads) reduceColumns(const Pass<R, merges> p, const int width) {
   using Total = typename R::Total;
   GPU_SHARED(Total, waiting, kThreads);
-  const int thread = static_cast<int>(threadIdx.x), rows = static_cast<int>(kThreads) / width;
-  const int row = thread / width, lane = thread % width;
-  const int64_t columns = p.axes.from.shape[p.axes.from.rank - 1], tiles = (columns + width - 1) / width;
-  const int64_t units = p.outputs / columns * p.parts * tiles;
-  for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
-    const int64_t above = unit / tiles, outer = above / p.parts, part = above - outer * p.parts;
-    const int64_t column = (unit - above * tiles) * width + lane, output = outer * columns + column;
-    const int64_t begin = part * p.each, end = begin + p.each < p.terms ? begin + p.each : p.terms;
-    Total total = R::none();
-    if (column < columns) {
-      const auto line = p.line(output);
-      for (int64_t number = begin + row; number < end; number += rows) total = p.r.combine(total, p.term(line, number));
+  const int row = static_cast<int>(threadIdx.x) / width, rows = static_cast<int>(kThreads) / width;
+  const int64_t columns = p.axes.from.shape[p.axes.from.rank - 1];
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * width + threadIdx.x % width;
+  for (int64_t first = blockIdx.z * columns; first < p.outputs; first += gridDim.z * columns)
+    for (int64_t part = blockIdx.y; part < p.parts; part += gridDim.y) {
+      const int64_t begin = part * p.each, end = begin + p.each < p.terms ? begin + p.each : p.terms;
+      Total total = R::none();
+      if (column < columns) {
+        const auto line = p.line(first + column);
+        for (int64_t number = begin + row; number < end; number += rows) total = p.r.combine(total, p.term(line, number));
+      }
+      total = foldThreads(p.r, total, waiting, width);
+      if (row > 0 || column >= columns) continue;
+      if (p.totals == nullptr) p.put(first + column, total);
+      else p.totals[first * p.parts + part * columns + column] = total;
     }
-    for (int half = rows / 2; half > 0; half /= 2) {
-      waiting[thread] = total;
-      __syncthreads();
-      if (row < half) total = p.r.combine(total, waiting[thread + half * width]);
-      __syncthreads();
-    }
-    if (row > 0 || column >= columns) continue;
-    if (p.totals == nullptr) p.put(output, total);
-    else p.totals[above * columns + column] = total;
-  }
 }
 
 int powerOfTwoFrom(int64_t n, int most) {
@@ -385,8 +394,6 @@ bool inQuads(const Axes& a, const void* x) {
   return good;
 }
 
-dim3 blocksFor(int64_t units, Launch& launch) { return gridFor(launch, units * kThreads); }
-
 // Enqueues y = the reduction of x.
 template <class R, bool merges = false>
 void reduce(const R& r, const Axes& axes, const void* x, typename R::Result* y, Launch& launch) {
@@ -400,15 +407,16 @@ void reduce(const R& r, const Axes& axes, const void* x, typename R::Result* y, 
     return;
   }
   const int width = axes.rows ? 1 : powerOfTwoFrom(axes.columns(), kMostColumns);
-  p.each = kRowPart / width;
-  p.parts = p.terms <= p.each ? 1 : (p.terms + p.each - 1) / p.each;
+  p.each = kBlockTerms / width;
+  p.parts = p.terms <= p.each ? 1 : ceilDivide(p.terms, p.each);
   if (p.parts > 1) p.totals = static_cast<Total*>(launch.scratch(static_cast<size_t>(p.outputs * p.parts) * sizeof(Total)));
   if (axes.rows) {
     p.quads = !merges && inQuads(axes, x);
-    GPU_LAUNCH((reduceLongRows<R, merges>), blocksFor(p.outputs * p.parts, launch), block, launch.stream(), p);
+    GPU_LAUNCH((reduceLongRows<R, merges>), gridFor(launch, p.outputs * p.parts * kThreads), block, launch.stream(), p);
   } else {
-    const int64_t units = p.outputs / axes.columns() * p.parts * ((axes.columns() + width - 1) / width);
-    GPU_LAUNCH((reduceColumns<R, merges>), blocksFor(units, launch), block, launch.stream(), p, width);
+    const auto blocks = [](int64_t n) { return static_cast<unsigned>(n < kMostBlocks ? n : kMostBlocks); };
+    const dim3 grid(static_cast<unsigned>(ceilDivide(axes.columns(), width)), blocks(p.parts), blocks(p.outputs / axes.columns()));
+    GPU_LAUNCH((reduceColumns<R, merges>), grid, block, launch.stream(), p, width);
   }
   if (p.parts > 1) reduce<R, true>(r, axesOfParts(axes, p.parts), p.totals, y, launch);
 }
@@ -450,7 +458,8 @@ struct Zero {
 };
 
 // dx[place of each output] = dy[output]; `at` says where the outputs' terms lie in dx.
-__global__ void __launch_bounds__(kThreads) putGradients(const Axes at, const int64_t outputs, const int32_t* places, const float* dy, float* dx) {
+__global__ void __launch_bounds__(kThreads) putGradients(const Axes at, const int64_t outputs, const int32_t* places,
+                                                         const float* dy, float* dx) {
   for (int64_t output = firstTurn(); output < outputs; output += turnStep())
     dx[at.from.place(output) + at.terms.place(places[output])] = dy[at.to.place(output)];
 }
