@@ -52,6 +52,7 @@ class CudaBackend final : public Backend {
     std::unique_ptr<Mark> mark;
   };
 
+  Failure run(const Batch::Step& step);
   template <class F>
   Failure guarded(const std::string& op, const F& action);
   Failure run(const Batch::Step& step);

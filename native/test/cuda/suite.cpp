@@ -177,6 +177,8 @@ void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher
   expect(run(c, launcher, 16, 4).sameBits(plain), c.label, "pitches change bits");
 }
 
+void run(const std::string& kernel, Command& command, Launch& launch) { launcherNamed(kernel)(command, launch); }
+
 void check(const Case& c) {
   const Launcher launcher = launcherNamed(c.kernel);
   check(c, [=](Command& command, Launch& launch) { launcher(command, launch); });

@@ -35,6 +35,9 @@ void check(const Case& c);
 // Something that no op's record names, run in its place: gets the operands as the op would.
 void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher);
 
+// Runs the op of this name in the midst of such a launcher.
+void run(const std::string& kernel, Command& command, Launch& launch);
+
 // Notes a failure of the case with this label, unless `good`.
 void expect(bool good, const std::string& label, const char* what);
 
