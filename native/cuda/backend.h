@@ -21,7 +21,6 @@ class Graveyard {
   void empty();
 
  private:
-  Failure run(const Batch::Step& step);
   std::mutex mutex_;
   std::vector<std::unique_ptr<DeviceProgram>> programs_;
 };
@@ -55,6 +54,7 @@ class CudaBackend final : public Backend {
 
   template <class F>
   Failure guarded(const std::string& op, const F& action);
+  Failure run(const Batch::Step& step);
   DeviceProgram& compiled(Program& program);
   void replayInWindows(Replay& replay, const std::atomic<bool>& dropped);
   Failure runUnawaited(const std::shared_ptr<Replay>& replay);
