@@ -12,8 +12,8 @@ import {
   NoiseSchedule,
   concat,
   manualSeed,
-  maxPool2d,
   sample,
+  setDefaultDType,
   setDefaultDevice,
 } from "langevin";
 import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
@@ -28,7 +28,7 @@ const whereBuilt = process.env.LANGEVIN_CUDA_ADDON
 const steps = 12;
 const persistent = /^Runs in one persistent kernel/;
 
-type Network = SampleOptions["model"];
+type Network = SampleOptions["model"] & Module;
 type Options = Pick<SampleOptions, "count" | "batch" | "size"> &
   Partial<Pick<SampleOptions, "eager" | "signal" | "previewEvery" | "onPreview" | "dtype" | "solver" | "schedule">>;
 
@@ -44,19 +44,39 @@ async function draw(device: DeviceName, network: () => Network, options: Options
   };
   try {
     setDefaultDevice(device);
-    manualSeed(3);
+    const model = withWeights(network, options.dtype ?? "float32");
     const schedule = options.solver ? undefined : new NoiseSchedule({ steps, betaStart: 0.01, betaEnd: 0.6 });
-    const pictures = await sample({ model: network(), schedule, seed: 7, allowResidualSignal: true, ...options });
+    const pictures = await sample({ model, schedule, seed: 7, allowResidualSignal: true, ...options });
     const values = [...(await pictures.data())];
     pictures.dispose();
+    model.dispose();
     return { values, ways };
   } finally {
     executor.load = load;
   }
 }
 
-const tutorial = (channels: [number, number, number] = [16, 32, 64]) => () =>
-  new TutorialUNet({ imageChannels: 1, channels, timeDim: 16, steps });
+/** A network of this dtype, whose weights are float32 numbers that follow from a seed. */
+function withWeights(network: () => Network, dtype: "float32" | "float64"): Network {
+  manualSeed(3);
+  const drawn = network();
+  if (dtype === "float32") return drawn;
+  setDefaultDType(dtype);
+  try {
+    const model = network();
+    const weights = drawn.parameters();
+    model.parameters().forEach((parameter, i) => parameter.assign(weights[i].detach().to(dtype)));
+    return model;
+  } finally {
+    setDefaultDType("float32");
+    drawn.dispose();
+  }
+}
+
+const tutorial =
+  (channels: [number, number, number] = [16, 32, 64]) =>
+  () =>
+    new TutorialUNet({ imageChannels: 1, channels, timeDim: 16, steps });
 
 function largest(values: readonly number[]): number {
   return Math.max(...values.map(Math.abs));
@@ -75,8 +95,11 @@ class OddNet extends Module {
   readonly last = new Conv2d(13, 3, [1, 3], { padding: [0, 1] });
 
   forward(x: Tensor, t: Tensor): Tensor {
-    const time = this.time.forward(t.to("float32").mul(0.1).reshape([-1, 1]));
-    const h = this.first.forward(x).mul(time.reshape([-1, 1, 1, 7]).tanh()).silu();
+    const time = this.time.forward(t.to(x.dtype).mul(0.1).reshape([-1, 1]));
+    const h = this.first
+      .forward(x)
+      .mul(time.reshape([-1, 1, 1, 7]).tanh())
+      .silu();
     return this.last.forward(concat([this.wide.forward(h).sigmoid(), h], -1));
   }
 }
@@ -92,7 +115,7 @@ class Normalising extends Module {
   }
 }
 
-whereBuilt("the persistent sampler on the host", function () {
+whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
   this.timeout(120_000);
   useDevice("cuda");
 
@@ -115,5 +138,49 @@ whereBuilt("the persistent sampler on the host", function () {
     const whole = await expectAccurate(tutorial(), { count: 5, batch: 5, size: [8, 8, 1] });
     for (const batch of [1, 2])
       expect((await draw("cuda", tutorial(), { count: 5, batch, size: [8, 8, 1] })).values).to.deep.equal(whole);
+  });
+
+  it("runs part B's network, images of odd sizes and channels in odd numbers", async () => {
+    await expectAccurate(() => new TinyNet(1), { count: 3, size: [7, 5, 1] });
+    await expectAccurate(() => new OddNet(), { count: 3, size: [5, 9, 3] });
+    await expectAccurate(() => new TinyNet(3), { count: 16, size: [3, 4, 3] }); // as many images as channels
+  });
+
+  it("runs the rows of other samplers' tables", async () => {
+    const schedule = new NoiseSchedule({ steps, betaStart: 0.01, betaEnd: 0.6 });
+    const solver = new DDIMScheduler({ schedule, clipSample: false }).solver({ steps: 5, eta: 0.5 });
+    await expectAccurate(() => new TinyNet(1), { count: 2, size: [4, 4, 1], solver });
+  });
+
+  it("goes on from look to look, and stops where a signal says so", async () => {
+    const options = { count: 2, size: [6, 6, 1] } as const;
+    const network = () => new TinyNet(1);
+    const whole = await draw("cuda", network, options);
+    const seen: number[] = [];
+    const looked = await draw("cuda", network, {
+      ...options,
+      previewEvery: 5,
+      onPreview: ({ step }) => seen.push(step),
+    });
+    expect(looked.values).to.deep.equal(whole.values);
+    expect(seen).to.deep.equal([0, 5, 10, 12]);
+    const long = new NoiseSchedule({ steps: 3000, betaStart: 1e-4, betaEnd: 0.02 });
+    const stopping = new AbortController();
+    const started = draw("cuda", network, { ...options, schedule: long, signal: stopping.signal });
+    setTimeout(() => stopping.abort(new Error("enough")), 50);
+    expect((await rejection(started)).message).to.equal("enough");
+  });
+
+  it("leaves to graphs what it has no instruction for, and what does not fit, and says why", async () => {
+    const options = { count: 2, size: [6, 6, 1] } as const;
+    await expectAccurate(
+      () => new Normalising(),
+      options,
+      /^Runs as CUDA graphs, .*: it has no instruction for groupNorm\.$/,
+    );
+    const wide = await draw("cuda", () => new TinyNet(1), { count: 1, size: [64, 64, 1] });
+    expect(wide.ways[0]).to.match(
+      /^Runs as CUDA graphs, .*: an image takes \d+ bytes of shared memory, and a block has 232448\.$/,
+    );
   });
 });
