@@ -396,6 +396,13 @@ Napi::Value load(const Napi::CallbackInfo& info) {
                            }));
 }
 
+// describe(device, program): how it is carried out, in words; may be empty
+Napi::Value describeProgram(const Napi::CallbackInfo& info) {
+  const Device& device = deviceOf(info);
+  const double program = numberAt(info, 1);
+  return Napi::String::New(info.Env(), guarded(info.Env(), "describe", [&] { return device.describe(program); }));
+}
+
 void unload(const Napi::CallbackInfo& info) {
   Device& device = deviceOf(info);
   const double program = numberAt(info, 1);
@@ -540,6 +547,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("release", release);
   add("submit", submit);
   add("load", load);
+  add("describe", describeProgram);
   add("unload", unload);
   add("run", run);
   add("replay", replay);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "allocator.h"
 #include "decode.h"
@@ -11,9 +12,10 @@
 
 namespace langevin {
 
+struct Program;
 class Replay;
 
-// `kernels`, `threads` and `memory` are for the owner's thread. All else is for the queue's thread, or for the owner's while
+// `kernels`, `threads`, `memory` and `describe` are for the owner's thread. All else is for the queue's thread, or for the owner's while
 // nothing is queued. Work may end later than the call that asks for it, as long as everything happens in that order; what
 // goes wrong in it may then come out of a later call.
 class Backend {
@@ -23,6 +25,9 @@ class Backend {
   virtual const Kernels& kernels() const = 0;
   virtual int threads() const = 0;
   virtual MemorySource& memory() = 0;
+
+  // How the program is carried out, in words; nothing where there is only one way.
+  virtual std::string describe(const Program&) const { return {}; }
 
   // Runs a command, or `count` that are joined part by part. Leaves the steps as they are, so that they can run again.
   virtual Failure run(const Batch::Step* steps, size_t count) = 0;

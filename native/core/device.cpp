@@ -87,6 +87,12 @@ double Device::load(const double* words, size_t count, const double* layout, siz
   return ++lastProgram_;
 }
 
+std::string Device::describe(double program) const {
+  const auto found = programs_.find(program);
+  if (found == programs_.end()) throw DeviceFailure("program " + show(program) + " does not exist");
+  return queue_.backend().describe(*found->second);
+}
+
 void Device::unload(double program) {
   if (programs_.erase(program) == 0) throw DeviceFailure("program " + show(program) + " does not exist");
 }

@@ -38,6 +38,8 @@ class Device final : private BufferLookup {
 
   // Checks a program and holds it ready; returns its number, which is never reused.
   double load(const double* words, size_t count, const double* layout, size_t layoutCount);
+  // What the backend says of it.
+  std::string describe(double program) const;
   // Lets go of a program. Replays that were started keep it until they end.
   void unload(double program);
   // Queues one step. What goes wrong in it is found like what goes wrong in submitted commands.

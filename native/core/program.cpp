@@ -85,6 +85,19 @@ void readReports(Program& program, WordReader& layout) {
   }
 }
 
+void readTemporaries(Program& program, WordReader& layout, const BufferLookup& buffers) {
+  const size_t commands = program.batch->steps.size();
+  for (int64_t n = layout.integer(kExact, "number of temporaries"); n > 0; n--) {
+    const BufferView buffer = buffers.find(layout.word());
+    if (buffer.data == nullptr) refuse("a temporary lies in no buffer");
+    const int64_t offset = layout.integer(static_cast<double>(buffer.bytes), "offset of a temporary");
+    const int64_t bytes = layout.integer(static_cast<double>(buffer.bytes) - static_cast<double>(offset), "size of a temporary");
+    const int64_t start = static_cast<int64_t>(below(layout, commands, "start of a temporary"));
+    const int64_t end = static_cast<int64_t>(below(layout, commands, "end of a temporary"));
+    program.temporaries.push_back({static_cast<const char*>(buffer.data) + offset, bytes, start, end});
+  }
+}
+
 // Reads the instructions, which are the rest of the layout.
 class StepReader {
  public:
@@ -208,6 +221,7 @@ std::unique_ptr<Program> decodeProgram(const double* words, size_t count, const 
   readLists(*program, reader);
   readSlots(*program, reader);
   readReports(*program, reader);
+  readTemporaries(*program, reader, noting);
   StepReader(*program, reader).read();
   program->buffers.assign(noting.ids().begin(), noting.ids().end());
   return program;

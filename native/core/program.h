@@ -33,10 +33,19 @@ struct Program {
     double values = 0;  // of enter: how many one round takes
   };
 
+  // Memory that only the step's own commands use, and none before it was written: from one command to another, both ends
+  // included, counted as in `batch`. Its content does not matter after the step.
+  struct Temporary {
+    const char* data;
+    int64_t bytes;
+    int64_t start, end;
+  };
+
   std::unique_ptr<Batch> batch;  // the commands of all lists, one after the other
   std::vector<List> lists;
   std::vector<Instruction> instructions;
   std::vector<Operand> reports;
+  std::vector<Temporary> temporaries;
   std::vector<double> buffers;  // numbers of all those that operands name
   size_t depth = 0;             // of nested loops
   double valuesPerStep = 0;

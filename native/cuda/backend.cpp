@@ -28,7 +28,9 @@ Engine* openEngine() {
   check(cudaSetDevice(0), "the start of CUDA");
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
-  return new Engine(stream, device.multiprocessors);
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, 0), "a look at the device");
+  return new Engine(stream, device.multiprocessors, properties.sharedMemPerBlockOptin);
 }
 
 }  // namespace
@@ -65,6 +67,10 @@ CudaBackend::~CudaBackend() {
 }
 
 const Kernels& CudaBackend::kernels() const { return cuda::kernels(); }
+
+std::string CudaBackend::describe(const Program& program) const {
+  return persistent::describe(persistent::planPersistent(program, engine_->sharedBytes));
+}
 
 // Runs `action`, which returns a Failure, and makes one of what it throws.
 template <class F>
@@ -150,7 +156,7 @@ Failure CudaBackend::runUnawaited(const std::shared_ptr<Replay>& replay) {
     DeviceProgram& program = compiled(replay->program());
     program.begin(replay->values());
     try {
-      while (!program.enqueue()) continue;
+      while (program.enqueue(1) == 0) continue;
     } catch (const CaptureFailure& capture) {
       return capture.failure;
     }

@@ -35,6 +35,8 @@ class CudaBackend final : public Backend {
   int threads() const override { return 1; }
   MemorySource& memory() override { return memory_; }
 
+  std::string describe(const Program& program) const override;
+
   // Joined commands run one after the other: what they leave is the same.
   Failure run(const Batch::Step* steps, size_t count) override;
   Failure searchOutput(const Batch::Step& step) override;

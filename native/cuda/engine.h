@@ -37,13 +37,15 @@ struct LaunchContext {
 // Belongs to the queue's thread, or to the owner's while nothing is queued.
 class Engine {
  public:
-  Engine(cudaStream_t stream, int multiprocessors) : stream(stream), multiprocessors(multiprocessors), staging(stream) {}
+  Engine(cudaStream_t stream, int multiprocessors, size_t sharedBytes)
+      : stream(stream), multiprocessors(multiprocessors), sharedBytes(sharedBytes), staging(stream) {}
 
   // Throws std::runtime_error.
   void launch(const Batch::Step& step, const double* attributesEnd, const LaunchContext& context);
 
   const cudaStream_t stream;
   const int multiprocessors;
+  const size_t sharedBytes;  // that a block may have
   Health health;
   Staging staging;
   Scratch scratch;

@@ -11,6 +11,7 @@ constexpr size_t kMostCommands = 4096;
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+
 }  // namespace
 
 void Graph::begin(cudaStream_t stream) {
@@ -43,9 +44,36 @@ void Mark::enqueue(cudaStream_t stream, const Progress* progress, const double* 
 DeviceProgram::DeviceProgram(Engine& engine, const Program& program)
     : engine_(engine),
       program_(program),
+      sampler_(persistent::planPersistent(program, engine.sharedBytes).sampler),
       stepIsOneGraph_(commandsInAStep() <= kMostCommands),
       lists_(program.lists.size()) {
   layOut(numberPlaces());
+  if (sampler_ != nullptr) uploadSampler();
+}
+
+void DeviceProgram::uploadSampler() {
+  const size_t instructions = sampler_->instructions.size() * sizeof(persistent::Instruction);
+  const size_t residents = sampler_->residents.size() * sizeof(persistent::Resident);
+  samplerBlock_ = std::make_unique<DeviceBlock>(aligned(instructions) + aligned(residents));
+  char* const base = samplerBlock_->data();
+  engine_.staging.upload(base, sampler_->instructions.data(), instructions);
+  engine_.staging.upload(base + aligned(instructions), sampler_->residents.data(), residents);
+  samplerRun_ = {reinterpret_cast<const persistent::Instruction*>(base),
+                 reinterpret_cast<const persistent::Resident*>(base + aligned(instructions)),
+                 static_cast<int32_t>(sampler_->instructions.size()),
+                 static_cast<int32_t>(sampler_->residents.size()),
+                 sampler_->partials,
+                 sampler_->slots,
+                 tables_.progress};
+}
+
+void DeviceProgram::enqueueSampler(int steps) {
+  persistent::enqueueSteps(engine_.stream, samplerRun_, sampler_->images, steps, sampler_->sharedBytes);
+  check(cudaGetLastError(), "the launch of the persistent sampler");
+  const ListNumbers& numbers = numbersOfLists_.front();
+  persistent::enqueueCountSteps(engine_.stream, tables_.progress, steps, sampler_->slots, tables_.pairs + numbers.firstPair,
+                                static_cast<int>(numbers.pairs), tables_.places);
+  check(cudaGetLastError(), "the launch");
 }
 
 // Gives every attribute that a slot changes a number, in the order of lists; returns the values that they have now.
@@ -102,6 +130,7 @@ void DeviceProgram::begin(const std::vector<double>& values) {
   const Progress start{0, 0, 0, 0, bytes > 0 ? reinterpret_cast<const double*>(values_->data()) : nullptr};
   engine_.staging.upload(tables_.progress, &start, sizeof start);
   walk_.emplace(program_);
+  usesSampler_ = sampler_ != nullptr && persistent::acceptsNumbers(*sampler_, values);
 }
 
 void DeviceProgram::captureList(size_t number) {
@@ -158,17 +187,21 @@ Graph& DeviceProgram::oneList(size_t list) {
   return *lists_[list];
 }
 
-bool DeviceProgram::enqueue() {
+int64_t DeviceProgram::enqueue(int64_t most) {
+  if (usesSampler_) {
+    enqueueSampler(static_cast<int>(most));
+    return most;
+  }
   if (stepIsOneGraph_) {
     wholeStep().launch(engine_.stream);
-    return true;
+    return 1;
   }
   if (walk_->next() != nullptr) {
     oneList(walk_->number()).launch(engine_.stream);
-    return false;
+    return 0;
   }
   captureEnd();
-  return true;
+  return 1;
 }
 
 std::unique_ptr<Mark> DeviceProgram::mark() {

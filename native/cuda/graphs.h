@@ -8,6 +8,7 @@
 
 #include "../core/replay.h"
 #include "engine.h"
+#include "persistent.h"
 #include "steps.h"
 
 namespace langevin {
@@ -74,9 +75,9 @@ class DeviceProgram {
   // Sets the program to the start of a replay with these values.
   void begin(const std::vector<double>& values);
 
-  // Enqueues the next graph: a whole step, or one list of a long one. Captures it the first time, and throws CaptureFailure
-  // where that does not work. Returns whether that was the end of a step.
-  bool enqueue();
+  // Enqueues what comes next: `most` steps, at least 1, of the persistent sampler; or a graph, of a whole step or one list of a
+  // long one. Captures it the first time, and throws CaptureFailure where that does not work. Returns how many steps then end.
+  int64_t enqueue(int64_t most);
 
   // Enqueues a mark; it may be given back once it was waited for.
   std::unique_ptr<Mark> mark();
@@ -107,6 +108,8 @@ class DeviceProgram {
   size_t commandsInAStep() const;
   void captureList(size_t list);
   void captureEnd();
+  void uploadSampler();
+  void enqueueSampler(int steps);
   Graph& wholeStep();
   Graph& oneList(size_t list);
   template <class F>
@@ -122,6 +125,12 @@ class DeviceProgram {
   std::map<const double*, size_t> placeNumbers_;
   ChangingNumbers numbers_;
   std::vector<FaultSite> sites_;
+
+  // Null where the program runs as graphs.
+  const std::unique_ptr<persistent::Sampler> sampler_;
+  std::unique_ptr<DeviceBlock> samplerBlock_;
+  persistent::Run samplerRun_{};
+  bool usesSampler_ = false;  // in the replay under way
 
   const bool stepIsOneGraph_;
   std::unique_ptr<Graph> step_;

@@ -40,8 +40,10 @@ class Windows {
   void fill() {
     int64_t steps = 0;
     while (steps < replay_.steps() && !ends()) {
-      if (program_.enqueue()) steps++;
-      if (++open_ < width_) continue;
+      const int64_t done = program_.enqueue(std::min<int64_t>(width_ - open_, replay_.steps() - steps));
+      steps += done;
+      open_ += static_cast<int>(std::max<int64_t>(done, 1));
+      if (open_ < width_) continue;
       close();
       if (marks_.size() == 2) settle();
     }
@@ -105,7 +107,7 @@ class Windows {
   DeviceProgram& program_;
   const std::atomic<bool>& dropped_;
   std::deque<std::unique_ptr<Mark>> marks_;  // closed windows, the older one first
-  int open_ = 0;                             // graphs since the last mark
+  int open_ = 0;                             // steps, or graphs of one list, since the last mark
   int width_ = 1;
   Clock::time_point last_ = Clock::now();
 };

@@ -394,7 +394,8 @@ struct ProgramText {
   std::vector<double> layout() const {
     std::vector<double> all = join({checkFinite ? 1.0 : 0.0, static_cast<double>(lists.size())}, lists);
     all = join(join(all, {slotCount}), slots);
-    return join(join(join(all, {reportCount}), reports), steps);
+    all = join(join(all, {reportCount}), reports);
+    return join(join(all, {0}), steps);  // no temporaries
   }
 
   double load(Device& device) const {

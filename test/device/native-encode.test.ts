@@ -146,6 +146,7 @@ describe("CommandEncoder", () => {
         { list: 1, places: [] },
       ],
       reports: [scalar],
+      temporaries: [{ buffer: 9, byteOffset: 16, bytes: 8, start: 0, end: 2 }],
       checkFinite: true,
     });
     const reader = new Reader(encoder.words.slice(0, encoder.count));
@@ -154,8 +155,9 @@ describe("CommandEncoder", () => {
     const lists = [3, 1, 0, 2];
     const slots = [2, 0, 1, 2, 0, 1, 1, 0];
     const reports = [1, 4, dtypeCodes.int32, 3, 1, 0];
+    const temporaries = [1, 9, 16, 8, 0, 2];
     const steps = [0, 2, 1, 3, 0, 0, 1, 4, 2, 2, 0, 1];
-    expect([...layout]).to.deep.equal([1, ...lists, ...slots, ...reports, ...steps]);
+    expect([...layout]).to.deep.equal([1, ...lists, ...slots, ...reports, ...temporaries, ...steps]);
   });
 
   it("writes which commands run part by part, and how their operands lie", () => {

@@ -69,6 +69,19 @@ export interface Slot {
   readonly places: readonly AttributePlace[];
 }
 
+/**
+ * Memory that only the commands of a step use, none before it was written, and whose content does not matter afterwards. An
+ * executor may keep what lies there elsewhere.
+ */
+export interface Temporary {
+  readonly buffer: BufferId;
+  readonly byteOffset: number;
+  readonly bytes: number;
+  /** The first and the last command that use it, counted over all lists. */
+  readonly start: number;
+  readonly end: number;
+}
+
 /** Command lists and the order in which they run. Their buffers must stay alive, and where they are, while it is loaded. */
 export interface Program {
   readonly lists: readonly (readonly Command[])[];
@@ -78,6 +91,8 @@ export interface Program {
   readonly slots: readonly Slot[];
   /** Scalars that are reported to the caller after each step. */
   readonly reports: readonly Operand[];
+  /** At no time do two of them share memory. */
+  readonly temporaries?: readonly Temporary[];
   /** Whether to search every floating output for numbers that are not finite, and to stop at the first one. */
   readonly checkFinite: boolean;
 }
@@ -157,6 +172,8 @@ export interface Executor {
   memory(): MemoryStats;
   /** Checks a program and holds it ready to run. Throws DeviceError for what cannot run. */
   load(program: Program): ProgramId;
+  /** How it carries the program out, in a sentence, where it has a choice. */
+  describe?(program: ProgramId): string;
   /** Lets go of a program, in order: replays that were started before go on. */
   unload(program: ProgramId): void;
   /** Runs one step of a program as `submit` runs commands: errors come up in a later read or `synchronize`. */

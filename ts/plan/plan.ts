@@ -12,6 +12,7 @@ import type {
   Replay,
   ReplayOptions,
   Slot,
+  Temporary,
 } from "../device/executor.ts";
 import type { PerStep } from "../ops/index.ts";
 import { bytesOf } from "../ops/index.ts";
@@ -133,6 +134,11 @@ export class Plan {
 
   #forgetRows(): void {
     for (const { table } of this.placed.buffers.values()) table?.take();
+  }
+
+  /** How the executor carries the plan out, in a sentence, once it has run and where there is a choice. */
+  get execution(): string | undefined {
+    return this.#loaded && (this.executor.describe?.(this.#loaded.program) || undefined);
   }
 
   /** An output of the recording where it is on the device. */
@@ -258,8 +264,23 @@ export class Plan {
       steps: steps(this.placed.nodes),
       slots,
       reports: this.placed.outputs.slice(this.recorded.outputs.length).map((operand) => this.#located(operand)),
+      temporaries: this.#temporaries(),
       checkFinite: this.options.checkFinite,
     };
+  }
+
+  /** What lies in the arena and is no result. Where memory is poisoned there are more commands, which use all of it. */
+  #temporaries(): Temporary[] {
+    if (this.options.poison) return [];
+    const commands = listsOf(this.placed.nodes).reduce((sum, list) => sum + list.commands.length, 0);
+    return [...this.arena]
+      .map(([id, { byteOffset, life }]) => ({
+        buffer: this.#loaded!.arena,
+        byteOffset,
+        bytes: this.placed.buffers.get(id)!.bytes,
+        ...life,
+      }))
+      .filter(({ end }) => end < commands);
   }
 
   #commandOnDevice({ op, attributes, inputs, output, joined }: RecordedCommand): Command {

@@ -72,5 +72,6 @@ function summary(plan: Plan, bytes: ReadonlyMap<RecordedCommand, number>): strin
     plan.executor.name === "cuda"
       ? "Rounds otherwise than eager where kernels differ."
       : "Rounds as eager does, to the bit.",
+    ...(plan.execution === undefined ? [] : [plan.execution]),
   ];
 }

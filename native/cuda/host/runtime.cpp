@@ -262,6 +262,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->minor = faults.capability % 10;
   properties->totalGlobalMem = faults.memory;
   properties->multiProcessorCount = 2;
+  // CUDA C++ Programming Guide, technical specifications by compute capability.
+  properties->sharedMemPerBlockOptin = (faults.capability >= 90 ? 227 : faults.capability >= 80 ? 163 : 64) << 10;
   return cudaSuccess;
 }
 

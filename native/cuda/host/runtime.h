@@ -36,6 +36,7 @@ struct cudaDeviceProp {
   int major, minor;
   size_t totalGlobalMem;
   int multiProcessorCount;
+  size_t sharedMemPerBlockOptin;
 };
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);

@@ -51,6 +51,8 @@ export interface Addon {
   submit(device: NativeDevice, words: Float64Array, count: number): void;
   /** Takes a program in two arrays, as `CommandEncoder.encodeProgram` leaves them. */
   load(device: NativeDevice, words: Float64Array, count: number, layout: Float64Array): ProgramId;
+  /** How the device carries a program out, in words; empty where there is only one way. */
+  describe(device: NativeDevice, program: ProgramId): string;
   unload(device: NativeDevice, program: ProgramId): void;
   run(device: NativeDevice, program: ProgramId, values: Float64Array): void;
   /** `reports` must not be transferred to another thread before the promise is settled. */

@@ -12,11 +12,12 @@
 //
 // A program is a command list, that of all its lists one after the other, and a second array:
 //
-//   layout      := check finite (0|1), lists, slots, reports, instruction*
+//   layout      := check finite (0|1), lists, slots, reports, temporaries, instruction*
 //   lists       := how many, the number of commands of each
 //   slots       := how many, slot*
 //   slot        := list, number of places, (list, command in the list, attribute in the signature)*
 //   reports     := how many, operand*
+//   temporaries := how many, (buffer, offset and size in bytes, first and last command, counted over all lists)*
 //   instruction := 0, list | 1, times: what follows up to its 2 is a loop | 2
 
 import { DeviceError, LangevinError } from "../../errors/index.ts";
@@ -93,7 +94,7 @@ export class CommandEncoder {
 
   /** Encodes all commands of a program, and returns its layout. */
   encodeProgram(program: Program): Float64Array {
-    const { lists, slots, reports, steps, checkFinite } = program;
+    const { lists, slots, reports, steps, checkFinite, temporaries = [] } = program;
     this.count = 0;
     for (const list of lists) this.#list(list);
     return Float64Array.from([
@@ -108,6 +109,8 @@ export class CommandEncoder {
       ]),
       reports.length,
       ...reports.flatMap(operandWords),
+      temporaries.length,
+      ...temporaries.flatMap(({ buffer, byteOffset, bytes, start, end }) => [buffer, byteOffset, bytes, start, end]),
       ...instructionWords(steps),
     ]);
   }

@@ -105,6 +105,10 @@ export abstract class NativeExecutor implements Executor {
     return asDeviceError(() => this.#addon.load(this.#device, this.#encoder.words, this.#encoder.count, layout));
   }
 
+  describe(program: ProgramId): string {
+    return asDeviceError(() => this.#addon.describe(this.#device, program));
+  }
+
   unload(program: ProgramId): void {
     asDeviceError(() => this.#addon.unload(this.#device, program));
   }

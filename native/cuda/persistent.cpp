@@ -1,0 +1,671 @@
+// The rule that decides which programs the persistent sampler runs, and their translation into its instructions.
+#include "persistent.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+
+namespace langevin {
+namespace cuda {
+namespace persistent {
+
+namespace {
+
+constexpr int64_t kMostNumber = int64_t{1} << 30;  // instructions count in int32
+constexpr int kLeastChannels = 2;                  // of the part of a product that a thread adds up
+
+struct Refusal : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+[[noreturn]] void refuse(const std::string& reason) { throw Refusal(reason); }
+
+size_t aligned(size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+const char* addressOf(const Operand& x) { return static_cast<const char*>(x.data); }
+
+// Bytes from an operand's first element to behind its last.
+int64_t extentOf(const Operand& x) {
+  return x.size() == 0 ? 0 : ((x.rows() - 1) * x.pitch + x.cols()) * static_cast<int64_t>(bytesOf(x.dtype));
+}
+
+bool overlap(const Operand& a, const Operand& b) {
+  return addressOf(a) < addressOf(b) + extentOf(b) && addressOf(b) < addressOf(a) + extentOf(a);
+}
+
+// Memory that only the step's own commands use, as one image sees it.
+struct Room {
+  Program::Temporary memory;
+  bool known = false;    // something was written to it
+  bool batched = false;  // each image has a share of it
+  size_t bytes = 0;      // of a share
+  size_t shared = 0;     // where it lies
+};
+
+// Gives every room a place in shared memory, the larger ones first, so that rooms of one time do not overlap.
+size_t arrange(std::vector<Room>& rooms) {
+  std::vector<Room*> order;
+  for (Room& room : rooms)
+    if (room.known) order.push_back(&room);
+  std::stable_sort(order.begin(), order.end(), [](const Room* a, const Room* b) { return a->bytes > b->bytes; });
+  size_t total = 0;
+  for (size_t i = 0; i < order.size(); i++) {
+    std::vector<const Room*> beside;
+    for (size_t k = 0; k < i; k++)
+      if (order[k]->memory.start <= order[i]->memory.end && order[i]->memory.start <= order[k]->memory.end)
+        beside.push_back(order[k]);
+    std::sort(beside.begin(), beside.end(), [](const Room* a, const Room* b) { return a->shared < b->shared; });
+    size_t at = 0;
+    for (const Room* other : beside) {
+      if (other->shared >= at + order[i]->bytes) break;
+      at = std::max(at, other->shared + aligned(other->bytes));
+    }
+    order[i]->shared = at;
+    total = std::max(total, at + aligned(order[i]->bytes));
+  }
+  return total;
+}
+
+class Planner {
+ public:
+  Planner(const Program& program, size_t sharedBytes) : program_(program), sharedBytes_(sharedBytes) {
+    for (const Program::Temporary& memory : program.temporaries) rooms_.push_back({memory});
+  }
+
+  std::unique_ptr<Sampler> plan() {
+    expectOneList();
+    const std::vector<Batch::Step>& steps = program_.batch->steps;
+    sampler_->images = imagesOf(steps.back().command);
+    noteSlots();
+    for (at_ = 0; at_ < steps.size(); at_++) translate(steps[at_]);
+    expectSafeMemory();
+    joinTails();
+    shareOut();
+    return std::move(sampler_);
+  }
+
+ private:
+  using Handler = void (Planner::*)(const Command&, Instruction&);
+  struct Rule {
+    Operation operation;
+    Handler handler;
+  };
+
+  // What is known of an instruction besides itself: which room each of its views lies in; -1: none.
+  struct Homes {
+    int result = -1;
+    int inputs[kMostInputs];
+    int tails[kMostTails] = {-1, -1};
+    int64_t position = 0;      // of the command
+    int64_t weightFloats = 0;  // from the first weight to behind the last
+  };
+
+  void expectOneList() const {
+    if (program_.checkFinite) refuse("every result is searched for numbers that are not finite");
+    if (program_.instructions.size() != 1 || program_.lists.size() != 1) refuse("a step has loops or looks of the host in it");
+    if (!program_.reports.empty()) refuse("numbers are reported after each step");
+    if (program_.batch->steps.empty()) refuse("there are no commands");
+  }
+
+  static int imagesOf(const Command& last) {
+    const Operand& result = last.output.present() ? last.output : last.inputs[0];
+    if (result.rank != 4) refuse("the last command's result is no batch of images");
+    return count(result.shape[0]);
+  }
+
+  static int32_t count(int64_t n) {
+    if (n > kMostNumber) refuse("a tensor is too large");
+    return static_cast<int32_t>(n);
+  }
+
+  void noteSlots() {
+    const Program::List& list = program_.lists[program_.instructions[0].target];
+    sampler_->slots = static_cast<int>(list.slots.size());
+    for (size_t slot = 0; slot < list.slots.size(); slot++)
+      for (const double* place : list.slots[slot].places) slots_[place] = static_cast<int32_t>(slot);
+  }
+
+  StepNumber number(AttributeReader& attributes) {
+    const auto slot = slots_.find(attributes.position());
+    const double value = attributes.f();
+    if (slot == slots_.end()) return {value, -1};
+    taken_++;
+    return {value, slot->second};
+  }
+
+  void translate(const Batch::Step& step) {
+    const std::string& name = step.kernel->name;
+    const auto rule = rules().find(name);
+    if (rule == rules().end()) refuse("it has no instruction for " + name);
+    const Command& command = step.command;
+    if (command.inputCount > kMostInputs) refuse(name + " has too many operands");
+    Instruction in{};
+    in.operation = rule->second.operation;
+    Homes homes;
+    std::fill_n(homes.inputs, kMostInputs, -1);
+    homes.position = static_cast<int64_t>(at_);
+    homes_.push_back(homes);
+    try {
+      (this->*rule->second.handler)(command, in);
+    } catch (const Refusal& refusal) {
+      refuse(name + ": " + refusal.what());
+    }
+    sampler_->instructions.push_back(in);
+  }
+
+  // --- Operands ---
+
+  // Whether a share of the operand belongs to each image.
+  bool isBatched(const Operand& x) const { return x.rank > 0 && x.shape[0] == sampler_->images; }
+
+  int roomOf(const Operand& x) const {
+    for (size_t i = 0; i < rooms_.size(); i++) {
+      const Program::Temporary& m = rooms_[i].memory;
+      const int64_t position = static_cast<int64_t>(at_);
+      if (position < m.start || position > m.end) continue;
+      if (addressOf(x) >= m.data && addressOf(x) < m.data + m.bytes) return static_cast<int>(i);
+    }
+    return -1;
+  }
+
+  static void expectWord(const Operand& x) {
+    if (x.dtype == DType::f64) refuse("float64");
+  }
+
+  // The operand as one image sees it, or as all see the same. The axes within are the last ones, along which `size` is given;
+  // where the operand has one element, it is broadcast.
+  View view(const Operand& x, bool batched, const int32_t (&size)[kAxes], int& home, bool written) {
+    expectWord(x);
+    View v;
+    int64_t strides[kMaxRank] = {};
+    x.strides(strides);
+    const int inner = x.rank - (batched ? 1 : 0);
+    if (inner > kAxes) refuse("more than three axes within an image");
+    for (int axis = 0; axis < kAxes; axis++) {
+      const int from = x.rank - kAxes + axis;
+      if (from < x.rank - inner) continue;
+      if (x.shape[from] != 1 && x.shape[from] != size[axis]) refuse("operands of different shapes");
+      v.stride[axis] = x.shape[from] == 1 ? 0 : count(strides[from]);
+    }
+    place(x, batched, batched ? strides[0] : 0, v, home, written);
+    return v;
+  }
+
+  // Where a view lies.
+  void place(const Operand& x, bool batched, int64_t imageStride, View& v, int& home, bool written) {
+    home = roomOf(x);
+    if (home < 0) {
+      v.device = x.data;
+      v.image = count(imageStride);
+      (written ? written_ : read_).push_back({x, batched});
+      if (written && !batched && sampler_->images > 1) refuse("it writes what all images share");
+      return;
+    }
+    Room& room = rooms_[static_cast<size_t>(home)];
+    const size_t images = batched ? static_cast<size_t>(sampler_->images) : 1;
+    const size_t bytes = static_cast<size_t>(room.memory.bytes) / images;
+    if (!room.known) {
+      if (!written) refuse("it reads what nothing has written");
+      room.known = true;
+      room.batched = batched;
+      room.bytes = bytes;
+    }
+    const size_t offset = static_cast<size_t>(addressOf(x) - room.memory.data);
+    if (sampler_->images > 1 && room.batched != batched) refuse("an operand is of all images here and of one there");
+    if (static_cast<size_t>(room.memory.bytes) % images != 0 || offset >= bytes) refuse("an operand begins within an image");
+    v.shared = static_cast<int32_t>(offset);  // from the room's place on, which is not known yet
+  }
+
+  View resultView(const Operand& y, Instruction& in) {
+    const bool batched = isBatched(y);
+    const int inner = y.rank - (batched ? 1 : 0);
+    if (inner > kAxes) refuse("more than three axes within an image");
+    for (int axis = 0; axis < kAxes; axis++) {
+      const int from = y.rank - kAxes + axis;
+      in.size[axis] = from < y.rank - inner ? 1 : count(y.shape[from]);
+    }
+    in.result = view(y, batched, in.size, homes_.back().result, true);
+    return in.result;
+  }
+
+  // An input that is broadcast to the result.
+  void addBroadcast(const Operand& x, const Operand& y, Instruction& in) {
+    // Of the same rank as the result, with one element along the batch: all images see it.
+    const bool batched = isBatched(y) && x.rank == y.rank && x.shape[0] == y.shape[0];
+    Operand within = x;
+    if (isBatched(y) && !batched && x.rank == y.rank) dropFirst(within);
+    addView(within, batched, in);
+  }
+
+  static void dropFirst(Operand& x) {
+    for (int i = 1; i < x.rank; i++) x.shape[i - 1] = x.shape[i];
+    x.rank--;
+  }
+
+  void addView(const Operand& x, bool batched, Instruction& in) {
+    in.inputs[in.inputCount] = view(x, batched, in.size, homes_.back().inputs[in.inputCount], false);
+    in.inputCount++;
+  }
+
+  // An input that is read in a way of its own, of whose strides along height, width and channels `in` tells nothing.
+  View& addPlain(const Operand& x, bool batched, Instruction& in) {
+    expectWord(x);
+    int64_t strides[kMaxRank] = {};
+    x.strides(strides);
+    View& v = in.inputs[in.inputCount];
+    for (int axis = 0; axis < kAxes; axis++) {
+      const int from = x.rank - kAxes + axis;
+      if (from >= (batched ? 1 : 0)) v.stride[axis] = count(strides[from]);
+    }
+    place(x, batched, batched ? strides[0] : 0, v, homes_.back().inputs[in.inputCount], false);
+    in.inputCount++;
+    return v;
+  }
+
+  static void expectFloats(const Command& command) {
+    if (command.output.dtype != DType::f32) refuse("not float32");
+    for (int i = 0; i < command.inputCount; i++)
+      if (command.inputs[i].present() && command.inputs[i].dtype != DType::f32) refuse("not float32");
+  }
+
+  // --- Commands ---
+
+  void mapped(const Command& command, Instruction& in) {
+    expectFloats(command);
+    resultView(command.output, in);
+    for (int i = 0; i < command.inputCount; i++) addBroadcast(command.inputs[i], command.output, in);
+  }
+
+  void copied(const Command& command, Instruction& in) {
+    resultView(command.output, in);
+    addBroadcast(command.inputs[0], command.output, in);
+  }
+
+  // assign overwrites its first operand.
+  void assigned(const Command& command, Instruction& in) {
+    resultView(command.inputs[0], in);
+    addBroadcast(command.inputs[1], command.inputs[0], in);
+  }
+
+  void cast(const Command& command, Instruction& in) {
+    if (command.inputs[0].dtype != DType::i32 || command.output.dtype != DType::f32) refuse("not from int32 to float32");
+    copied(command, in);
+  }
+
+  void filled(const Command& command, Instruction& in) {
+    AttributeReader attributes = command.attributes;
+    attributes.ints();
+    attributes.i();
+    in.operation = command.output.dtype == DType::i32 ? Operation::fillIntegers : Operation::fill;
+    in.number = number(attributes);
+    resultView(command.output, in);
+  }
+
+  void readNoise(AttributeReader& attributes, Instruction& in) {
+    in.seed = attributes.seed();
+    in.draw = static_cast<uint32_t>(attributes.i());
+    in.image = number(attributes);
+    in.step = number(attributes);
+  }
+
+  void drawn(const Command& command, Instruction& in) {
+    expectFloats(command);
+    AttributeReader attributes = command.attributes;
+    attributes.ints();
+    attributes.i();
+    readNoise(attributes, in);
+    if (!isBatched(command.output)) refuse("noise that all images share");
+    resultView(command.output, in);
+  }
+
+  void row(const Command& command, Instruction& in) {
+    AttributeReader attributes = command.attributes;
+    in.number = number(attributes);
+    const Operand& table = command.inputs[0];
+    int64_t strides[kMaxRank] = {};
+    table.strides(strides);
+    in.rows = count(table.shape[0]);
+    in.perRow = count(strides[0]);
+    resultView(command.output, in);
+    Operand first = table;
+    dropFirst(first);
+    addView(first, isBatched(command.output), in);
+  }
+
+  void embedding(const Command& command, Instruction& in) {
+    const Operand &table = command.inputs[0], &index = command.inputs[1], &y = command.output;
+    if (index.dtype != DType::i32 || table.dtype != DType::f32) refuse("not float32 by int32");
+    resultView(y, in);
+    addPlain(table, false, in);
+    in.rows = count(table.shape[0]);
+    in.perRow = count(table.pitch);
+    if (index.rank > 1) refuse("an index of more than one axis");
+    const bool batched = isBatched(y) && isBatched(index);
+    View& v = addPlain(index, batched, in);
+    // A column of the result for each index.
+    v.stride[0] = 0;
+    v.stride[1] = batched || index.rank == 0 ? 0 : 1;
+  }
+
+  static void readPair(const Ints& from, int32_t (&to)[2]) {
+    to[0] = count(from[0]);
+    to[1] = count(from[1]);
+  }
+
+  static void readPadding(const Ints& from, Window& w) {
+    w.padding[0] = count(from[0]);
+    w.padding[1] = count(from[2]);
+  }
+
+  void setSource(const Operand& x, Window& w) {
+    if (x.rank != 4 || !isBatched(x)) refuse("no batch of images");
+    w.source[0] = count(x.shape[1]);
+    w.source[1] = count(x.shape[2]);
+  }
+
+  void pooled(const Command& command, Instruction& in) {
+    expectFloats(command);
+    AttributeReader attributes = command.attributes;
+    readPair(attributes.ints(), in.window.kernel);
+    readPair(attributes.ints(), in.window.stride);
+    readPadding(attributes.ints(), in.window);
+    setSource(command.inputs[0], in.window);
+    resultView(command.output, in);
+    addPlain(command.inputs[0], true, in);
+  }
+
+  void convolved(const Command& command, Instruction& in) { convolve(command, in, false); }
+  void convolvedTransposed(const Command& command, Instruction& in) { convolve(command, in, true); }
+
+  void convolve(const Command& command, Instruction& in, bool transposed) {
+    expectFloats(command);
+    AttributeReader attributes = command.attributes;
+    readPair(attributes.ints(), in.window.stride);
+    readPadding(attributes.ints(), in.window);
+    readPair(attributes.ints(), in.window.dilation);
+    in.window.transposed = transposed;
+    setSource(command.inputs[0], in.window);
+    const Operand& weight = command.inputs[1];
+    in.window.kernel[0] = count(weight.shape[0]);
+    in.window.kernel[1] = count(weight.shape[1]);
+    // [height, width, inputs, outputs] of the convolution that it is, or is the transpose of.
+    in.weights.channels = count(command.inputs[0].shape[3]);
+    in.weights.perTap = count(weight.shape[2] * weight.pitch);
+    in.weights.perSource = transposed ? 1 : count(weight.pitch);
+    in.weights.perOutput = transposed ? count(weight.pitch) : 1;
+    resultView(command.output, in);
+    finishProduct(command, true, in);
+  }
+
+  void multiplied(const Command& command, Instruction& in) {
+    expectFloats(command);
+    AttributeReader attributes = command.attributes;
+    const bool transposeA = attributes.b(), transposeB = attributes.b();
+    const Operand &a = command.inputs[0], &b = command.inputs[1];
+    if (transposeA || a.rank != 2 || b.rank != 2) refuse("not a matrix times a matrix");
+    in.weights.channels = count(a.shape[1]);
+    in.weights.perSource = transposeB ? 1 : count(b.pitch);
+    in.weights.perOutput = transposeB ? count(b.pitch) : 1;
+    resultView(command.output, in);
+    in.window.source[1] = in.size[1];  // rows of a are columns of an image
+    finishProduct(command, isBatched(command.output), in);
+  }
+
+  void finishProduct(const Command& command, bool batched, Instruction& in) {
+    addPlain(command.inputs[0], batched, in);
+    addPlain(command.inputs[1], false, in);
+    if (command.has(2)) addPlain(command.inputs[2], false, in);
+    Weights& w = in.weights;
+    const Operand &x = command.inputs[0], &weight = command.inputs[1];
+    homes_.back().weightFloats = extentOf(weight) / static_cast<int64_t>(sizeof(float));
+    const auto inFours = [](const Operand& operand) {
+      return operand.pitch % kTile == 0 && reinterpret_cast<uintptr_t>(operand.data) % 16 == 0;
+    };
+    w.vectors = w.perOutput == 1 && w.channels % kTile == 0 && in.size[2] % kTile == 0 && inFours(x) && inFours(weight);
+    const int tiles = ((in.size[0] * in.size[1] + kTile - 1) / kTile) * ((in.size[2] + kTile - 1) / kTile);
+    const int most = std::max(1, w.channels / (w.vectors ? kTile : kLeastChannels));
+    w.parts = std::max(1, std::min(kThreads / std::max(tiles, 1), most));
+    const int64_t sums = int64_t{w.parts} * in.size[0] * in.size[1] * ((in.size[2] + kTile - 1) / kTile * kTile);
+    partialBytes_ = std::max(partialBytes_, static_cast<size_t>(sums) * sizeof(float));
+  }
+
+  void reversed(const Command& command, Instruction& in) {
+    AttributeReader attributes = command.attributes;
+    readNoise(attributes, in);
+    if (command.has(4)) refuse("noise that is given");
+    const Operand &t = command.inputs[2], &table = command.inputs[3];
+    resultView(command.output, in);
+    if (!isBatched(command.output) || !isBatched(t)) refuse("no batch of images");
+    for (int i = 0; i < 2; i++) addBroadcast(command.inputs[i], command.output, in);
+    addPlain(t, true, in);
+    addPlain(table, false, in);
+    in.rows = count(table.shape[0]);
+    in.perRow = count(table.pitch);
+  }
+
+  void combined(const Command& command, Instruction& in) {
+    expectFloats(command);
+    resultView(command.output, in);
+    addPlain(command.inputs[0], false, in);
+    for (int i = 1; i < command.inputCount; i++) addBroadcast(command.inputs[i], command.output, in);
+  }
+
+  static const std::map<std::string, Rule>& rules() {
+    static const std::map<std::string, Rule> all = {
+        {"copy", {Operation::copy, &Planner::copied}},
+        {"broadcastTo", {Operation::copy, &Planner::copied}},
+        {"assign", {Operation::copy, &Planner::assigned}},
+        {"cast", {Operation::toFloat, &Planner::cast}},
+        {"relu", {Operation::relu, &Planner::mapped}},
+        {"silu", {Operation::silu, &Planner::mapped}},
+        {"sigmoid", {Operation::sigmoid, &Planner::mapped}},
+        {"tanh", {Operation::tanh, &Planner::mapped}},
+        {"add", {Operation::add, &Planner::mapped}},
+        {"sub", {Operation::sub, &Planner::mapped}},
+        {"mul", {Operation::mul, &Planner::mapped}},
+        {"div", {Operation::div, &Planner::mapped}},
+        {"fill", {Operation::fill, &Planner::filled}},
+        {"randn", {Operation::randn, &Planner::drawn}},
+        {"row", {Operation::row, &Planner::row}},
+        {"embedding", {Operation::embedding, &Planner::embedding}},
+        {"maxPool2d", {Operation::maxPool, &Planner::pooled}},
+        {"conv2d", {Operation::product, &Planner::convolved}},
+        {"convTranspose2d", {Operation::product, &Planner::convolvedTransposed}},
+        {"matmul", {Operation::product, &Planner::multiplied}},
+        {"ddpmStep", {Operation::ddpmStep, &Planner::reversed}},
+        {"linearCombination", {Operation::linearCombination, &Planner::combined}},
+    };
+    return all;
+  }
+
+  // --- The whole ---
+
+  // A block must not read what another one writes.
+  void expectSafeMemory() const {
+    if (taken_ != slots_.size()) refuse("a number changes from step to step that it takes as fixed");
+    if (sampler_->images == 1) return;
+    for (const Use& w : written_)
+      for (const std::vector<Use>* others : {&written_, &read_})
+        for (const Use& other : *others)
+          if (overlap(w.operand, other.operand) && !sharesImages(w, other))
+            refuse("an image may need what another one writes");
+  }
+
+  struct Use {
+    Operand operand;
+    bool batched;
+  };
+
+  // Whether image k of one is image k of the other.
+  static bool sharesImages(const Use& a, const Use& b) {
+    int64_t strideA[kMaxRank] = {}, strideB[kMaxRank] = {};
+    a.operand.strides(strideA);
+    b.operand.strides(strideB);
+    return a.batched && b.batched && a.operand.data == b.operand.data && strideA[0] == strideB[0];
+  }
+
+  // Element-wise instructions that follow on a product, in its place or where nothing needs the product any more, become a
+  // part of it: that saves a barrier and a pass.
+  void joinTails() {
+    std::vector<Instruction> kept;
+    std::vector<Homes> keptHomes;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) {
+      const Instruction& next = sampler_->instructions[i];
+      if (!kept.empty() && joins(kept.back(), keptHomes.back(), next, homes_[i])) {
+        join(kept.back(), keptHomes.back(), next, homes_[i]);
+        continue;
+      }
+      kept.push_back(next);
+      keptHomes.push_back(homes_[i]);
+    }
+    sampler_->instructions = std::move(kept);
+    homes_ = std::move(keptHomes);
+  }
+
+  static bool same(const View& a, const View& b) {
+    return a.device == b.device && a.shared == b.shared && a.image == b.image && std::equal(a.stride, a.stride + kAxes, b.stride);
+  }
+
+  // The number of the input that is the product's result; -1: none, or both.
+  static int inputFrom(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) {
+    int found = -1;
+    for (int k = 0; k < next.inputCount; k++) {
+      if (nextHomes.inputs[k] != home.result || !same(next.inputs[k], product.result)) continue;
+      if (found >= 0) return -1;
+      found = k;
+    }
+    return found;
+  }
+
+  bool joins(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) const {
+    const bool elementwise = next.operation >= Operation::relu && next.operation <= Operation::div && next.operation != Operation::toFloat;
+    if (product.operation != Operation::product || product.tailCount == kMostTails || !elementwise || home.result < 0) return false;
+    if (!std::equal(product.size, product.size + kAxes, next.size)) return false;
+    if (inputFrom(product, home, next, nextHomes) < 0) return false;
+    const bool inPlace = nextHomes.result == home.result && same(next.result, product.result);
+    return inPlace || rooms_[static_cast<size_t>(home.result)].memory.end <= nextHomes.position;
+  }
+
+  void join(Instruction& product, Homes& home, const Instruction& next, const Homes& nextHomes) {
+    const int from = inputFrom(product, home, next, nextHomes);
+    Tail& tail = product.tails[product.tailCount];
+    tail.operation = next.operation;
+    if (next.inputCount > 1) {
+      tail.other = next.inputs[1 - from];
+      tail.reversed = from == 1;
+      home.tails[product.tailCount] = nextHomes.inputs[1 - from];
+    }
+    product.tailCount++;
+    product.result = next.result;
+    home.result = nextHomes.result;
+    if (home.result < 0) return;
+    // It is written while what the product and its tails read is still needed.
+    Program::Temporary& memory = rooms_[static_cast<size_t>(home.result)].memory;
+    memory.start = std::min(memory.start, home.position);
+  }
+
+  // Shared memory: the rooms, the sums of parts, and as many weights as there is room for.
+  void shareOut() {
+    const size_t rooms = arrange(rooms_);
+    sampler_->partials = static_cast<int>(rooms);
+    size_t used = rooms + aligned(partialBytes_);
+    if (used > sharedBytes_)
+      refuse("an image takes " + std::to_string(used) + " bytes of shared memory, and a block has " + std::to_string(sharedBytes_));
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) {
+      Instruction& in = sampler_->instructions[i];
+      settle(in.result, homes_[i].result);
+      for (int k = 0; k < in.inputCount; k++) settle(in.inputs[k], homes_[i].inputs[k]);
+      for (int k = 0; k < in.tailCount; k++) settle(in.tails[k].other, homes_[i].tails[k]);
+    }
+    for (const size_t number : byReads()) {
+      Instruction* const in = &sampler_->instructions[number];
+      const int64_t floats = homes_[number].weightFloats;
+      sampler_->weights += floats;
+      const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
+      if (used + bytes > sharedBytes_) continue;
+      View& weights = in->inputs[1];
+      sampler_->residents.push_back({static_cast<const float*>(weights.device), count(floats), static_cast<int32_t>(used)});
+      weights.device = nullptr;
+      weights.shared = static_cast<int32_t>(used);
+      used += bytes;
+      sampler_->residentWeights += floats;
+    }
+    sampler_->sharedBytes = std::max<size_t>(used, 16);
+  }
+
+  void settle(View& view, int home) const {
+    if (home >= 0) view.shared += static_cast<int32_t>(rooms_[static_cast<size_t>(home)].shared);
+  }
+
+  // Products whose weights lie in device memory and do not change, those first whose weights are read most often.
+  std::vector<size_t> byReads() const {
+    std::vector<size_t> products;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) {
+      const Instruction& in = sampler_->instructions[i];
+      if (in.operation == Operation::product && in.inputs[1].device != nullptr && !isWritten(i)) products.push_back(i);
+    }
+    const auto tiles = [&](size_t i) {
+      const Instruction& in = sampler_->instructions[i];
+      return (in.size[0] * in.size[1] + kTile - 1) / kTile;
+    };
+    std::stable_sort(products.begin(), products.end(), [&](size_t a, size_t b) { return tiles(a) > tiles(b); });
+    return products;
+  }
+
+  bool isWritten(size_t product) const {
+    const char* const from = static_cast<const char*>(sampler_->instructions[product].inputs[1].device);
+    const char* const end = from + homes_[product].weightFloats * static_cast<int64_t>(sizeof(float));
+    return std::any_of(written_.begin(), written_.end(), [&](const Use& use) {
+      return addressOf(use.operand) < end && from < addressOf(use.operand) + extentOf(use.operand);
+    });
+  }
+
+  const Program& program_;
+  const size_t sharedBytes_;
+  std::unique_ptr<Sampler> sampler_ = std::make_unique<Sampler>();
+  std::vector<Room> rooms_;
+  std::vector<Homes> homes_;  // of each instruction
+  std::vector<Use> read_, written_;  // in device memory
+  std::map<const double*, int32_t> slots_;
+  size_t taken_ = 0;
+  size_t partialBytes_ = 0;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+Decision planPersistent(const Program& program, size_t sharedBytes) {
+  const char* const wish = std::getenv("LANGEVIN_PERSISTENT");
+  if (wish != nullptr && std::strcmp(wish, "off") == 0) return {nullptr, "LANGEVIN_PERSISTENT is off"};
+  try {
+    return {Planner(program, sharedBytes).plan(), {}};
+  } catch (const Refusal& refusal) {
+    return {nullptr, refusal.what()};
+  }
+}
+
+std::string describe(const Decision& decision) {
+  if (decision.sampler == nullptr) return "Runs as CUDA graphs, not in one kernel: " + decision.refusal + ".";
+  const Sampler& s = *decision.sampler;
+  return "Runs in one persistent kernel, an image a block: " + std::to_string(s.instructions.size()) + " instructions, " +
+         std::to_string(s.sharedBytes) + " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " +
+         std::to_string(s.weights) + " weights there.";
+}
+
+bool acceptsNumbers(const Sampler& sampler, const std::vector<double>& values) {
+  const auto inside = [](const Instruction& in, double row) { return row >= 0 && row < in.rows; };
+  for (const Instruction& in : sampler.instructions) {
+    if (in.operation != Operation::row) continue;
+    if (in.number.slot < 0 && !inside(in, in.number.value)) return false;
+    if (in.number.slot < 0) continue;
+    for (size_t at = static_cast<size_t>(in.number.slot); at < values.size(); at += static_cast<size_t>(sampler.slots))
+      if (!inside(in, values[at])) return false;
+  }
+  return true;
+}
+
+}  // namespace persistent
+}  // namespace cuda
+}  // namespace langevin

@@ -1,0 +1,186 @@
+// The persistent sampler on the host: networks that fit one multiprocessor run all reverse steps in one kernel, with the pictures
+// of cpu up to rounding; the same at any batch size; stopped within a window; and what does not fit runs as graphs.
+
+import { expect } from "chai";
+import type { DeviceName, SampleOptions, Tensor } from "langevin";
+import {
+  Conv2d,
+  DDIMScheduler,
+  GroupNorm,
+  Linear,
+  Module,
+  NoiseSchedule,
+  concat,
+  manualSeed,
+  sample,
+  setDefaultDType,
+  setDefaultDevice,
+} from "langevin";
+import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
+import { openDevice } from "../../ts/device/devices.ts";
+import { rejection } from "../failure.ts";
+import { cpuIsBuilt, useDevice } from "../tensor/devices.ts";
+
+const whereBuilt = process.env.LANGEVIN_CUDA_ADDON
+  ? describe
+  : (title: string, _: unknown) => describe(title, () => it.skip("skipped: npm run test:cuda-host runs these"));
+
+const steps = 12;
+const persistent = /^Runs in one persistent kernel/;
+
+type Network = SampleOptions["model"] & Module;
+type Options = Pick<SampleOptions, "count" | "batch" | "size"> &
+  Partial<Pick<SampleOptions, "eager" | "signal" | "previewEvery" | "onPreview" | "dtype" | "solver" | "schedule">>;
+
+/** Samples on a device from a network with weights of its own making; tells also how the programs were carried out. */
+async function draw(device: DeviceName, network: () => Network, options: Options) {
+  const executor = openDevice(device);
+  const ways: (string | undefined)[] = [];
+  const load = executor.load.bind(executor);
+  executor.load = (program) => {
+    const id = load(program);
+    ways.push(executor.describe?.(id));
+    return id;
+  };
+  try {
+    setDefaultDevice(device);
+    const model = withWeights(network, options.dtype ?? "float32");
+    const schedule = options.solver ? undefined : new NoiseSchedule({ steps, betaStart: 0.01, betaEnd: 0.6 });
+    const pictures = await sample({ model, schedule, seed: 7, allowResidualSignal: true, ...options });
+    const values = [...(await pictures.data())];
+    pictures.dispose();
+    model.dispose();
+    return { values, ways };
+  } finally {
+    executor.load = load;
+  }
+}
+
+/** A network of this dtype, whose weights are float32 numbers that follow from a seed. */
+function withWeights(network: () => Network, dtype: "float32" | "float64"): Network {
+  manualSeed(3);
+  const drawn = network();
+  if (dtype === "float32") return drawn;
+  setDefaultDType(dtype);
+  try {
+    const model = network();
+    const weights = drawn.parameters();
+    model.parameters().forEach((parameter, i) => parameter.assign(weights[i].detach().to(dtype)));
+    return model;
+  } finally {
+    setDefaultDType("float32");
+    drawn.dispose();
+  }
+}
+
+const tutorial =
+  (channels: [number, number, number] = [16, 32, 64]) =>
+  () =>
+    new TutorialUNet({ imageChannels: 1, channels, timeDim: 16, steps });
+
+function largest(values: readonly number[]): number {
+  return Math.max(...values.map(Math.abs));
+}
+
+function distance(a: readonly number[], b: readonly number[]): number {
+  expect(a.length).to.equal(b.length);
+  return largest(a.map((x, i) => x - b[i]));
+}
+
+/** Odd channels, a stride, a dilation, padding on one side, SiLU, and columns joined. */
+class OddNet extends Module {
+  readonly first = new Conv2d(3, 7, 3, { padding: 1 });
+  readonly time = new Linear(1, 7);
+  readonly wide = new Conv2d(7, 6, 3, { padding: 2, dilation: 2 });
+  readonly last = new Conv2d(13, 3, [1, 3], { padding: [0, 1] });
+
+  forward(x: Tensor, t: Tensor): Tensor {
+    const time = this.time.forward(t.to(x.dtype).mul(0.1).reshape([-1, 1]));
+    const h = this.first
+      .forward(x)
+      .mul(time.reshape([-1, 1, 1, 7]).tanh())
+      .silu();
+    return this.last.forward(concat([this.wide.forward(h).sigmoid(), h], -1));
+  }
+}
+
+/** Has an operation that the persistent sampler does not know. */
+class Normalising extends Module {
+  readonly conv = new Conv2d(1, 4, 3, { padding: 1 });
+  readonly norm = new GroupNorm(2, 4);
+  readonly last = new Conv2d(4, 1, 1);
+
+  forward(x: Tensor): Tensor {
+    return this.last.forward(this.norm.forward(this.conv.forward(x)));
+  }
+}
+
+whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
+  this.timeout(120_000);
+  useDevice("cuda");
+
+  const reference: DeviceName = cpuIsBuilt ? "cpu" : "ts";
+
+  /** Errs at most twice as much as the reference device's eager float32 does. */
+  async function expectAccurate(network: () => Network, options: Options, way: RegExp = persistent) {
+    const exact = await draw("ts", network, { ...options, dtype: "float64", eager: true });
+    const eager = await draw(reference, network, { ...options, eager: true });
+    const ours = await draw("cuda", network, options);
+    for (const found of ours.ways) expect(found).to.match(way);
+    expect(ours.ways).to.not.be.empty;
+    // Half a unit in the last place of the largest value is what storing in float32 costs anyway.
+    const rounding = largest(exact.values) * 2 ** -24;
+    expect(distance(ours.values, exact.values)).to.be.at.most(2 * distance(eager.values, exact.values) + rounding);
+    return ours.values;
+  }
+
+  it("runs the tutorial's U-Net, and an image does not depend on the batch", async () => {
+    const whole = await expectAccurate(tutorial(), { count: 5, batch: 5, size: [8, 8, 1] });
+    for (const batch of [1, 2])
+      expect((await draw("cuda", tutorial(), { count: 5, batch, size: [8, 8, 1] })).values).to.deep.equal(whole);
+  });
+
+  it("runs part B's network, images of odd sizes and channels in odd numbers", async () => {
+    await expectAccurate(() => new TinyNet(1), { count: 3, size: [7, 5, 1] });
+    await expectAccurate(() => new OddNet(), { count: 3, size: [5, 9, 3] });
+    await expectAccurate(() => new TinyNet(3), { count: 16, size: [3, 4, 3] }); // as many images as channels
+  });
+
+  it("runs the rows of other samplers' tables", async () => {
+    const schedule = new NoiseSchedule({ steps, betaStart: 0.01, betaEnd: 0.6 });
+    const solver = new DDIMScheduler({ schedule, clipSample: false }).solver({ steps: 5, eta: 0.5 });
+    await expectAccurate(() => new TinyNet(1), { count: 2, size: [4, 4, 1], solver });
+  });
+
+  it("goes on from look to look, and stops where a signal says so", async () => {
+    const options = { count: 2, size: [6, 6, 1] } as const;
+    const network = () => new TinyNet(1);
+    const whole = await draw("cuda", network, options);
+    const seen: number[] = [];
+    const looked = await draw("cuda", network, {
+      ...options,
+      previewEvery: 5,
+      onPreview: ({ step }) => seen.push(step),
+    });
+    expect(looked.values).to.deep.equal(whole.values);
+    expect(seen).to.deep.equal([0, 5, 10, 12]);
+    const long = new NoiseSchedule({ steps: 3000, betaStart: 1e-4, betaEnd: 0.02 });
+    const stopping = new AbortController();
+    const started = draw("cuda", network, { ...options, schedule: long, signal: stopping.signal });
+    setTimeout(() => stopping.abort(new Error("enough")), 50);
+    expect((await rejection(started)).message).to.equal("enough");
+  });
+
+  it("leaves to graphs what it has no instruction for, and what does not fit, and says why", async () => {
+    const options = { count: 2, size: [6, 6, 1] } as const;
+    await expectAccurate(
+      () => new Normalising(),
+      options,
+      /^Runs as CUDA graphs, .*: it has no instruction for groupNorm\.$/,
+    );
+    const wide = await draw("cuda", () => new TinyNet(1), { count: 1, size: [64, 64, 1] });
+    expect(wide.ways[0]).to.match(
+      /^Runs as CUDA graphs, .*: an image takes \d+ bytes of shared memory, and a block has 232448\.$/,
+    );
+  });
+});
