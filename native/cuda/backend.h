@@ -57,7 +57,6 @@ class CudaBackend final : public Backend {
   Failure run(const Batch::Step& step);
   template <class F>
   Failure guarded(const std::string& op, const F& action);
-  Failure run(const Batch::Step& step);
   DeviceProgram& compiled(Program& program);
   void replayInWindows(Replay& replay, const std::atomic<bool>& dropped);
   Failure runUnawaited(const std::shared_ptr<Replay>& replay);
