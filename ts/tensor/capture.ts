@@ -25,7 +25,8 @@ export interface CaptureOptions {
    */
   readonly checkFinite?: boolean;
   /**
-   * Make one pass of several operations, and compute cheap results again in backward instead of keeping them, default true.
+   * Make one pass of several operations, read cut-out columns in place, and compute cheap results again in backward instead of
+   * keeping them, default true.
    * No bit of a result depends on it; with `checkFinite` nothing is fused.
    */
   readonly fuse?: boolean;

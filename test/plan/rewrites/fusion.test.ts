@@ -3,11 +3,10 @@
 
 import { expect } from "chai";
 import type { Operand } from "../../../ts/device/executor.ts";
-import { dense } from "../../../ts/device/executor.ts";
 import type { AnyAttributes, AnyOp } from "../../../ts/ops/index.ts";
 import { ops } from "../../../ts/ops/index.ts";
 import { listsOf } from "../../../ts/plan/recorded.ts";
-import { Sketch, fusedProgram, reshaped } from "../sketch.ts";
+import { Sketch, fusedProgram, planOf, reshaped, rows } from "../sketch.ts";
 
 /** The commands of the fused program, those that run part by part with the one before them behind a "+". */
 function fused(draw: (s: Sketch) => readonly Operand[] | void): string {
@@ -176,12 +175,28 @@ describe("fusion: element-wise commands", () => {
     ).to.equal("exp +accumulate add");
     expect(
       fused((s) => {
-        const x = s.given(30, 30);
-        s.write(ops.accumulate, x, s.given(30, 30));
-        const column = { ...dense(x.buffer, 0, [30, 30], "float32"), offset: 30, shape: [29, 30] };
-        return [s.run(ops.neg, [column])];
+        // Rows 0 to 599 are written, rows 1 to 600 are read.
+        const x = s.given(601, 70);
+        s.write(ops.accumulate, rows(x, 0, 600), s.given(600, 70));
+        return [s.run(ops.neg, [rows(x, 1, 601)])];
       }),
     ).to.equal("accumulate neg");
+  });
+
+  it("are sixteen at most, and share memory for what they need only of each other", () => {
+    const draw = (s: Sketch): Operand[] => {
+      const x = s.given(200, 100);
+      let sum = s.run(ops.neg, [x]);
+      for (let k = 0; k < 10; k++) sum = s.run(ops.add, [sum, s.run(ops.sin, [s.run(ops.mul, [x, s.given()])])]);
+      return [sum];
+    };
+    const commands = fused(draw).split(" ");
+    expect(commands.map((name, i) => (name.startsWith("+") ? -1 : i)).filter((i) => i >= 0)).to.deep.equal([0, 16]);
+    const bytes = (fuse: boolean): number => {
+      const s = new Sketch();
+      return planOf(s, fuse, ...draw(s)).memory.arena;
+    };
+    expect(bytes(true)).to.be.at.most(2 * bytes(false));
   });
 
   it("not where a loop or another list lies between", () => {
@@ -210,6 +225,19 @@ describe("fusion: loss and gradient", () => {
           return [s.run(ops.mseLoss, [p, t], { reduction }), gradient(s, p, t, { reduction })];
         }),
       ).to.equal("mseLossWithGradient");
+  });
+
+  it("take no more memory than apart: the gradient lies where the prediction did", () => {
+    const draw = (s: Sketch): Operand[] => {
+      const [p, t] = [s.run(ops.flip, [s.given(...image)], { axes: [0] }), s.given(...image)];
+      return [s.run(ops.mseLoss, [p, t], mean), s.run(ops.flip, [gradient(s, p, t)], { axes: [0] })];
+    };
+    expect(fused(draw)).to.equal("flip mseLossWithGradient flip");
+    const bytes = (fuse: boolean): number => {
+      const s = new Sketch();
+      return planOf(s, fuse, ...draw(s)).memory.arena;
+    };
+    expect(bytes(true)).to.equal(bytes(false));
   });
 
   it("not of another target or reduction, nor where the loss is needed before", () => {
@@ -293,6 +321,20 @@ describe("fusion: what is computed again", () => {
       for (let i = 0; i < long; i++) s.write(ops.accumulate, s.given(...size), s.run(ops.flip, [y], { axes: [0] }));
     };
     expect(times("silu", soon)).to.equal(1);
+  });
+
+  it("is in order however much is computed again at one place", () => {
+    const count = 60;
+    const drawn = (s: Sketch): void => {
+      const x = s.given(...size);
+      const results = Array.from({ length: count }, (_, i) =>
+        s.run(i % 2 ? ops.tanh : ops.sin, [i < 2 ? s.run(ops.neg, [x]) : x]),
+      );
+      for (const y of results) s.write(ops.accumulate, s.given(...size), s.run(ops.flip, [y], { axes: [0] }));
+      meanwhile(s, long, 4 * count * size[0], ...size.slice(1));
+      s.write(ops.accumulate, s.given(count * size[0], ...size.slice(1)), s.run(ops.concat, results, { axis: 0 }));
+    };
+    expect(times("tanh", drawn)).to.equal(count);
   });
 
   it("is nothing where that saves no memory", () => {

@@ -1,4 +1,5 @@
-// Plans that run part by part, on maps of many parts and of all the ways in which kernels deal out work: they have eager's bits,
+// Plans that run part by part, on maps of many parts and of all the ways in which kernels deal out work: they have eager's
+// bits.
 
 import { expect } from "chai";
 import type { Tensor } from "langevin";

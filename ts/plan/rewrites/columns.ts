@@ -9,6 +9,9 @@ import type { RecordedProgram } from "../recorded.ts";
 import { writesTo } from "../regions.ts";
 import { Rewriting } from "./rewriting.ts";
 
+/** A tensor of which half is needed may be kept for so many commands more. */
+const shortWhile = 24;
+
 /** Parts of a concatenation are computed in their place; one of such parts alone is no command any more. */
 export function joinColumns(program: RecordedProgram): RecordedProgram {
   const rewriting = new Rewriting(program);
@@ -60,25 +63,26 @@ function staysRectangular(rewriting: Rewriting, tensor: Operand): boolean {
 
 /**
  * Columns that are cut out and then only read are read where they lie, as long as they stay there. The tensor that holds them
- * may be kept longer for that, unless most of it would be kept for nothing.
+ * may be kept longer for that, if at least half of it is needed as long, and more than half where that is long.
  */
 export function splitColumns(program: RecordedProgram): RecordedProgram {
   const rewriting = new Rewriting(program);
   const { homes, dropped, commands } = rewriting;
-  /** Columns of each buffer that are read in place. */
-  const kept = new Map<number, number>();
   const candidates = commands.filter(({ command }) => isColumnRange(command.op, command.attributes, command.inputs[0]));
   const staying = candidates.filter((cut) => columnsStay(rewriting, cut));
   for (const { command } of staying) {
-    const { buffer } = command.inputs[0]!;
-    kept.set(buffer, (kept.get(buffer) ?? 0) + colsOf(command.output!));
-  }
-  for (const { command } of staying) {
     const [whole] = command.inputs as Operand[];
     const part = command.output!;
+    const end = lastUse(rewriting, part);
+    /** Columns of the whole that are read in place as late as this part. */
+    const asLate = staying
+      .filter((other) => other.command.inputs[0]!.buffer === whole.buffer)
+      .filter((other) => lastUse(rewriting, other.command.output!) >= end)
+      .reduce((columns, other) => columns + colsOf(other.command.output!), 0);
     const isOwn = rewriting.buffer(whole.buffer) !== undefined;
-    const outlives = lastUse(rewriting, whole) >= lastUse(rewriting, part);
-    if (isOwn && !outlives && 2 * kept.get(whole.buffer)! < colsOf(whole)) continue;
+    const longer = end - lastUse(rewriting, whole);
+    if (isOwn && longer > 0 && 2 * asLate < colsOf(whole)) continue;
+    if (isOwn && longer > shortWhile && 2 * asLate === colsOf(whole)) continue;
     if (homes.has(whole.buffer) || homes.isHost(part.buffer)) continue;
     const [start] = (command.attributes.starts as number[]).slice(-1);
     const rows = { cols: colsOf(part), pitch: whole.pitch };

@@ -5,13 +5,14 @@ import { joinColumns, splitColumns } from "./columns.ts";
 import { computeLossWithGradient } from "./loss-with-gradient.ts";
 import { runInParts } from "./parts.ts";
 import { recompute } from "./recompute.ts";
+import { shareTemporaries } from "./share-temporaries.ts";
 import { takeOver } from "./take-over.ts";
 import { writeToTargets } from "./write-to-targets.ts";
 
 /** A change of a program that leaves its results as they are, to the bit. */
 export interface Rewrite {
   readonly name: string;
-  /** Whether it makes one pass out of several, which `fuse: false` leaves apart. */
+  /** Whether `fuse: false` leaves it out: it changes what is computed in which pass, or from where it is read. */
   readonly fuses: boolean;
   readonly apply: (program: RecordedProgram) => RecordedProgram;
 }
@@ -31,6 +32,8 @@ export const rewrites: readonly Rewrite[] = [
   { name: "take over", fuses: false, apply: takeOver },
   // Activations, embeddings, residuals and noise follow part by part on what computes their operands.
   { name: "run in parts", fuses: true, apply: runInParts },
+  // What is made and used in such parts alone lies in the same few places.
+  { name: "share temporaries", fuses: true, apply: shareTemporaries },
 ];
 
 /** The program after all rewrites, or after those alone that fuse nothing. */

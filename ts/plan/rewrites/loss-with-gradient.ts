@@ -3,7 +3,7 @@
 import type { PlacedCommand } from "../lifetimes.ts";
 import { ops } from "../../ops/index.ts";
 import type { RecordedCommand, RecordedProgram } from "../recorded.ts";
-import { accessesOf, conflict, sameRegion } from "../regions.ts";
+import { accessesOf, conflict, coversAll, sameRegion, sameShape } from "../regions.ts";
 import { Rewriting, mapLists } from "./rewriting.ts";
 
 /** Replaces mseLoss and mseLossGradient of the same prediction and target by one command, where the second one stands. */
@@ -24,7 +24,31 @@ export function computeLossWithGradient(program: RecordedProgram): RecordedProgr
     actions: list.actions,
     commands: list.commands.flatMap((command) => replaced.get(command) ?? [command]),
   }));
-  return { ...program, nodes };
+  return gradientsInPlace({ ...program, nodes });
+}
+
+/** Lets gradients take over the memory of a prediction or target that nothing needs afterwards, as the op alone does. */
+function gradientsInPlace(program: RecordedProgram): RecordedProgram {
+  const rewriting = new Rewriting(program);
+  for (const both of rewriting.commands) {
+    const { op, inputs } = both.command;
+    if (op !== ops.mseLossWithGradient) continue;
+    const [, gradient, ...read] = inputs.map((input) => input!);
+    const memory = rewriting.buffer(gradient.buffer);
+    if (!memory || rewriting.usesOf(gradient.buffer)[0] !== both || !coversAll(gradient, memory)) continue;
+    const spare = read.find((operand) => {
+      const uses = rewriting.usesOf(operand.buffer);
+      return (
+        sameShape(operand.shape, gradient.shape) &&
+        rewriting.makerOf(operand, both) !== undefined &&
+        uses.at(-1) === both &&
+        uses.every(({ list }) => list === both.list) &&
+        !rewriting.isOutput(operand.buffer)
+      );
+    });
+    if (spare) rewriting.homes.set(gradient.buffer, { buffer: spare.buffer, offset: 0 });
+  }
+  return rewriting.result();
 }
 
 function isLossOf(loss: PlacedCommand, gradient: PlacedCommand): boolean {

@@ -11,6 +11,9 @@ import { mapLists } from "./rewriting.ts";
 /** A command moves down past so many others at most, to what follows on it: its operands are held so much longer. */
 const farthest = 16;
 
+/** Most commands in a group: what they use is held until the last of them has run. */
+const mostCommands = 16;
+
 /** Most operands of a command that runs part by part. */
 const mostOperands = 9;
 
@@ -72,6 +75,7 @@ function shares(group: readonly Access[], accesses: readonly Access[], shape: Op
 function canJoin({ commands }: Group, command: RecordedCommand): boolean {
   const shape = writtenShape(command);
   const [head] = commands;
+  if (commands.length === mostCommands) return false;
   if (!(head.op.parts ?? head.op.epilogue) || !sameShape(writtenShape(head), shape)) return false;
   return commands.every((other) =>
     accessesOf(other).every((a) =>

@@ -28,7 +28,7 @@ export function recompute(program: RecordedProgram): RecordedProgram {
 /** A command that runs at a time between those of its neighbours. */
 interface Item {
   command: RecordedCommand;
-  readonly time: number;
+  time: number;
   readonly list: RecordedList;
 }
 
@@ -38,8 +38,9 @@ class Recomputation {
   readonly #outputs: ReadonlySet<BufferId>;
   /** In order. */
   readonly #items: Item[];
-  /** The items that use each buffer, in order. */
+  /** The items that use each buffer, in order, and those that write to it. */
   readonly #uses = new Map<BufferId, Item[]>();
+  readonly #writers = new Map<BufferId, Item[]>();
 
   constructor(program: RecordedProgram) {
     this.#program = program;
@@ -53,7 +54,9 @@ class Recomputation {
     for (const item of this.#items)
       for (const { buffer } of operandsOf(item.command)) {
         const known = this.#usesOf(buffer);
-        if (known.at(-1) !== item) known.push(item);
+        if (known.at(-1) === item) continue;
+        known.push(item);
+        if (writesTo(item.command, buffer)) this.#writers.set(buffer, [...(this.#writers.get(buffer) ?? []), item]);
       }
   }
 
@@ -64,7 +67,11 @@ class Recomputation {
 
   result(): RecordedProgram {
     const lists = new Map<RecordedList, RecordedCommand[]>();
-    for (const { command, list } of this.#items) lists.set(list, [...(lists.get(list) ?? []), command]);
+    for (const { command, list } of this.#items) {
+      const commands = lists.get(list);
+      if (commands) commands.push(command);
+      else lists.set(list, [command]);
+    }
     const nodes = mapLists(this.#program.nodes, (list) => ({
       actions: list.actions,
       commands: lists.get(list) ?? [],
@@ -97,15 +104,13 @@ class Recomputation {
       maker.command.output?.buffer === operand.buffer &&
       coversAll(maker.command.output, memory) &&
       !this.#outputs.has(operand.buffer) &&
-      !uses.some((use) => use !== maker && writesTo(use.command, operand.buffer))
+      this.#writers.get(operand.buffer)!.length === 1
     );
   }
 
   /** Whether something writes to an operand between two commands. */
   #isChanged({ buffer }: Operand, from: Item, to: Item): boolean {
-    return this.#usesOf(buffer).some(
-      (use) => use.time > from.time && use.time < to.time && writesTo(use.command, buffer),
-    );
+    return (this.#writers.get(buffer) ?? []).some(({ time }) => time > from.time && time < to.time);
   }
 
   /** Bytes that would have to be kept until a command though nothing needs them there, unless they are computed again, too. */
@@ -134,19 +139,21 @@ class Recomputation {
     const again = this.#insertBefore(late[0], { ...command, output: renamed(command.output) }, list);
     for (const reader of late) reader.command = { ...reader.command, inputs: reader.command.inputs.map(renamed) };
     this.#uses.set(copy, [again, ...late]);
+    this.#writers.set(copy, [again]);
     for (const input of new Set(command.inputs.map((input) => input?.buffer)))
-      if (input !== undefined) {
-        const known = this.#usesOf(input);
-        known.push(again);
-        known.sort((a, b) => a.time - b.time);
-      }
+      if (input !== undefined) insertInOrder(this.#usesOf(input), again);
   }
 
   #insertBefore(item: Item, command: RecordedCommand, list: RecordedList): Item {
-    const place = this.#items.indexOf(item);
+    const place = placeOf(this.#items, item.time);
     const before = place > 0 ? this.#items[place - 1].time : item.time - 1;
     const inserted = { command, time: (before + item.time) / 2, list };
     this.#items.splice(place, 0, inserted);
+    // Where halving has come to its end, all times are told anew; their order stays.
+    if (!(before < inserted.time && inserted.time < item.time))
+      this.#items.forEach((each, i) => {
+        each.time = i;
+      });
     return inserted;
   }
 
@@ -157,6 +164,21 @@ class Recomputation {
     this.#uses.set(buffer, none);
     return none;
   }
+}
+
+/** The number of the first item that is not before a time. */
+function placeOf(items: readonly Item[], time: number): number {
+  let [low, high] = [0, items.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (items[middle].time < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function insertInOrder(items: Item[], item: Item): void {
+  items.splice(placeOf(items, item.time), 0, item);
 }
 
 /** Whether a command is a pass over one large operand. */
