@@ -19,9 +19,9 @@ const filesOf = (folder: string, ending: string): string[] =>
     .map((name) => `${folder}/${name}`);
 
 /** The files of native/cuda/kernels that native/test/cuda checks. */
-const kernels = ["conv", "gemm", "group_norm", "matmul"].map((name) => `native/cuda/kernels/${name}.cu`);
+const kernels = ["conv", "gemm", "group_norm", "matmul", "persistent"].map((name) => `native/cuda/kernels/${name}.cu`);
 
-const sources = [...cudaHost, ...kernels, ...filesOf("native/test/cuda", ".cpp")];
+const sources = [...cudaHost, "native/cuda/persistent.cpp", ...kernels, ...filesOf("native/test/cuda", ".cpp")];
 
 /** How many random shapes to draw beside the chosen ones: sanitizers make each of them slow. */
 const rounds: Record<CudaHostBuild, number> = { plain: 12, address: 2, thread: 1 };
