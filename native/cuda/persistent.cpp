@@ -423,9 +423,11 @@ class Planner {
     const auto inFours = [](const Operand& operand) {
       return operand.pitch % kTile == 0 && reinterpret_cast<uintptr_t>(operand.data) % 16 == 0;
     };
-    w.vectors = w.perOutput == 1 && w.channels % kTile == 0 && in.size[2] % kTile == 0 && inFours(x) && inFours(weight);
+    // Where operands lie must not change the order of a sum.
+    w.adjacent = w.channels % kTile == 0 ? kTile : 1;
+    w.vectors = w.perOutput == 1 && w.adjacent == kTile && in.size[2] % kTile == 0 && inFours(x) && inFours(weight);
     const int tiles = ((in.size[0] * in.size[1] + kTile - 1) / kTile) * ((in.size[2] + kTile - 1) / kTile);
-    const int most = std::max(1, w.channels / (w.vectors ? kTile : kLeastChannels));
+    const int most = std::max(1, w.channels / std::max(w.adjacent, kLeastChannels));
     w.parts = std::max(1, std::min(kThreads / std::max(tiles, 1), most));
     const int64_t sums = int64_t{w.parts} * in.size[0] * in.size[1] * ((in.size[2] + kTile - 1) / kTile * kTile);
     partialBytes_ = std::max(partialBytes_, static_cast<size_t>(sums) * sizeof(float));

@@ -60,7 +60,8 @@ struct Window {
 struct Weights {
   int32_t channels = 0;  // of the source
   int32_t perTap = 0, perSource = 0, perOutput = 0;
-  int32_t parts = 1;     // of the source channels, which different threads add up
+  int32_t parts = 1;     // of the source channels, which different threads add up, `adjacent` ones at a time
+  int32_t adjacent = 1;  // 1 or kTile
   bool vectors = false;  // four elements of each row may be loaded at a time
 };
 

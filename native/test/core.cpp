@@ -326,7 +326,7 @@ static void tryParts() {
           const double rows = cols == 0 ? 0 : size / cols, pitch = rows > 1 ? cols + 3 : cols;
           std::vector<float> left[2][2];
           for (const bool joined : {false, true}) {
-            Device device(joined ? 5 : 1);
+            Device device(openCpu(joined ? 5 : 1));
             Floats y(device, size_t(rows * pitch + 1), 1), z(device, size_t(size + 1), 2), c(device, size_t(cols + 1), 3);
             Floats t(device, size_t(images + 1), 4), table(device, 3, 5);
             // The second command overwrites what the first one wrote, and the third reads both.

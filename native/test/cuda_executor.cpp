@@ -38,7 +38,7 @@ Words join(std::initializer_list<Words> lists) {
 Words vector(double id, double n) { return {id, 0, 0, n, 1, n}; }
 
 Words command(const char* name, bool output, double inputs, const Words& rest) {
-  return join({{code(name), static_cast<double>(rest.size() + 4), output ? 1.0 : 0.0, inputs}, rest});
+  return join({{code(name), static_cast<double>(rest.size() + 5), output ? 1.0 : 0.0, inputs, 0}, rest});  // 0: alone
 }
 
 Words fill(double id, double n, double value) { return command("fill", true, 0, join({vector(id, n), {1, n, 0, value}})); }

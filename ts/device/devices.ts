@@ -4,7 +4,7 @@ import { ArgumentError, DeviceError } from "../errors/index.ts";
 import type { DeviceName, Executor, MemoryStats } from "./executor.ts";
 import { deviceNames } from "./executor.ts";
 import { openCpuExecutor } from "./native/cpu-executor.ts";
-import { missingCudaKernels, openCudaExecutor } from "./native/cuda-executor.ts";
+import { openCudaExecutor } from "./native/cuda-executor.ts";
 import { TsExecutor } from "./ts/executor.ts";
 
 const opened = new Map<DeviceName, Executor>();
@@ -49,8 +49,8 @@ export function defaultExecutor(): Executor {
   if (asked) return openDevice((chosen = parseDeviceName("LANGEVIN_DEVICE", asked)));
   for (const name of deviceNames)
     try {
-      // What would fail at some op must not be chosen for somebody who did not ask for it.
-      if (name === "cuda" && missingCudaKernels().length > 0) continue;
+      // No kernel has run on a GPU yet: nobody gets it who did not ask for it.
+      if (name === "cuda") continue;
       const executor = openDevice(name);
       chosen = name;
       return executor;

@@ -171,15 +171,19 @@ struct Tile {
 
 using Sums = float[kTile][kTile];  // by pixel and channel
 
-// Adds one tap's products of the source channels from `first` on, every `step`-th.
+// Adds one tap's products of a part of the source channels.
 __device__ __forceinline__ void addChannels(const Weights& w, const float* const (&x)[kTile], const float* weight,
-                                            int outputs, int first, int step, Sums& sums) {
-  for (int c = first; c < w.channels; c += step) {
-    GPU_UNROLL
-    for (int j = 0; j < kTile; j++) {
-      const float factor = j < outputs ? weight[c * w.perSource + j * w.perOutput] : 0.0f;
+                                            int outputs, int part, Sums& sums) {
+  GPU_NO_UNROLL
+  for (int first = part * w.adjacent; first < w.channels; first += w.parts * w.adjacent) {
+    GPU_NO_UNROLL
+    for (int c = first; c < first + w.adjacent; c++) {
       GPU_UNROLL
-      for (int p = 0; p < kTile; p++) sums[p][j] = gpu::fma(x[p] == nullptr ? 0.0f : x[p][c], factor, sums[p][j]);
+      for (int j = 0; j < kTile; j++) {
+        const float factor = j < outputs ? weight[c * w.perSource + j * w.perOutput] : 0.0f;
+        GPU_UNROLL
+        for (int p = 0; p < kTile; p++) sums[p][j] = gpu::fma(x[p] == nullptr ? 0.0f : x[p][c], factor, sums[p][j]);
+      }
     }
   }
 }
@@ -196,11 +200,11 @@ __device__ __forceinline__ void addRow(float x, const float4& weight, float (&su
   sums[3] = gpu::fma(x, weight.w, sums[3]);
 }
 
-// The same, four channels at a time of all four outputs.
-__device__ __forceinline__ void addVectors(const Weights& w, const float* const (&x)[kTile], const float* weight, int first,
-                                           int step, Sums& sums) {
+// The same in the same order, where four channels are adjacent and all four outputs are there.
+__device__ __forceinline__ void addVectors(const Weights& w, const float* const (&x)[kTile], const float* weight, int part,
+                                           Sums& sums) {
   GPU_NO_UNROLL
-  for (int c = kTile * first; c < w.channels; c += kTile * step) {
+  for (int c = kTile * part; c < w.channels; c += kTile * w.parts) {
     const float* const rows = weight + c * w.perSource;
     const float4 w0 = loadVector(rows), w1 = loadVector(rows + w.perSource), w2 = loadVector(rows + 2 * w.perSource),
                  w3 = loadVector(rows + 3 * w.perSource);
@@ -236,8 +240,8 @@ __device__ void addParts(const Instruction& in, const Place& place, float* parti
       for (int kx = 0; kx < in.window.kernel[1]; kx++) {
         const float* met[kTile];
         tile.meet(in, x, ky, kx, met);
-        if (vectors) addVectors(w, met, weight, part, w.parts, sums);
-        else addChannels(w, met, weight, outputs, part, w.parts, sums);
+        if (vectors) addVectors(w, met, weight, part, sums);
+        else addChannels(w, met, weight, outputs, part, sums);
         weight += w.perTap;
       }
     float* const to = partials + (part * pixels + number * kTile) * groups * kTile + group * kTile;

@@ -1,0 +1,188 @@
+// Checks the persistent sampler: programs of a few commands, planned and run as the executor does, with weights in shared memory
+// and without, for one step and for two. In a second one, shared memory still holds what the first one left there, which hides
+// missing barriers.
+#include "../../cuda/persistent.h"
+#include "suite.h"
+
+namespace langevin {
+namespace cuda {
+namespace {
+
+constexpr size_t kSharedBytes = 227 << 10;
+
+// A program of one list, put together command by command.
+class Sketch {
+ public:
+  Sketch() { program_.batch = std::make_unique<Batch>(); }
+
+  void add(const char* op, std::vector<Operand> inputs, const Operand& output, AttributeReader attributes = {}) {
+    inputs_.push_back(std::move(inputs));
+    kernels_.push_back({op, "", {}});
+    Batch::Step step{};
+    step.command.inputs = inputs_.back().data();
+    step.command.inputCount = static_cast<int>(inputs_.back().size());
+    step.command.output = output;
+    step.command.attributes = attributes;
+    program_.batch->steps.push_back(step);
+  }
+
+  // Of commands first to last.
+  void addTemporary(const Operand& x, int64_t first, int64_t last) {
+    program_.temporaries.push_back({static_cast<const char*>(x.data), x.size() * 4, first, last});
+  }
+
+  const Program& finish() {
+    for (size_t i = 0; i < kernels_.size(); i++) program_.batch->steps[i].kernel = &kernels_[i];
+    program_.lists = {{0, kernels_.size(), {}}};
+    program_.instructions = {{Program::Instruction::Kind::list}};
+    return program_;
+  }
+
+ private:
+  Program program_;
+  std::vector<std::vector<Operand>> inputs_;
+  std::vector<RegisteredKernel> kernels_;
+};
+
+void runSampler(const Program& program, size_t sharedBytes, int steps, Launch& launch) {
+  const persistent::Decision decision = persistent::planPersistent(program, sharedBytes);
+  if (decision.sampler == nullptr) Launch::refuse(decision.refusal);
+  const persistent::Sampler& s = *decision.sampler;
+  Progress progress{};
+  const persistent::Run run = {s.instructions.data(), s.residents.data(), static_cast<int32_t>(s.instructions.size()),
+                               static_cast<int32_t>(s.residents.size()), s.partials, s.slots, &progress};
+  persistent::enqueueSteps(launch.stream(), run, s.images, steps, s.sharedBytes);
+  persistent::enqueueCountSteps(launch.stream(), &progress, steps, 0, nullptr, 0, nullptr);
+  expect(progress.steps == steps && progress.lists == steps, "persistent", "counts its steps");
+}
+
+// With as many weights in shared memory as fit, one step; or with none, two steps.
+enum class Weights { resident, streamed };
+
+void run(const Program& program, Weights weights, Launch& launch) {
+  size_t bytes = kSharedBytes;
+  if (weights == Weights::streamed) {
+    const persistent::Decision all = persistent::planPersistent(program, bytes);
+    if (all.sampler != nullptr && !all.sampler->residents.empty()) bytes = static_cast<size_t>(all.sampler->residents[0].shared);
+    const persistent::Decision none = persistent::planPersistent(program, bytes);
+    expect(none.sampler != nullptr && none.sampler->residentWeights == 0, "persistent", "streams all weights");
+  }
+  runSampler(program, bytes, weights == Weights::resident ? 1 : 2, launch);
+}
+
+std::vector<Operand> inputsOf(const Command& command) { return {command.inputs, command.inputs + command.inputCount}; }
+
+void checkAlone(Case c, Weights weights) {
+  c.label = "persistent " + c.label;
+  check(c, [&](Command& command, Launch& launch) {
+    Sketch sketch;
+    sketch.add(c.kernel.c_str(), inputsOf(command), command.output, command.attributes);
+    run(sketch.finish(), weights, launch);
+  });
+}
+
+Operand temporaryLike(const Operand& y, Launch& launch) {
+  Operand x = y;
+  x.pitch = y.cols();
+  x.data = launch.scratch(static_cast<size_t>(x.size()) * sizeof(float));
+  return x;
+}
+
+// The largest of each pixel's neighbourhood.
+std::vector<double> pooled(const std::vector<double>& x, const Shape& shape) {
+  std::vector<double> y(x.size(), 0.0);
+  const Geometry g = {shape[0], shape[1], shape[2], shape[3], shape[3], 3, 3, 1, 1, 1, 1, 1, 1};
+  eachMeeting(g, [&](int64_t xp, int64_t yp, int64_t) {
+    for (int64_t i = 0; i < g.i; i++) y[yp * g.i + i] = std::fmax(y[yp * g.i + i], x[xp * g.i + i]);
+  });
+  return y;
+}
+
+// The largest neighbour of relu(c + c), squared: what stays within the product, what takes another room, what is an instruction
+// of its own, and what needs the results of other threads.
+void checkChain(Case c, Weights weights) {
+  c.label = "persistent chain of " + c.label;
+  for (double& y : c.expected) y = y > 0 ? 4 * y * y : 0;
+  c.expected = pooled(c.expected, c.outputShape);
+  c.tolerance *= 100;  // of sums up to about 20
+  const Words window = join({ints({3, 3}), ints({1, 1}), ints({1, 1, 1, 1})});
+  check(c, [&](Command& command, Launch& launch) {
+    const Operand product = temporaryLike(command.output, launch), sum = temporaryLike(command.output, launch),
+                  square = temporaryLike(command.output, launch), twice = temporaryLike(command.output, launch);
+    Sketch sketch;
+    sketch.add(c.kernel.c_str(), inputsOf(command), product, command.attributes);
+    sketch.add("relu", {product}, sum);
+    sketch.add("add", {sum, sum}, twice);
+    sketch.add("mul", {twice, twice}, square);
+    sketch.add("maxPool2d", {square}, command.output, AttributeReader(window.data()));
+    sketch.addTemporary(product, 0, 1);
+    sketch.addTemporary(sum, 1, 2);
+    sketch.addTemporary(twice, 2, 3);
+    sketch.addTemporary(square, 3, 4);
+    run(sketch.finish(), weights, launch);
+  });
+}
+
+void checkPool(Random& random) {
+  const Tensor x = Tensor::random({3, 7, 6, 5}, random);
+  Case c = {"persistent maxPool2d", "maxPool2d", {x}, {DType::f32}, {true},
+            join({ints({3, 2}), ints({2, 2}), ints({1, 1, 0, 0})}), {3, 4, 3, 5}, std::vector<double>(3 * 4 * 3 * 5, -2.0)};
+  eachMeeting({3, 7, 6, 5, 5, 3, 2, 2, 2, 1, 1, 0, 0}, [&](int64_t xp, int64_t yp, int64_t) {
+    for (int64_t i = 0; i < 5; i++)
+      c.expected[yp * 5 + i] = std::fmax(c.expected[yp * 5 + i], static_cast<double>(x.at(xp * 5 + i)));
+  });
+  checkAlone(c, Weights::resident);
+}
+
+void expectRefused(const char* label, Sketch& sketch, size_t sharedBytes, const char* reason) {
+  const std::string found = persistent::planPersistent(sketch.finish(), sharedBytes).refusal;
+  if (found != reason) std::printf("# %s\n", found.c_str());
+  expect(found == reason, label, "is refused for another reason, or not");
+}
+
+void checkRefusals(Random& random) {
+  const Tensor x = Tensor::random({2, 3, 3, 4}, random), y = Tensor::random({2, 3, 3, 4}, random);
+  const Operand from = x.operand(), to = y.operand();
+  Sketch unknown;
+  unknown.add("groupNorm", {from}, to);
+  expectRefused("an op without an instruction", unknown, kSharedBytes, "it has no instruction for groupNorm");
+  Sketch mixing;
+  Operand flipped = to;  // image 0 of it is image 1 of the other
+  flipped.data = to.as<float>() + 36;
+  mixing.add("relu", {flipped}, to);
+  expectRefused("images that mix", mixing, kSharedBytes, "an image may need what another one writes");
+  Sketch large;
+  large.add("relu", {from}, to);
+  large.add("relu", {to}, from);
+  large.addTemporary(to, 0, 1);
+  expectRefused("a small device", large, 100, "an image takes 144 bytes of shared memory, and a block has 100");
+}
+
+void checkPersistent(Random& random, Effort effort) {
+  std::vector<Geometry> geometries = {{2, 4, 4, 8, 12, 3, 3, 1, 1, 1, 1, 1, 1},     // in vectors
+                                      {3, 5, 7, 3, 5, 3, 2, 2, 1, 1, 0, 0, 1},       // odd
+                                      {1, 2, 2, 64, 16, 2, 2, 2, 2},                 // few outputs of long sums
+                                      {2, 6, 5, 9, 7, 3, 3, 1, 2, 2, 2, 2, 1, 2, 2}};  // dilated
+  for (int round = 1; round < effort.rounds; round++) {
+    const Geometry g = {random.between(1, 3), random.between(1, 9), random.between(1, 9), random.between(1, 20),
+                        random.between(1, 20), random.between(1, 3), random.between(1, 3), random.between(1, 2),
+                        random.between(1, 2), random.between(0, 1), random.between(0, 1), random.between(0, 1),
+                        random.between(0, 1)};
+    if (g.valid()) geometries.push_back(g);
+  }
+  for (const Geometry& g : geometries) {
+    const auto [forward, backward, weightGradient] = convolutionCases(g, random, true);
+    checkAlone(forward, Weights::resident);
+    checkAlone(backward, Weights::streamed);
+    checkChain(forward, Weights::streamed);
+    checkChain(backward, Weights::resident);
+  }
+  checkPool(random);
+  checkRefusals(random);
+}
+
+CUDA_CHECKS("persistent", checkPersistent);
+
+}  // namespace
+}  // namespace cuda
+}  // namespace langevin
