@@ -19,7 +19,19 @@ const filesOf = (folder: string, ending: string): string[] =>
     .map((name) => `${folder}/${name}`);
 
 /** The files of native/cuda/kernels that native/test/cuda checks. */
-const kernels = ["attention", "conv", "cumulative", "gemm", "group_norm", "layer_norm", "loss", "matmul", "quantile", "reduce", "softmax"].map((name) => `native/cuda/kernels/${name}.cu`);
+const kernels = [
+  "attention",
+  "conv",
+  "cumulative",
+  "gemm",
+  "group_norm",
+  "layer_norm",
+  "loss",
+  "matmul",
+  "quantile",
+  "reduce",
+  "softmax",
+].map((name) => `native/cuda/kernels/${name}.cu`);
 
 const sources = [...cudaHost, ...kernels, ...filesOf("native/test/cuda", ".cpp")];
 
