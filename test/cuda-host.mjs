@@ -12,9 +12,10 @@ const tests = [
   "test/cuda-host/*.test.ts",
   "test/ops/*.test.ts",
   "test/device/native-{executor,replay}.test.ts",
-  "test/tensor/{arithmetic,capture,random,repeat,scope,selection,shape}.test.ts",
+  "test/tensor/{arithmetic,attention,backward,capture,compositions,einsum,losses,matmul}.test.ts",
+  "test/tensor/{random,reductions,repeat,resize,scope,selection,shape}.test.ts",
   "test/optim/*.test.ts",
-  "test/nn/{dropout,pool,resample}.test.ts",
+  "test/nn/{attention,dit,dropout,norm,pool,resample,sequential,timestep-embedding}.test.ts",
   "test/diffusion/schedulers/plans.test.ts",
   "test/diffusion/solver/solver.test.ts",
 ];
