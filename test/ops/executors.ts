@@ -2,13 +2,10 @@
 
 import { existsSync } from "node:fs";
 
-import { skippingMissingKernels } from "../missing-kernels.ts";
 import type { Executor } from "../../ts/device/executor.ts";
 import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
 import { CpuExecutor } from "../../ts/device/native/cpu-executor.ts";
-import type { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import { openCudaExecutor } from "../../ts/device/native/cuda-executor.ts";
-import type { AnyOp } from "../../ts/ops/index.ts";
 import { TsExecutor } from "../../ts/device/ts/executor.ts";
 
 export interface Subject {
@@ -60,16 +57,10 @@ export const subjects: readonly Subject[] = cudaHost
   ? [cudaHost]
   : [{ name: "ts float32", float: "float32", open: once(() => new TsExecutor()), absent: undefined }, cpuSubject(2)];
 
-/** Whether a subject has a kernel for the op. */
-export function runs(subject: Subject, op: AnyOp): boolean {
-  return subject !== cudaHost || !(subject.open() as CudaExecutor).missing.includes(op);
-}
-
 /** Opens a block of tests of a subject; where it is absent, one skipped test says why. */
 export function describeSubject(subject: Subject, tests: () => void): void {
   describe(subject.name, () => {
     if (subject.absent) it.skip(`skipped: ${subject.absent}`);
-    else if (subject === cudaHost) skippingMissingKernels(tests);
     else tests();
   });
 }

@@ -4,7 +4,6 @@ import { existsSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { DeviceName } from "langevin";
-import { skippingMissingKernels } from "../missing-kernels.ts";
 import { defaultDevice, setDefaultDevice } from "langevin";
 import { openDevice } from "../../ts/device/devices.ts";
 import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
@@ -36,8 +35,7 @@ export function onEveryDevice(title: string, tests: (device: DeviceName) => void
         return;
       }
       useDevice(device);
-      if (device === "cuda") skippingMissingKernels(() => tests(device));
-      else tests(device);
+      tests(device);
     });
 }
 

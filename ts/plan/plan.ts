@@ -20,7 +20,8 @@ import { arrange } from "./arena.ts";
 import { walk } from "./host.ts";
 import type { Lifetime } from "./lifetimes.ts";
 import { lifetimes, operandsOf, placeCommands } from "./lifetimes.ts";
-import { withPlanMemory } from "./out-of-memory.ts";
+import type { PlanMemory } from "./plan-memory.ts";
+import { withPlanMemory } from "./plan-memory.ts";
 import { poisoned } from "./poison.ts";
 import type { HostTable, RecordedCommand, RecordedNode, RecordedProgram } from "./recorded.ts";
 import { isLoop, listsOf } from "./recorded.ts";
@@ -38,18 +39,6 @@ export interface PlanOptions {
   readonly checkFinite: boolean;
   /** Fill memory with NaN where nothing is needed in it: for tests. */
   readonly poison: boolean;
-}
-
-/** Memory of a plan, in bytes. */
-export interface PlanMemory {
-  /** The block that all intermediate results share. */
-  readonly arena: number;
-  /** What they would take one beside the other. */
-  readonly separate: number;
-  /** Data of the host that are the same in every step. */
-  readonly constants: number;
-  /** Data of the host that differ from step to step. */
-  readonly tables: number;
 }
 
 /** A step in the form in which an executor runs it. */

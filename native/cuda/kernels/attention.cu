@@ -9,8 +9,8 @@
 // All of them are made of two products. `multiplyRows` gives the dot products of 64 rows with 64 others: scores are queries
 // and keys, and the weights' gradients are gradients and values. `addProduct` adds 64 x 64 weights times 64 rows. Both stage
 // their operands in shared memory by cp.async, and each of the 16 x 16 threads has every 16th row, so that 16-byte reads of
-// shared memory meet no conflicts. A head's channels that are summed to are taken 64 (or 128) at a time, by blocks of their
-// own, so that any number of them will do.
+// shared memory meet no conflicts. Any number of a head's channels will do. Forward, blocks of their own have 64 of them (or
+// 128); backward, where that would compute weights again too often, sums of heads with more than 64 wait in the output.
 #include "elementwise.cuh"
 #include "functions.cuh"
 #include "operands.cuh"
@@ -88,7 +88,8 @@ __device__ __forceinline__ void stage(const Rows& x, int first, int column, floa
     for (int i = thread; i < count * columns; i += static_cast<int>(kThreads)) {
       const int row = i / columns, at = i % columns;
       const bool inside = first + row < x.length && column + at < x.width;
-      gpu::copyAsync<4>(to + row * pitch + at, inside ? x.data + static_cast<int64_t>(first + row) * x.pitch + column + at : x.data, inside);
+      const float* const from = inside ? x.data + static_cast<int64_t>(first + row) * x.pitch + column + at : x.data;
+      gpu::copyAsync<4>(to + row * pitch + at, from, inside);
     }
   }
 }
@@ -149,7 +150,8 @@ __device__ __forceinline__ void putWeights(const float (&weights)[kEach][kEach],
 // sums[i][4 c + ...] += the weights of row threadRow + 16 i, from column `first` on, times `count` rows of `width` values, at
 // columns 64 c + 4 threadColumn + ...
 template <int count, int width>
-__device__ __forceinline__ void addProduct(const float* weights, int first, const float* values, float (&sums)[kEach][width / kSide]) {
+__device__ __forceinline__ void addProduct(const float* weights, int first, const float* values,
+                                           float (&sums)[kEach][width / kSide]) {
   const float* const rows = weights + threadRow() * kWeightPitch + first;
   const float* const columns = values + 4 * threadColumn();
   GPU_NO_UNROLL
@@ -197,6 +199,53 @@ __device__ __forceinline__ void storeRows(const float (&sums)[kEach][width / kSi
         if (at + l < y.width) to[l] = sums[i][4 * c + l];
     }
   }
+}
+
+// The sums that storeRows has left, for the same threads.
+__device__ __forceinline__ void loadRows(float (&sums)[kEach][kEach], const Rows& y, int first, int column) {
+  GPU_UNROLL
+  for (int i = 0; i < kEach; i++) {
+    const int row = first + threadRow() + kSide * i, at = column + 4 * threadColumn();
+    const float* const from = y.data + static_cast<int64_t>(row) * y.pitch + at;
+    GPU_UNROLL
+    for (int l = 0; l < 4; l++) sums[i][l] = row < y.length && at + l < y.width ? from[l] : 0.0f;
+  }
+}
+
+// Adds weights times the tile of `values` from row `value` on to the tile of `target` from row `first` on, 64 channels at a
+// time, the first of which are being staged. Sums of heads that have no more are in registers, `sums`, until finishRows; those
+// of deep ones wait in the target from one tile of values to the next: a thread finds there what it has put there.
+template <bool deep>
+__device__ __forceinline__ void addRows(const float* weights, const Rows& values, int value, float* staged, const Rows& target,
+                                        int first, bool fresh, float (&sums)[kEach][kEach]) {
+  if constexpr (deep) {
+    GPU_NO_UNROLL
+    for (int column = 0; column < target.width; column += kWide) {
+      if (column > 0) {
+        __syncthreads();
+        stage<kTile, kWide, kWide>(values, value, column, staged);
+        gpu::commitCopies();
+      }
+      float chunk[kEach][kEach] = {};
+      if (!fresh) loadRows(chunk, target, first, column);
+      gpu::waitCopies<0>();
+      __syncthreads();
+      addProduct<kTile, kWide>(weights, 0, staged, chunk);
+      storeRows<kWide>(chunk, target, first, column);
+    }
+  } else {
+    gpu::waitCopies<0>();
+    __syncthreads();
+    addProduct<kTile, kWide>(weights, 0, staged, sums);
+  }
+}
+
+// Stores what has no place yet: where there was no tile of values (`none`), deep heads, too, have sums of 0.
+template <bool deep>
+__device__ __forceinline__ void finishRows(const Rows& target, int first, bool none, const float (&sums)[kEach][kEach]) {
+  if (deep && !none) return;
+  GPU_NO_UNROLL
+  for (int column = 0; column < target.width; column += kWide) storeRows<kWide>(sums, target, first, column);
 }
 
 // Over the 16 threads that share rows.
@@ -357,8 +406,8 @@ __global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const 
       const int row = query + threadRow() + kSide * i;
       if (threadColumn() > 0 || row >= a.queries) continue;
       const float inverse = rows[i].total == 0 ? 0.0f : gpu::divide(1.0f, rows[i].total);
-      g.outlooks[static_cast<int64_t>(head) * a.queries + row] = {rows[i].largest == -INFINITY ? 0.0f : rows[i].largest, inverse,
-                                                                  along[i] * inverse};
+      const float largest = rows[i].largest == -INFINITY ? 0.0f : rows[i].largest;
+      g.outlooks[static_cast<int64_t>(head) * a.queries + row] = {largest, inverse, along[i] * inverse};
     }
     __syncthreads();
   }
@@ -376,12 +425,13 @@ __device__ __forceinline__ Outlook outlookOf(const Attention& a, const Gradient&
   return query < a.queries ? g.outlooks[static_cast<int64_t>(head) * a.queries + query] : Outlook{0, 0, 0};
 }
 
-// dq of a tile of queries, 64 channels: blocks are (tile, channels, head).
+// dq of a tile of queries: blocks are (tile, -, head).
+template <bool deep>
 __global__ void __launch_bounds__(kThreads, 2) ofQueries(const Attention a, const Gradient g) {
   GPU_DYNAMIC_SHARED(memory);
   float* const stages = reinterpret_cast<float*>(memory);
   float* const values = stages + 2 * kRowsStage;
-  const int query = static_cast<int>(blockIdx.x) * kTile, column = static_cast<int>(blockIdx.y) * kWide;
+  const int query = static_cast<int>(blockIdx.x) * kTile;
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
     const int mask = maskStart(a, head);
@@ -394,7 +444,7 @@ __global__ void __launch_bounds__(kThreads, 2) ofQueries(const Attention a, cons
       float weights[kEach][kEach], slopes[kEach][kEach];
       multiplyRows(queries, query, keys, key, stages, weights, [] {});
       multiplyRows(gradients, query, ofValues, key, stages, slopes,
-                   [&] { stage<kTile, kWide, kWide>(keys, key, column, values); });
+                   [&] { stage<kTile, kWide, kWide>(keys, key, 0, values); });
       gpu::commitCopies();
       GPU_UNROLL
       for (int i = 0; i < kEach; i++) {
@@ -406,21 +456,20 @@ __global__ void __launch_bounds__(kThreads, 2) ofQueries(const Attention a, cons
       }
       __syncthreads();
       putWeights(slopes, stages);
-      gpu::waitCopies<0>();
-      __syncthreads();
-      addProduct<kTile, kWide>(stages, 0, values, sums);
+      addRows<deep>(stages, keys, key, values, headOf(a, g.dq, head), query, key == 0, sums);
     }
-    storeRows<kWide>(sums, headOf(a, g.dq, head), query, column);
+    finishRows<deep>(headOf(a, g.dq, head), query, end == 0, sums);
     __syncthreads();
   }
 }
 
-// dk and dv of a tile of keys, 64 channels of each: blocks are (tile, channels, head).
+// dk and dv of a tile of keys: blocks are (tile, -, head).
+template <bool deep>
 __global__ void __launch_bounds__(kThreads, 2) ofKeys(const Attention a, const Gradient g) {
   GPU_DYNAMIC_SHARED(memory);
   float* const stages = reinterpret_cast<float*>(memory);
   float *const ofGradients = stages + 2 * kRowsStage, *const ofQueries = ofGradients + kValuesStage;
-  const int key = static_cast<int>(blockIdx.x) * kTile, column = static_cast<int>(blockIdx.y) * kWide;
+  const int key = static_cast<int>(blockIdx.x) * kTile, begin = a.causal ? key : 0;
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
     const int mask = maskStart(a, head);
@@ -428,12 +477,12 @@ __global__ void __launch_bounds__(kThreads, 2) ofKeys(const Attention a, const G
     const Rows values = headOf(a, g.v, head), gradients = headOf(a, g.dy, head);
     float sumsK[kEach][kWide / kSide] = {}, sumsV[kEach][kWide / kSide] = {};
     GPU_NO_UNROLL
-    for (int query = a.causal ? key : 0; query < a.queries; query += kTile) {
+    for (int query = begin; query < a.queries; query += kTile) {
       float weights[kEach][kEach], slopes[kEach][kEach];
       multiplyRows(keys, key, queries, query, stages, weights, [] {});
       multiplyRows(values, key, gradients, query, stages, slopes, [&] {
-        stage<kTile, kWide, kWide>(gradients, query, column, ofGradients);
-        stage<kTile, kWide, kWide>(queries, query, column, ofQueries);
+        stage<kTile, kWide, kWide>(gradients, query, 0, ofGradients);
+        stage<kTile, kWide, kWide>(queries, query, 0, ofQueries);
       });
       gpu::commitCopies();
       GPU_UNROLL
@@ -446,16 +495,13 @@ __global__ void __launch_bounds__(kThreads, 2) ofKeys(const Attention a, const G
       }
       __syncthreads();
       putWeights(weights, stages);
-      gpu::waitCopies<0>();
-      __syncthreads();
-      addProduct<kTile, kWide>(stages, 0, ofGradients, sumsV);
+      addRows<deep>(stages, gradients, query, ofGradients, headOf(a, g.dv, head), key, query == begin, sumsV);
       __syncthreads();
       putWeights(slopes, stages);
-      __syncthreads();
-      addProduct<kTile, kWide>(stages, 0, ofQueries, sumsK);
+      addRows<deep>(stages, queries, query, ofQueries, headOf(a, g.dk, head), key, query == begin, sumsK);
     }
-    storeRows<kWide>(sumsK, headOf(a, g.dk, head), key, column);
-    storeRows<kWide>(sumsV, headOf(a, g.dv, head), key, column);
+    finishRows<deep>(headOf(a, g.dv, head), key, begin >= a.queries, sumsV);
+    finishRows<deep>(headOf(a, g.dk, head), key, begin >= a.queries, sumsK);
     __syncthreads();
   }
 }
@@ -520,27 +566,30 @@ void attention(Command& command, Launch& launch) {
                       launch.stream(), a, q, k, v, y);
 }
 
+template <bool deep>
+void differentiate(const Attention& a, const Gradient& g, Launch& launch) {
+  const dim3 block(kThreads);
+  if (a.queries > 0) {
+    GPU_LAUNCH_SHARED(lookOut, gridOf(a, a.queries, 1), block, sharedBytes(0), launch.stream(), a, g);
+    GPU_LAUNCH_SHARED(ofQueries<deep>, gridOf(a, a.queries, 1), block, sharedBytes(1), launch.stream(), a, g);
+  }
+  if (a.keys > 0) GPU_LAUNCH_SHARED(ofKeys<deep>, gridOf(a, a.keys, 1), block, sharedBytes(2), launch.stream(), a, g);
+}
+
 // One flat output: dq, dk and dv, each as q, k and v without pitches.
 void attentionGradient(Command& command, Launch& launch) {
   expectOperands(command, 4);
   const Operand &q = command.inputs[0], &k = command.inputs[1], &v = command.inputs[2], &dy = command.inputs[3];
   const Attention a = attentionOf(command, 4);
+  if (a.batch == 0) return;
   float *const dq = command.output.as<float>(), *const dk = dq + q.size(), *const dv = dk + k.size();
   const auto dense = [&](float* data, const Operand& x) { return operandsOf(a, data, x.dim(2), x.dim(1), x.dim(2)); };
-  const int64_t rows = int64_t{a.batch} * a.heads * a.queries;
+  const size_t rows = static_cast<size_t>(a.batch) * static_cast<size_t>(a.heads) * static_cast<size_t>(a.queries);
   const Gradient g = {operandsOf(a, q), operandsOf(a, k), operandsOf(a, v), operandsOf(a, dy),
                       dense(dq, q), dense(dk, k), dense(dv, v),
-                      static_cast<Outlook*>(launch.scratch(static_cast<size_t>(rows + 1) * sizeof(Outlook)))};
-  const int64_t ofDepth = ceilDivide(g.q.width, kWide), ofWidth = ceilDivide(g.v.width, kWide);
-  const dim3 block(kThreads);
-  if (rows > 0) {
-    GPU_LAUNCH_SHARED(lookOut, gridOf(a, a.queries, 1), block, sharedBytes(0), launch.stream(), a, g);
-    if (ofDepth > 0)
-      GPU_LAUNCH_SHARED(ofQueries, gridOf(a, a.queries, ofDepth), block, sharedBytes(1), launch.stream(), a, g);
-  }
-  const int64_t chunks = ofDepth > ofWidth ? ofDepth : ofWidth;
-  if (a.batch > 0 && a.keys > 0 && chunks > 0)
-    GPU_LAUNCH_SHARED(ofKeys, gridOf(a, a.keys, chunks), block, sharedBytes(2), launch.stream(), a, g);
+                      static_cast<Outlook*>(launch.scratch((rows + 1) * sizeof(Outlook)))};
+  if (g.q.width > kWide || g.v.width > kWide) differentiate<true>(a, g, launch);
+  else differentiate<false>(a, g, launch);
 }
 
 }  // namespace

@@ -226,7 +226,8 @@ void layerNorm(Command& command, Launch& launch) {
   if (cells.size <= kShortCell)
     GPU_LAUNCH(normalise<Warp>, gridFor(launch, cells.count * 32), block, launch.stream(), cells, from, weight, bias, to);
   else
-    GPU_LAUNCH(normalise<Block>, gridFor(launch, cells.count * kThreads), block, launch.stream(), cells, from, weight, bias, to);
+    GPU_LAUNCH(normalise<Block>, gridFor(launch, cells.count * kThreads), block, launch.stream(), cells, from, weight, bias,
+               to);
 }
 
 // One flat output: dx, then dweight and dbias.

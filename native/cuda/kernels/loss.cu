@@ -25,7 +25,7 @@ struct SquaredErrorGradient {
   }
 };
 
-// Four terms from `at` on: adds their squares to `sums`, and calls put(offset of y, difference) where there is a y.
+// Four terms from `at` on: adds their squares to `sums`, and writes the third operand.
 template <bool withGradient>
 __device__ __forceinline__ void takeFour(const Walk<3>& walk, bool quads, int64_t at, float slope, float (&sums)[kQuad]) {
   const float* const prediction = static_cast<const float*>(walk.data[0]);
@@ -56,8 +56,8 @@ __device__ __forceinline__ void takeFour(const Walk<3>& walk, bool quads, int64_
 
 // Squares of the differences of walk's first two operands, a sum for each block's part; and slope (prediction - target).
 template <bool withGradient>
-__global__ void __launch_bounds__(kThreads) squaredErrors(const Walk<3> walk, const bool quads, const float* dy, const double terms,
-                                                          const int64_t parts, float* partial) {
+__global__ void __launch_bounds__(kThreads) squaredErrors(const Walk<3> walk, const bool quads, const float* dy,
+                                                          const double terms, const int64_t parts, float* partial) {
   const float slope = withGradient ? slopeOf(*dy, terms) : 0.0f;
   for (int64_t part = blockIdx.x; part < parts; part += gridDim.x) {
     const int64_t begin = part * kTermsOfBlock, end = begin + kTermsOfBlock;

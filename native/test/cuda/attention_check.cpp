@@ -96,10 +96,12 @@ void checkForm(const Form& f, Random& random) {
 
 void checkAttention(Random& random, Effort effort) {
   checkForm({2, 9, 13, 2, 8, 4}, random);
-  checkForm({1, 70, 67, 1, 5, 3}, random);                            // several tiles, one channel at a time
+  checkForm({1, 65, 65, 1, 5, 3}, random);                            // one beyond a tile, one channel at a time
   checkForm({1, 130, 70, 1, 36, 40, true}, random);                   // depth in two stages; keys that nobody sees
   checkForm({1, 12, 75, 1, 8, 132}, random);                          // values in several chunks
   checkForm({1, 7, 66, 1, 68, 8, false, Masked::added}, random);      // gradients of queries in several chunks
+  checkForm({1, 67, 70, 1, 66, 70}, random);                          // and over several tiles
+  checkForm({1, 5, 70, 1, 8, 68, true}, random);                      // a tile of keys that nobody sees
   checkForm({2, 66, 5, 2, 4, 4, true, Masked::choosing}, random);     // queries that may look nowhere
   for (int round = 2; round < effort.rounds; round += 3)
     checkForm({random.between(1, 2), random.between(1, 90), random.between(1, 90), random.between(1, 2), random.between(1, 40),

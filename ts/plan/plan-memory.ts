@@ -1,8 +1,20 @@
-// The error of a plan whose memory is not to be had: what the device says, and which results take most.
+// What a plan takes of memory, and the error where that is not to be had: what the device says, and which results take most.
 
 import { DeviceError } from "../errors/index.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
 import type { RecordedCommand } from "./recorded.ts";
+
+/** Memory of a plan, in bytes. */
+export interface PlanMemory {
+  /** The block that all intermediate results share. */
+  readonly arena: number;
+  /** What they would take one beside the other. */
+  readonly separate: number;
+  /** Data of the host that are the same in every step. */
+  readonly constants: number;
+  /** Data of the host that differ from step to step. */
+  readonly tables: number;
+}
 
 /** How many results are named. */
 const named = 3;
