@@ -27,7 +27,7 @@ const cacheFolder = join(root, "build", "cuda-resources");
 /** As in CMakeLists.txt. */
 const flags = ["-std=c++17", "-O3", "--fmad=false", "-DLANGEVIN_CUDA=1"];
 /** Grows when what is read out of the compiler's words changes. */
-const format = 1;
+const format = 2;
 
 /** Files with kernels, relative to the package. */
 export const kernelSources = () =>
@@ -70,7 +70,7 @@ const instructions = {
 /** The kernels of a PTX file: threads of a block at most, and how often each instruction occurs. */
 function readPtx(text) {
   const kernels = new Map();
-  for (const part of text.split(/^\.(?:visible |weak )?entry /m).slice(1)) {
+  for (const part of text.split(/^(?:\.(?:visible|weak) )?\.entry /m).slice(1)) {
     const body = part.slice(0, part.search(/^}/m));
     const counts = Object.entries(instructions).map(([name, pattern]) => [name, body.match(pattern)?.length ?? 0]);
     const threads = Number(/\.maxntid (\d+)/.exec(body)?.[1] ?? 0);
