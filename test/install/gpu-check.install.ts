@@ -10,7 +10,7 @@ import { packageRoot } from "../../ts/device/native/addon.ts";
 const has = (command: string): boolean => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
 
 /** What a machine needs that checks its GPU. */
-const programs = ["sh", "dirname", "gzip", "tar", "mkdir", "mktemp"];
+const programs = ["sh", "chmod", "dirname", "gzip", "tar", "mkdir", "mktemp"];
 
 describe("gpu-check, packed", function () {
   this.timeout(1_800_000);

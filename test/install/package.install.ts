@@ -94,7 +94,7 @@ describe("the packed package", function () {
       [],
     );
     const megabyte = 1e6;
-    expect(readFileSync(tarball).length, "bytes, packed").to.be.below(2 * megabyte);
+    expect(readFileSync(tarball).length, "bytes, packed").to.be.below(2.5 * megabyte);
     expect([...files.values()].reduce((sum, size) => sum + size)).to.be.below(8 * megabyte);
   });
 

@@ -145,7 +145,7 @@ class Reader {
 
 /**
  * A text as Python writes a config (`json.dumps(value, indent=2, sort_keys=True)` and a line's end): numbers under a key that
- * `isFloat` accepts are floats there, `1.0`, others are integers where they are whole. Of plain objects, lists, strings,
+ * `isFloat` accepts are floats there, `1.0`, others are integers where they are whole and not -0. Of plain objects, lists, strings,
  * numbers, booleans and null.
  */
 export function formatPythonJson(value: unknown, isFloat: (key: string) => boolean = () => false): string {
@@ -155,7 +155,7 @@ export function formatPythonJson(value: unknown, isFloat: (key: string) => boole
       items.length === 0
         ? open + close
         : `${open}\n${items.map((item) => inner + item).join(",\n")}\n${indent}${close}`;
-    if (typeof part === "number") return asFloat || !Number.isSafeInteger(part) ? pythonFloat(part) : String(part);
+    if (typeof part === "number") return asFloat || !isPythonInteger(part) ? pythonFloat(part) : String(part);
     if (typeof part === "string") return asciiString(part);
     if (Array.isArray(part)) return block("[", part.map((item) => write(item, asFloat, inner)), "]"); // prettier-ignore
     if (typeof part !== "object" || part === null) return String(part);
@@ -164,6 +164,11 @@ export function formatPythonJson(value: unknown, isFloat: (key: string) => boole
     return block("{", lines, "}");
   };
   return `${write(value, false, "")}\n`;
+}
+
+/** Whether an integer of Python's is this number: of zeros, only the one without a sign is. */
+function isPythonInteger(value: number): boolean {
+  return Number.isSafeInteger(value) && !Object.is(value, -0);
 }
 
 /** As Python's `repr` writes a float: the shortest digits that give it back, with an exponent below 1e-4 and from 1e16 on. */
