@@ -1,6 +1,8 @@
 // What a launcher gets from the executor, and the check that it took every number that changes as such.
 #include "engine.h"
 
+#include "followers.h"
+
 namespace langevin {
 namespace cuda {
 
@@ -36,6 +38,11 @@ class CommandLaunch final : public Launch {
   Halt halt() const override { return Halt(context_.haltsOnFault ? context_.fault : nullptr); }
 
   void* scratch(size_t bytes) override { return engine_.scratch.take(bytes); }
+
+  const Follower* follower() const override {
+    return context_.followers == nullptr ? nullptr : context_.followers->next();
+  }
+  void takeFollower() override { context_.followers->take(); }
 
   size_t changing() const { return changing_; }
 

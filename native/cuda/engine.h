@@ -26,12 +26,15 @@ struct ChangingNumbers {
   size_t within(const double* begin, const double* end) const;
 };
 
+class Followers;
+
 // What a launch belongs to besides its command: an eager one, or one of a program.
 struct LaunchContext {
   const ChangingNumbers* numbers;      // null where all attributes are fixed
   unsigned long long* fault;           // in device memory
   bool haltsOnFault;                   // what overwrites its operands stops there
   std::vector<FaultSite>* sites;       // those so far; a site's number is its position plus 1
+  Followers* followers = nullptr;      // on a command of a program
 };
 
 // Belongs to the queue's thread, or to the owner's while nothing is queued.

@@ -1,6 +1,8 @@
 // How programs are laid out in device memory and captured.
 #include "graphs.h"
 
+#include "followers.h"
+
 namespace langevin {
 namespace cuda {
 
@@ -140,8 +142,10 @@ void DeviceProgram::captureList(size_t number) {
                    static_cast<int>(numbers.pairs), tables_.places);
   check(cudaGetLastError(), "the launch");
   const Batch& batch = *program_.batch;
-  const LaunchContext context{&numbers_, &tables_.progress->fault, true, &sites_};
+  LaunchContext context{&numbers_, &tables_.progress->fault, true, &sites_};
   for (size_t at = list.begin; at < list.end; at++) {
+    Followers followers(program_, numbers_, at, list.end);
+    context.followers = &followers;
     const size_t sitesBefore = sites_.size();
     const size_t end = at + 1 < batch.steps.size() ? batch.steps[at + 1].attributes : batch.words.size();
     const std::string& op = batch.steps[at].kernel->name;
@@ -156,6 +160,7 @@ void DeviceProgram::captureList(size_t number) {
       sites_[i].list = number;
       sites_[i].command = at - list.begin;
     }
+    at += followers.taken();
   }
 }
 

@@ -72,6 +72,14 @@ class Halt {
   const unsigned long long* fault_;
 };
 
+// A command that stands behind the one that is launched, one of whose inputs is the result so far.
+struct Follower {
+  const std::string& op;
+  const Command& command;
+  int input;          // which one
+  bool resultNeeded;  // something else needs that result, too, so that it must be written as well
+};
+
 class Launch {
  public:
   virtual cudaStream_t stream() const = 0;
@@ -91,6 +99,13 @@ class Launch {
   // Uninitialised device memory, 256-byte aligned, valid until the kernels of this command are done; successive calls give
   // distinct regions.
   virtual void* scratch(size_t bytes) = 0;
+
+  // The next command, where the launcher may do it in the same pass: it applies to the result so far, element by element, and
+  // writes what comes out of that to the command's output. Null where there is none, as behind eager commands.
+  virtual const Follower* follower() const { return nullptr; }
+
+  // Says that the launcher does it. `follower` is then the one after it.
+  virtual void takeFollower() {}
 
   // Ends the launcher. The problem reaches the caller with the op's name.
   [[noreturn]] static void refuse(const std::string& problem);

@@ -18,7 +18,7 @@ struct Forward {
   struct Product {
     LoaderA a;
     LoaderB b;
-    Epilogue<Element> epilogue;
+    Epilogue epilogue;
     int m, n, kBegin, kEnd;
     __device__ __forceinline__ int64_t rowOf(int row) const { return row; }
   };
@@ -48,7 +48,7 @@ struct Transposed {
   struct Product {
     const LoaderA& a;
     const LoaderB& b;
-    const Epilogue<Element>& epilogue;
+    const Epilogue& epilogue;
     int m, n, kBegin, kEnd;
     int firstY, firstX, strideY, strideX, sizeY, sizeX;
 
@@ -61,7 +61,7 @@ struct Transposed {
     }
   };
   Phase<Element> phases[kMostPhases];
-  Epilogue<Element> epilogue;
+  Epilogue epilogue;
   int products, n, strideY, strideX, sizeY, sizeX;
 
   __device__ __forceinline__ Product product(int z) const {
@@ -81,20 +81,19 @@ struct WeightGradient {
   struct Product {
     const LoaderA& a;
     const LoaderB& b;
-    Epilogue<float> epilogue;
+    const Epilogue& epilogue;
     int m, n, kBegin, kEnd;
-    __device__ __forceinline__ int64_t rowOf(int row) const { return row; }
+    int64_t firstRow;
+    __device__ __forceinline__ int64_t rowOf(int row) const { return firstRow + row; }
   };
   LoaderA a;
   LoaderB b;
-  Epilogue<float> epilogue;
+  Epilogue epilogue;
   int m, n, pixels, pixelsEach, products;
 
   __device__ __forceinline__ Product product(int z) const {
-    Epilogue<float> e = epilogue;
-    e.y += static_cast<int64_t>(z) * m * e.pitch;
     const int end = (z + 1) * pixelsEach;
-    return {a, b, e, m, n, z * pixelsEach, end < pixels ? end : pixels};
+    return {a, b, epilogue, m, n, z * pixelsEach, end < pixels ? end : pixels, static_cast<int64_t>(z) * m};
   }
 };
 
@@ -199,17 +198,13 @@ void setSizes(Convolution& c, const Operand& x, const Operand& y, int64_t kernel
 
 Pitched<const float> source(const Operand& x) { return {x.as<const float>(), x.pitch}; }
 
-Epilogue<float> result(const Operand& y, const Operand* bias) {
-  return {y.as<float>(), y.pitch, bias == nullptr ? nullptr : bias->as<const float>(), nullptr, 0, Activation::none,
-          inVectors(y.as<const float>(), y.pitch, 4)};
-}
-
 void conv2d(Command& command, Launch& launch) {
   expectFloat32(command);
   const Operand &x = command.inputs[0], &weight = command.inputs[1], &y = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, y, weight.dim(0), weight.dim(1));
-  convolve<Arithmetic::float32>(c, source(x), source(weight), result(y, command.has(2) ? &command.inputs[2] : nullptr), launch);
+  convolve<Arithmetic::float32>(c, source(x), source(weight),
+                                 epilogueOf(y, command.has(2) ? &command.inputs[2] : nullptr, launch), launch);
 }
 
 void convTranspose2d(Command& command, Launch& launch) {
@@ -218,7 +213,7 @@ void convTranspose2d(Command& command, Launch& launch) {
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, y, weight.dim(0), weight.dim(1));
   convolveTransposed<Arithmetic::float32>(c, source(y), source(weight),
-                                          result(x, command.has(2) ? &command.inputs[2] : nullptr), launch);
+                                          epilogueOf(x, command.has(2) ? &command.inputs[2] : nullptr, launch), launch);
 }
 
 void conv2dWeightGradient(Command& command, Launch& launch) {
@@ -226,13 +221,13 @@ void conv2dWeightGradient(Command& command, Launch& launch) {
   const Operand &x = command.inputs[0], &dy = command.inputs[1], &dw = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, dy, dw.dim(0), dw.dim(1));
-  weightGradient<Arithmetic::float32>(c, source(x), source(dy), {dw.as<float>(), dw.pitch}, launch);
+  weightGradient<Arithmetic::float32>(c, source(x), source(dy), epilogueOf(dw, nullptr, launch), launch);
 }
 
 }  // namespace
 
 template <Arithmetic arithmetic, class Element>
-void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue<Element>& y,
+void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue& y,
               Launch& launch) {
   Forward<Element> task;
   task.products = 1;
@@ -248,7 +243,7 @@ void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Elem
 
 template <Arithmetic arithmetic, class Element>
 void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<const Element> weight,
-                        const Epilogue<Element>& x, Launch& launch) {
+                        const Epilogue& x, Launch& launch) {
   const ConvolutionAxis &v = c.vertical, &h = c.horizontal;
   if (int64_t{c.images} * v.x * h.x * c.inputs == 0) return;
   Transposed<Element> task;
@@ -275,7 +270,7 @@ void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<
 }
 
 template <Arithmetic arithmetic, class Element>
-void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, Pitched<float> dweight,
+void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, const Epilogue& dweight,
                     Launch& launch) {
   WeightGradient<Element> task;
   task.a = gatherOf(c, x);
@@ -289,25 +284,19 @@ void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<cons
   const Parts parts = partsOf(task.m, task.n, task.pixels);
   task.pixelsEach = parts.each;
   task.products = parts.count;
-  const Epilogue<float> result = {dweight.data, dweight.pitch, nullptr, nullptr, 0, Activation::none,
-                                  inVectors<float>(dweight.data, dweight.pitch, 4)};
-  task.epilogue = result;
-  if (parts.count > 1) {
-    task.epilogue.y = static_cast<float*>(launch.scratch(static_cast<size_t>(parts.count * size) * sizeof(float)));
-    task.epilogue.pitch = task.n;
-    task.epilogue.vectors = inVectors<float>(task.epilogue.y, task.n, 4);
-  }
+  task.epilogue = dweight;
+  if (parts.count > 1) task.epilogue = plainEpilogue(launch.scratch(static_cast<size_t>(parts.count * size) * sizeof(float)), task.n);
   multiplyTiles<arithmetic>(task, task.m, task.n, launch);
-  if (parts.count > 1) sumParts(task.epilogue.y, parts.count, task.m, task.n, result, launch);
+  if (parts.count > 1) sumParts(task.epilogue.y, parts.count, task.m, task.n, dweight, launch);
 }
 
 #define LANGEVIN_CONVOLUTIONS(arithmetic, Element)                                                                       \
   template void convolve<arithmetic, Element>(const Convolution&, Pitched<const Element>, Pitched<const Element>,        \
-                                              const Epilogue<Element>&, Launch&);                                        \
+                                              const Epilogue&, Launch&);                                        \
   template void convolveTransposed<arithmetic, Element>(const Convolution&, Pitched<const Element>,                      \
-                                                        Pitched<const Element>, const Epilogue<Element>&, Launch&);      \
+                                                        Pitched<const Element>, const Epilogue&, Launch&);      \
   template void weightGradient<arithmetic, Element>(const Convolution&, Pitched<const Element>, Pitched<const Element>, \
-                                                    Pitched<float>, Launch&);
+                                                    const Epilogue&, Launch&);
 
 LANGEVIN_CONVOLUTIONS(Arithmetic::float32, float)
 LANGEVIN_CONVOLUTIONS(Arithmetic::tf32, float)

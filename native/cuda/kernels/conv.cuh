@@ -25,19 +25,19 @@ struct Pitched {
   int64_t pitch;
 };
 
-// y = activation(conv2d(x, weight) + bias + residual).
+// y = epilogue(conv2d(x, weight)).
 template <Arithmetic arithmetic, class Element>
-void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue<Element>& y,
+void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue& y,
               Launch& launch);
 
-// x = activation(convTranspose2d(y, weight) + bias + residual).
+// x = epilogue(convTranspose2d(y, weight)).
 template <Arithmetic arithmetic, class Element>
 void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<const Element> weight,
-                        const Epilogue<Element>& x, Launch& launch);
+                        const Epilogue& x, Launch& launch);
 
-// The gradient of the weight, always float32.
+// dweight = epilogue(the gradient of the weight).
 template <Arithmetic arithmetic, class Element>
-void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, Pitched<float> dweight,
+void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, const Epilogue& dweight,
                     Launch& launch);
 
 }  // namespace cuda

@@ -12,14 +12,14 @@ constexpr int64_t kWantedBlocks = 264, kLeastTerms = 512;
 constexpr int kDepth = 32;  // of the deepest tile
 
 __global__ void __launch_bounds__(kThreads)
-    addParts(const float* parts, const int count, const int64_t size, const Divider columns, const int n, const Epilogue<float> y) {
+    addParts(const float* parts, const int count, const int64_t size, const Divider columns, const int n, const Epilogue y) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += step) {
     float sum[1] = {0};
     for (int part = 0; part < count; part++) sum[0] += parts[part * size + i];
     int column;
     const int row = columns.divide(static_cast<int>(i), column);
-    gemm::storeRun(y, row, column, n, sum);
+    storeRun(y, row, column, n, sum);
   }
 }
 
@@ -35,7 +35,7 @@ Parts partsOf(int64_t m, int64_t n, int64_t k) {
   return p;
 }
 
-void sumParts(const float* parts, int count, int64_t m, int n, const Epilogue<float>& y, Launch& launch) {
+void sumParts(const float* parts, int count, int64_t m, int n, const Epilogue& y, Launch& launch) {
   const int64_t size = m * n, blocks = ceilDivide(size, kThreads);
   GPU_LAUNCH(addParts, dim3(static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks)), dim3(kThreads),
              launch.stream(), parts, count, size, Divider(n), n, y);

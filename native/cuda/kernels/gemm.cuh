@@ -1,5 +1,5 @@
-// The product that convolutions and matmul share: y[m, n] = sum over k of a[m, k] b[k, n], tile by tile, and what is done
-// to the sum before it is stored.
+// The product that convolutions and matmul share: y[m, n] = sum over k of a[m, k] b[k, n], tile by tile, and an
+// epilogue (epilogue.cuh).
 //
 // A *task* says where elements of a and b come from, so that a convolution gathers its operands as it goes (implicit GEMM)
 // and no matrix of windows exists. Its loaders map an `outer` index and an `inner` one, along which elements are adjacent,
@@ -17,39 +17,13 @@
 #pragma once
 
 #include "../gpu.h"
-#include "activation.cuh"
+#include "epilogue.cuh"
 #include "operands.cuh"
 
 namespace langevin {
 namespace cuda {
 
 enum class Arithmetic { float32, tf32, bf16 };
-
-// Division by a number that is known when a kernel is launched (Granlund and Montgomery 1994), for n < 2^31.
-class Divider {
- public:
-  Divider() = default;
-  explicit Divider(int divisor) : divisor_(divisor) {
-    while ((int64_t{1} << shift_) < divisor) shift_++;
-    const uint64_t excess = (uint64_t{1} << shift_) - static_cast<uint64_t>(divisor);
-    multiplier_ = static_cast<uint32_t>((excess << 32) / static_cast<uint64_t>(divisor) + 1);
-  }
-  __device__ __forceinline__ int quotient(int n) const {
-    const uint32_t high = static_cast<uint32_t>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * multiplier_ >> 32);
-    return static_cast<int>((high + static_cast<uint32_t>(n)) >> shift_);
-  }
-  // n = quotient * divisor + rest.
-  __device__ __forceinline__ int divide(int n, int& rest) const {
-    const int q = quotient(n);
-    rest = n - q * divisor_;
-    return q;
-  }
-
- private:
-  int divisor_ = 1;
-  uint32_t multiplier_ = 1;
-  int shift_ = 0;
-};
 
 // Loader of a matrix whose rows are the outer index.
 template <class Element>
@@ -79,18 +53,6 @@ bool inVectors(const Element* data, int64_t pitch, int64_t count) {
   return aligned16(data) && pitch % width == 0 && count % width == 0;
 }
 
-// What becomes of a sum: bias and residual are added once, after it, and then the activation is applied.
-template <class Element>
-struct Epilogue {
-  Element* y;
-  int64_t pitch;
-  const float* bias;        // [n]; null: none
-  const Element* residual;  // as y; null: none
-  int64_t residualPitch;
-  Activation activation;
-  bool vectors;  // rows of y and residual are aligned to 16 bytes
-};
-
 // A long sum over k in parts, each a product of its own, where the outputs alone would leave a large GPU idle.
 struct Parts {
   int each;  // how many k; a multiple of any tile's depth
@@ -101,7 +63,7 @@ struct Parts {
 Parts partsOf(int64_t m, int64_t n, int64_t k);
 
 // y[m, n] = the sum of parts [count, m, n] in their order, and what the epilogue adds to it.
-void sumParts(const float* parts, int count, int64_t m, int n, const Epilogue<float>& y, Launch& launch);
+void sumParts(const float* parts, int count, int64_t m, int n, const Epilogue& y, Launch& launch);
 
 // The tile of one block and how its warps divide it. k is a tile's depth in elements; so many blocks must fit on a
 // multiprocessor at a time, which bounds their registers.
@@ -112,11 +74,6 @@ struct Tile {
 };
 
 namespace gemm {
-
-__device__ __forceinline__ float valueOf(float x) { return x; }
-__device__ __forceinline__ float valueOf(gpu::Bf16 x) { return gpu::toFloat(x); }
-__device__ __forceinline__ void assign(float& to, float x) { to = x; }
-__device__ __forceinline__ void assign(gpu::Bf16& to, float x) { to.bits = static_cast<uint16_t>(gpu::packBf16(x, 0.0f)); }
 
 // Starts to copy one element; a bf16 is too small for an asynchronous copy.
 __device__ __forceinline__ void copyElement(float* to, const float* from, const float* any) {
@@ -414,43 +371,6 @@ struct Kind<Arithmetic::bf16> {
   template <class Tile, class A, class B, bool aAlongK, bool bAlongK>
   using Math = Bf16Math<Tile, A, B, aAlongK, bAlongK>;
 };
-
-// Stores a run of adjacent outputs of one row, from column n on.
-template <class Element, int count>
-__device__ __forceinline__ void storeRun(const Epilogue<Element>& e, int64_t row, int n, int columns, const float (&sums)[count]) {
-  Element* const to = e.y + row * e.pitch + n;
-  const Element* const residual = e.residual == nullptr ? nullptr : e.residual + row * e.residualPitch + n;
-  float values[count];
-  GPU_UNROLL
-  for (int i = 0; i < count; i++) {
-    values[i] = sums[i];
-    if (n + i >= columns) continue;
-    if (e.bias != nullptr) values[i] += e.bias[n + i];
-    if (residual != nullptr) values[i] += valueOf(residual[i]);
-    if (e.activation == Activation::silu) values[i] *= logistic(values[i]);
-  }
-  if constexpr (sizeof(Element) == 4 && count == 4) {
-    if (e.vectors && n + count <= columns) {
-      *reinterpret_cast<float4*>(to) = float4{values[0], values[1], values[2], values[3]};
-      return;
-    }
-  }
-  if constexpr (sizeof(Element) == 4 && count == 2) {
-    if (e.vectors && n + count <= columns) {
-      *reinterpret_cast<float2*>(to) = float2{values[0], values[1]};
-      return;
-    }
-  }
-  if constexpr (sizeof(Element) == 2 && count == 2) {
-    if (e.vectors && n + count <= columns) {
-      *reinterpret_cast<uint32_t*>(to) = gpu::packBf16(values[0], values[1]);
-      return;
-    }
-  }
-  GPU_UNROLL
-  for (int i = 0; i < count; i++)
-    if (n + i < columns) assign(to[i], values[i]);
-}
 
 // The stages of a task's operands under a tile.
 template <class Tile, class Task>

@@ -1,4 +1,4 @@
-// groupNorm and its gradient, with SiLU in the same pass where asked: mean and variance of each image's groups of channels.
+// groupNorm and its gradient, with a SiLU that follows on the former in the same pass: mean and variance of each image's groups of channels.
 //
 // A block takes a bundle of neighbouring groups, 32 channels or so, so that what it reads are whole sectors of memory. Where
 // the bundle's pixels fit into shared memory, x is read once and everything else happens there. Larger images are cut into
@@ -11,12 +11,20 @@
 #include "group_norm.cuh"
 
 #include "../gpu.h"
+#include "activation.cuh"
 #include "operands.cuh"
 #include "reduce.cuh"
 
 namespace langevin {
 namespace cuda {
 namespace {
+
+// The gradients of normalisation: dx dense, and dweight [channels] with dbias [channels] behind it.
+struct GroupNormGradient {
+  const float* dy;
+  int64_t dyPitch;
+  float *dx, *dweight;
+};
 
 constexpr int kThreads = 256;
 constexpr int kResident = 3;                // blocks on a multiprocessor: 80 registers a thread
@@ -241,7 +249,7 @@ __device__ __forceinline__ void mergeSlabs(const GroupNorm& a, const Cut& cut, c
   __syncthreads();
 }
 
-// What turns x into the value before the activation: (x - high) factor + term.
+// What turns x into the result: (x - high) factor + term.
 template <int v>
 struct Affine {
   Channels<v> high, factor, term;
@@ -259,22 +267,25 @@ struct Affine {
   __device__ float operator()(float x, int k) const { return gpu::fma(x - high[k], factor[k], term[k]); }
 };
 
-template <int v, Activation activation>
+template <int v, bool silu>
 __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& cut, const Walk<v>& walk, const Part& part,
-                                                const Rows& x, const Moments* moments, float* y, int64_t yPitch) {
+                                                const Rows& x, const Moments* moments, const GroupNormResult& out) {
   if (walk.idle()) return;
-  float* const to = y + startOf(a, part, yPitch);
+  float* const y = out.y == nullptr ? nullptr : out.y + startOf(a, part, out.yPitch);
+  float* const activated = silu ? out.activated + startOf(a, part, out.activatedPitch) : nullptr;
   for (int column = walk.column; column < walk.columns; column += walk.step) {
     const int c = column * v;
     const Affine<v> affine(a, part, cut.perGroup, moments, c);
     for (int pixel = walk.row; pixel < part.pixels; pixel += walk.rows) {
       Channels<v> value = load<v>(x.start + pixel * x.pitch + c);
       GPU_UNROLL
-      for (int k = 0; k < v; k++) {
-        value[k] = affine(value[k], k);
-        if (activation == Activation::silu) value[k] *= logistic(value[k]);
+      for (int k = 0; k < v; k++) value[k] = affine(value[k], k);
+      if (y != nullptr) store<v>(y + pixel * out.yPitch + c, value);
+      if (silu) {
+        GPU_UNROLL
+        for (int k = 0; k < v; k++) value[k] = Silu{}(value[k]);
+        store<v>(activated + pixel * out.activatedPitch + c, value);
       }
-      store<v>(to + pixel * yPitch + c, value);
     }
   }
 }
@@ -292,8 +303,8 @@ __device__ __forceinline__ Rows bring(const Walk<v>& walk, const Part& part, con
 __host__ __device__ __forceinline__ int tileFloats(int pixels, int channels) { return (pixels * channels + 3) / 4 * 4; }
 
 // One slab an image: everything from one reading of x.
-template <int v, Activation activation>
-__global__ void __launch_bounds__(kThreads, kResident) normaliseWhole(const GroupNorm a, const Cut cut, float* y, const int64_t yPitch) {
+template <int v, bool silu>
+__global__ void __launch_bounds__(kThreads, kResident) normaliseWhole(const GroupNorm a, const Cut cut, const GroupNormResult out) {
   GPU_DYNAMIC_SHARED(memory);
   GPU_SHARED(SlabMoments, measured, kMaxBundle);
   GPU_SHARED(Moments, moments, kMaxBundle);
@@ -304,7 +315,7 @@ __global__ void __launch_bounds__(kThreads, kResident) normaliseWhole(const Grou
     const Rows x = bring<v>(walk, part, a.x + startOf(a, part, a.xPitch), a.xPitch, tile);
     measure<v>(walk, part, cut.perGroup, x, tile + tileFloats(part.pixels, part.channels), measured);
     mergeSlabs(a, cut, part, measured - part.firstGroup, moments);
-    writeNormalised<v, activation>(a, cut, walk, part, x, moments, y, yPitch);
+    writeNormalised<v, silu>(a, cut, walk, part, x, moments, out);
     __syncthreads();
   }
 }
@@ -327,35 +338,22 @@ __global__ void __launch_bounds__(kThreads, kResident) measureSlabs(const GroupN
   }
 }
 
-template <int v, Activation activation>
+template <int v, bool silu>
 __global__ void __launch_bounds__(kThreads, kResident)
-    normaliseSlabs(const GroupNorm a, const Cut cut, const SlabMoments* slabs, float* y, const int64_t yPitch) {
+    normaliseSlabs(const GroupNorm a, const Cut cut, const SlabMoments* slabs, const GroupNormResult out) {
   GPU_SHARED(Moments, moments, kMaxBundle);
   for (int64_t image = blockIdx.z; image < a.images; image += gridDim.z) {
     const Part part = partOf(a, cut, image);
     const Walk<v> walk(part, cut);
     mergeSlabs(a, cut, part, slabs + image * cut.slabs * a.groups, moments);
     const Rows x{a.x + startOf(a, part, a.xPitch), a.xPitch};
-    writeNormalised<v, activation>(a, cut, walk, part, x, moments, y, yPitch);
+    writeNormalised<v, silu>(a, cut, walk, part, x, moments, out);
     __syncthreads();
   }
 }
 
-// The gradient with respect to what the activation was given, at one pixel.
-template <int v, Activation activation>
-__device__ __forceinline__ Channels<v> beforeActivation(const Affine<v>& affine, const Channels<v>& x, Channels<v> dy) {
-  if (activation == Activation::silu) {
-    GPU_UNROLL
-    for (int k = 0; k < v; k++) {
-      const float u = affine(x[k], k), s = logistic(u);
-      dy[k] *= s + u * s * (1.0f - s);
-    }
-  }
-  return dy;
-}
-
-// Sums over the part's pixels for each channel: of g, the gradient before the activation, and of g (x - high).
-template <int v, Activation activation>
+// Sums over the part's pixels for each channel: of g = dy, and of g (x - high).
+template <int v>
 __device__ __forceinline__ void sumProducts(const GroupNorm& a, const Cut& cut, const Walk<v>& walk, const Part& part,
                                             const Rows& x, const Rows& dy, const Moments* moments, float* totals) {
   sumChannels<v>(walk, part, totals, [&](int c) {
@@ -363,7 +361,7 @@ __device__ __forceinline__ void sumProducts(const GroupNorm& a, const Cut& cut, 
     return [=](int pixel, Channels<v>& gradients, Channels<v>& products) {
       const Channels<v> values = load<v>(x.start + pixel * x.pitch + c);
       const Channels<v> g =
-          beforeActivation<v, activation>(affine, values, load<v>(dy.start + pixel * dy.pitch + c));
+          load<v>(dy.start + pixel * dy.pitch + c);
       GPU_UNROLL
       for (int k = 0; k < v; k++) {
         gradients[k] += g[k];
@@ -406,7 +404,7 @@ __device__ __forceinline__ void finishSums(const GroupNorm& a, const Cut& cut, c
   }
 }
 
-template <int v, Activation activation>
+template <int v>
 __device__ __forceinline__ void writeGradient(const GroupNorm& a, const Cut& cut, const Walk<v>& walk, const Part& part,
                                               const Rows& x, const Rows& dy, const Moments* moments,
                                               const GroupFactors* factors, float* dx) {
@@ -426,7 +424,7 @@ __device__ __forceinline__ void writeGradient(const GroupNorm& a, const Cut& cut
     for (int pixel = walk.row; pixel < part.pixels; pixel += walk.rows) {
       const Channels<v> values = load<v>(x.start + pixel * x.pitch + c);
       const Channels<v> g =
-          beforeActivation<v, activation>(affine, values, load<v>(dy.start + pixel * dy.pitch + c));
+          load<v>(dy.start + pixel * dy.pitch + c);
       Channels<v> result;
       GPU_UNROLL
       for (int k = 0; k < v; k++) {
@@ -438,7 +436,7 @@ __device__ __forceinline__ void writeGradient(const GroupNorm& a, const Cut& cut
   }
 }
 
-template <int v, Activation activation>
+template <int v>
 __global__ void __launch_bounds__(kThreads, kResident)
     gradientWhole(const GroupNorm a, const Cut cut, const GroupNormGradient out, float* shares) {
   GPU_DYNAMIC_SHARED(memory);
@@ -455,17 +453,17 @@ __global__ void __launch_bounds__(kThreads, kResident)
     const Rows dy = bring<v>(walk, part, out.dy + startOf(a, part, out.dyPitch), out.dyPitch, tileOfGradient);
     measure<v>(walk, part, cut.perGroup, x, totals, measured);
     mergeSlabs(a, cut, part, measured - part.firstGroup, moments);
-    sumProducts<v, activation>(a, cut, walk, part, x, dy, moments, totals);
+    sumProducts<v>(a, cut, walk, part, x, dy, moments, totals);
     const int stride = walk.rows * part.channels;
     const auto total = [=](int c, int which) { return static_cast<double>(totals[which * stride + c]); };
     finishSums(a, cut, part, moments, total, true, shares, factors);
-    writeGradient<v, activation>(a, cut, walk, part, x, dy, moments, factors, out.dx);
+    writeGradient<v>(a, cut, walk, part, x, dy, moments, factors, out.dx);
     __syncthreads();
   }
 }
 
 // The channels' sums of each slab, to sums [images, slabs, 2, channels].
-template <int v, Activation activation>
+template <int v>
 __global__ void __launch_bounds__(kThreads, kResident)
     gradientSums(const GroupNorm a, const Cut cut, const SlabMoments* slabs, const GroupNormGradient out, float* sums) {
   GPU_DYNAMIC_SHARED(memory);
@@ -475,7 +473,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
     const Walk<v> walk(part, cut);
     float* const totals = reinterpret_cast<float*>(memory);
     mergeSlabs(a, cut, part, slabs + image * cut.slabs * a.groups, moments);
-    sumProducts<v, activation>(a, cut, walk, part, {a.x + startOf(a, part, a.xPitch), a.xPitch},
+    sumProducts<v>(a, cut, walk, part, {a.x + startOf(a, part, a.xPitch), a.xPitch},
                                {out.dy + startOf(a, part, out.dyPitch), out.dyPitch}, moments, totals);
     float* const to = sums + (image * cut.slabs + part.slab) * 2 * a.channels + part.firstChannel;
     for (int c = static_cast<int>(threadIdx.x); c < part.channels; c += kThreads) {
@@ -486,7 +484,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
   }
 }
 
-template <int v, Activation activation>
+template <int v>
 __global__ void __launch_bounds__(kThreads, kResident) gradientSlabs(const GroupNorm a, const Cut cut, const SlabMoments* slabs,
                                                           const float* sums, const GroupNormGradient out, float* shares) {
   GPU_SHARED(Moments, moments, kMaxBundle);
@@ -503,7 +501,7 @@ __global__ void __launch_bounds__(kThreads, kResident) gradientSlabs(const Group
       return sum;
     };
     finishSums(a, cut, part, moments, total, part.slab == 0, shares, factors);
-    writeGradient<v, activation>(a, cut, walk, part, {a.x + startOf(a, part, a.xPitch), a.xPitch},
+    writeGradient<v>(a, cut, walk, part, {a.x + startOf(a, part, a.xPitch), a.xPitch},
                                  {out.dy + startOf(a, part, out.dyPitch), out.dyPitch}, moments, factors, out.dx);
     __syncthreads();
   }
@@ -578,15 +576,15 @@ SlabMoments* measureAll(const GroupNorm& a, const Cut& cut, bool fours, Launch& 
   return slabs;
 }
 
-template <int v, Activation activation>
-void normalise(const GroupNorm& a, const Cut& cut, float* y, int64_t yPitch, Launch& launch) {
+template <int v, bool silu>
+void normalise(const GroupNorm& a, const Cut& cut, const GroupNormResult& out, Launch& launch) {
   const dim3 grid = gridOf(a, cut), block(kThreads);
   if (cut.slabs == 1) {
-    GPU_LAUNCH_SHARED((normaliseWhole<v, activation>), grid, block, sharedBytes(cut, 1), launch.stream(), a, cut, y, yPitch);
+    GPU_LAUNCH_SHARED((normaliseWhole<v, silu>), grid, block, sharedBytes(cut, 1), launch.stream(), a, cut, out);
     return;
   }
   const SlabMoments* const slabs = measureAll(a, cut, v == 4, launch);
-  GPU_LAUNCH((normaliseSlabs<v, activation>), grid, block, launch.stream(), a, cut, slabs, y, yPitch);
+  GPU_LAUNCH((normaliseSlabs<v, silu>), grid, block, launch.stream(), a, cut, slabs, out);
 }
 
 // dweight and dbias, which lie one behind the other, from the images' shares.
@@ -596,19 +594,19 @@ void sumImages(const GroupNorm& a, const float* shares, const GroupNormGradient&
              a.pixels == 0 ? 0 : a.images, columns, out.dweight);
 }
 
-template <int v, Activation activation>
+template <int v>
 void differentiate(const GroupNorm& a, const Cut& cut, const GroupNormGradient& out, Launch& launch) {
   const dim3 grid = gridOf(a, cut), block(kThreads);
   const int columns = 2 * a.channels;
   float* const shares = static_cast<float*>(launch.scratch(static_cast<size_t>(a.images * columns) * sizeof(float)));
   if (cut.slabs == 1) {
-    GPU_LAUNCH_SHARED((gradientWhole<v, activation>), grid, block, sharedBytes(cut, 2), launch.stream(), a, cut, out, shares);
+    GPU_LAUNCH_SHARED((gradientWhole<v>), grid, block, sharedBytes(cut, 2), launch.stream(), a, cut, out, shares);
   } else {
     const SlabMoments* const slabs = measureAll(a, cut, v == 4, launch);
     float* const sums =
         static_cast<float*>(launch.scratch(static_cast<size_t>(a.images * cut.slabs * columns) * sizeof(float)));
-    GPU_LAUNCH_SHARED((gradientSums<v, activation>), grid, block, totalsBytes(cut), launch.stream(), a, cut, slabs, out, sums);
-    GPU_LAUNCH((gradientSlabs<v, activation>), grid, block, launch.stream(), a, cut, slabs, sums, out, shares);
+    GPU_LAUNCH_SHARED((gradientSums<v>), grid, block, totalsBytes(cut), launch.stream(), a, cut, slabs, out, sums);
+    GPU_LAUNCH((gradientSlabs<v>), grid, block, launch.stream(), a, cut, slabs, sums, out, shares);
   }
   sumImages(a, shares, out, launch);
 }
@@ -628,11 +626,19 @@ GroupNorm normOf(Command& command, bool hasBias, int weightAt) {
   return a;
 }
 
+GroupNormResult resultOf(const Operand& y, Launch& launch) {
+  const Follower* const follower = launch.follower();
+  if (follower == nullptr || follower->op != "silu") return {y.as<float>(), y.pitch, nullptr, 0};
+  const Operand& activated = follower->command.output;
+  const bool both = follower->resultNeeded;
+  launch.takeFollower();
+  return {both ? y.as<float>() : nullptr, y.pitch, activated.as<float>(), activated.pitch};
+}
+
 void groupNorm(Command& command, Launch& launch) {
   expectFloat32(command);
   const GroupNorm a = normOf(command, true, 1);
-  if (command.output.size() > 0)
-    normaliseGroups(a, Activation::none, command.output.as<float>(), command.output.pitch, launch);
+  if (command.output.size() > 0) normaliseGroups(a, resultOf(command.output, launch), launch);
 }
 
 // One flat output: dx, then dweight and dbias.
@@ -641,32 +647,23 @@ void groupNormGradient(Command& command, Launch& launch) {
   const GroupNorm a = normOf(command, false, 2);
   const Operand &x = command.inputs[0], &dy = command.inputs[1];
   float* const dx = command.output.as<float>();
-  normaliseGroupsGradient(a, Activation::none, {dy.as<const float>(), dy.pitch, dx, dx + x.size()}, launch);
+  const GroupNormGradient out = {dy.as<const float>(), dy.pitch, dx, dx + x.size()};
+  if (a.images * a.pixels == 0) return sumImages(a, nullptr, out, launch);
+  const Cut cut = cutOf(a, 2);
+  const bool fours = inFours(a, cut) && dy.pitch % 4 == 0 && aligned16(out.dy) && aligned16(dx);
+  fours ? differentiate<4>(a, cut, out, launch) : differentiate<1>(a, cut, out, launch);
 }
 
 }  // namespace
 
-void normaliseGroups(const GroupNorm& a, Activation activation, float* y, int64_t yPitch, Launch& launch) {
+void normaliseGroups(const GroupNorm& a, const GroupNormResult& out, Launch& launch) {
   const Cut cut = cutOf(a, 1);
-  const bool fours = inFours(a, cut) && yPitch % 4 == 0 && aligned16(y);
-  if (activation == Activation::none)
-    fours ? normalise<4, Activation::none>(a, cut, y, yPitch, launch)
-          : normalise<1, Activation::none>(a, cut, y, yPitch, launch);
+  const bool fours = inFours(a, cut) && out.yPitch % 4 == 0 && aligned16(out.y) && out.activatedPitch % 4 == 0 &&
+                     aligned16(out.activated);
+  if (out.activated == nullptr)
+    fours ? normalise<4, false>(a, cut, out, launch) : normalise<1, false>(a, cut, out, launch);
   else
-    fours ? normalise<4, Activation::silu>(a, cut, y, yPitch, launch)
-          : normalise<1, Activation::silu>(a, cut, y, yPitch, launch);
-}
-
-void normaliseGroupsGradient(const GroupNorm& a, Activation activation, const GroupNormGradient& out, Launch& launch) {
-  if (a.images * a.pixels == 0) return sumImages(a, nullptr, out, launch);
-  const Cut cut = cutOf(a, 2);
-  const bool fours = inFours(a, cut) && out.dyPitch % 4 == 0 && aligned16(out.dy) && aligned16(out.dx);
-  if (activation == Activation::none)
-    fours ? differentiate<4, Activation::none>(a, cut, out, launch)
-          : differentiate<1, Activation::none>(a, cut, out, launch);
-  else
-    fours ? differentiate<4, Activation::silu>(a, cut, out, launch)
-          : differentiate<1, Activation::silu>(a, cut, out, launch);
+    fours ? normalise<4, true>(a, cut, out, launch) : normalise<1, true>(a, cut, out, launch);
 }
 
 LANGEVIN_CUDA_KERNEL("groupNorm", "groups:int,epsilon:float", groupNorm)

@@ -1,8 +1,7 @@
-// Group normalisation as launchers see it: what to normalise, and whether SiLU follows in the same pass.
+// Group normalisation as launchers see it: what to normalise, and where the result goes, with a SiLU or without.
 #pragma once
 
 #include "../launch.h"
-#include "activation.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -18,17 +17,14 @@ struct GroupNorm {
   double epsilon;
 };
 
-// y = activation(z weight + bias) with the normalised z of x.
-void normaliseGroups(const GroupNorm& norm, Activation activation, float* y, int64_t yPitch, Launch& launch);
-
-// The gradients of that: dx dense, and dweight [channels] with dbias [channels] behind it. The bias matters where there is
-// an activation.
-struct GroupNormGradient {
-  const float* dy;
-  int64_t dyPitch;
-  float *dx, *dweight;
+// Where y = z weight + bias goes, with the normalised z of x, and silu(y). At least one of them is there.
+struct GroupNormResult {
+  float* y;
+  int64_t yPitch;
+  float* activated;
+  int64_t activatedPitch;
 };
-void normaliseGroupsGradient(const GroupNorm& norm, Activation activation, const GroupNormGradient& gradient, Launch& launch);
+void normaliseGroups(const GroupNorm& norm, const GroupNormResult& result, Launch& launch);
 
 }  // namespace cuda
 }  // namespace langevin

@@ -32,14 +32,14 @@ struct Multiplication {
   struct Product {
     LoaderA a;
     LoaderB b;
-    Epilogue<Element> epilogue;
+    const Epilogue& epilogue;
     int m, n, kBegin, kEnd;
     int64_t firstRow;
     __device__ __forceinline__ int64_t rowOf(int row) const { return firstRow + row; }
   };
   LoaderA a;
   LoaderB b;
-  Epilogue<Element> epilogue;
+  Epilogue epilogue;
   Batch batch;
   Parts parts;  // one, unless there is a single product
   int m, n, k, products;
@@ -66,7 +66,7 @@ bool stridesInVectors(const int64_t* strides, int axes) {
 }
 
 template <Arithmetic arithmetic, class Element, bool transposeA, bool transposeB>
-void run(const MatrixProduct<Element>& p, const Epilogue<Element>& y, Launch& launch) {
+void run(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch) {
   Multiplication<Element, transposeA, transposeB> task;
   const int innerA = transposeA ? p.m : p.k, innerB = transposeB ? p.k : p.n;
   task.a = {p.a, p.pitchA, transposeA ? p.k : p.m, innerA,
@@ -87,16 +87,13 @@ void run(const MatrixProduct<Element>& p, const Epilogue<Element>& y, Launch& la
   }
   task.products = countOf(products, "matrices");
   task.parts = {(p.k + 31) / 32 * 32, 1};
-  if constexpr (sizeof(Element) == sizeof(float)) {
-    if (p.batchAxes == 0) task.parts = partsOf(p.m, p.n, p.k);
-    if (task.parts.count > 1) {
-      task.products = task.parts.count;
-      const int64_t size = countOf(int64_t{p.m} * p.n, "elements of a result");
-      float* const sums = static_cast<float*>(launch.scratch(static_cast<size_t>(task.parts.count * size) * sizeof(float)));
-      task.epilogue = {sums, p.n, nullptr, nullptr, 0, Activation::none, inVectors<float>(sums, p.n, 4)};
-      multiplyTiles<arithmetic>(task, p.m, p.n, launch);
-      return sumParts(sums, task.parts.count, p.m, p.n, y, launch);
-    }
+  if (p.batchAxes == 0) task.parts = partsOf(p.m, p.n, p.k);
+  if (task.parts.count > 1) {
+    task.products = task.parts.count;
+    const int64_t size = countOf(int64_t{p.m} * p.n, "elements of a result");
+    task.epilogue = plainEpilogue(launch.scratch(static_cast<size_t>(task.parts.count * size) * sizeof(float)), p.n);
+    multiplyTiles<arithmetic>(task, p.m, p.n, launch);
+    return sumParts(task.epilogue.y, task.parts.count, p.m, p.n, y, launch);
   }
   multiplyTiles<arithmetic>(task, p.m, p.n, launch);
 }
@@ -132,25 +129,22 @@ void matmul(Command& command, Launch& launch) {
   const bool shared = !p.transposeA && b.rows() == b.dim(-2);
   p.m = countOf(shared ? y.rows() : y.dim(-2), "rows");
   if (!shared) setBatch(p, a, b, y);
-  const float* const bias = command.has(2) ? command.inputs[2].as<const float>() : nullptr;
-  multiplyMatrices<Arithmetic::float32>(p, Epilogue<float>{y.as<float>(), y.pitch, bias, nullptr, 0, Activation::none,
-                                                           inVectors(y.as<const float>(), y.pitch, 4)},
-                                        launch);
+  multiplyMatrices<Arithmetic::float32>(p, epilogueOf(y, command.has(2) ? &command.inputs[2] : nullptr, launch), launch);
 }
 
 }  // namespace
 
 template <Arithmetic arithmetic, class Element>
-void multiplyMatrices(const MatrixProduct<Element>& p, const Epilogue<Element>& y, Launch& launch) {
+void multiplyMatrices(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch) {
   if (p.transposeA)
     p.transposeB ? run<arithmetic, Element, true, true>(p, y, launch) : run<arithmetic, Element, true, false>(p, y, launch);
   else
     p.transposeB ? run<arithmetic, Element, false, true>(p, y, launch) : run<arithmetic, Element, false, false>(p, y, launch);
 }
 
-template void multiplyMatrices<Arithmetic::float32, float>(const MatrixProduct<float>&, const Epilogue<float>&, Launch&);
-template void multiplyMatrices<Arithmetic::tf32, float>(const MatrixProduct<float>&, const Epilogue<float>&, Launch&);
-template void multiplyMatrices<Arithmetic::bf16, gpu::Bf16>(const MatrixProduct<gpu::Bf16>&, const Epilogue<gpu::Bf16>&,
+template void multiplyMatrices<Arithmetic::float32, float>(const MatrixProduct<float>&, const Epilogue&, Launch&);
+template void multiplyMatrices<Arithmetic::tf32, float>(const MatrixProduct<float>&, const Epilogue&, Launch&);
+template void multiplyMatrices<Arithmetic::bf16, gpu::Bf16>(const MatrixProduct<gpu::Bf16>&, const Epilogue&,
                                                             Launch&);
 
 LANGEVIN_CUDA_KERNEL("matmul", "transposeA:bool,transposeB:bool", matmul)

@@ -22,9 +22,9 @@ struct MatrixProduct {
   int64_t strideA[kMostBatchAxes], strideB[kMostBatchAxes];  // 0 where one matrix serves all
 };
 
-// y = activation(a b + bias + residual) for all products, whose results lie under each other.
+// y = epilogue(a b) for all products, whose results lie under each other.
 template <Arithmetic arithmetic, class Element>
-void multiplyMatrices(const MatrixProduct<Element>& p, const Epilogue<Element>& y, Launch& launch);
+void multiplyMatrices(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch);
 
 }  // namespace cuda
 }  // namespace langevin

@@ -1,0 +1,24 @@
+// Which memory an operand covers.
+#pragma once
+
+#include "command.h"
+
+namespace langevin {
+
+inline const char* addressOf(const Operand& x) { return static_cast<const char*>(x.data); }
+
+// Bytes from its first element to behind its last one, gaps between rows included.
+inline int64_t extentOf(const Operand& x) {
+  if (x.size() == 0) return 0;
+  return ((x.rows() - 1) * x.pitch + x.cols()) * static_cast<int64_t>(bytesOf(x.dtype));
+}
+
+inline bool overlap(const char* a, int64_t bytesOfA, const char* b, int64_t bytesOfB) {
+  return a < b + bytesOfB && b < a + bytesOfA;
+}
+
+inline bool overlap(const Operand& a, const Operand& b) {
+  return overlap(addressOf(a), extentOf(a), addressOf(b), extentOf(b));
+}
+
+}  // namespace langevin

@@ -1,0 +1,96 @@
+// What may follow on a command in one pass.
+#include "followers.h"
+
+#include <algorithm>
+
+#include "../core/extent.h"
+
+namespace langevin {
+namespace cuda {
+
+namespace {
+
+// Whether elements of both lie in the same places.
+bool coincide(const Operand& a, const Operand& b) {
+  return a.data == b.data && a.dtype == b.dtype && a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape) &&
+         (a.pitch == b.pitch || a.rows() <= 1);
+}
+
+// The only input that touches this result and coincides with it; -1: there is none.
+int inputFrom(const Command& command, const Operand& result) {
+  int found = -1;
+  for (int i = 0; i < command.inputCount; i++) {
+    const Operand& input = command.inputs[i];
+    if (!input.present() || !overlap(input, result)) continue;
+    if (found >= 0 || !coincide(input, result)) return -1;
+    found = i;
+  }
+  return found;
+}
+
+}  // namespace
+
+Followers::Followers(const Program& program, const ChangingNumbers& numbers, size_t at, size_t end)
+    : program_(program), numbers_(numbers), first_(at), end_(end), at_(at) {
+  look();
+}
+
+void Followers::take() {
+  at_++;
+  look();
+}
+
+void Followers::look() {
+  next_.reset();
+  const size_t position = at_ + 1;
+  if (position >= end_ || hasChangingNumbers(position)) return;
+  const Operand& result = program_.batch->steps[at_].command.output;
+  const Batch::Step& step = program_.batch->steps[position];
+  const Operand& output = step.command.output;
+  if (!result.present() || !output.present()) return;
+  const int input = inputFrom(step.command, result);
+  if (input < 0 || !mayWrite(output, step.command)) return;
+  const bool inPlace = coincide(output, result);
+  if (!inPlace && overlap(output, result)) return;
+  next_.emplace(Follower{step.kernel->name, step.command, input, !inPlace && !isOverAfter(result, position)});
+}
+
+bool Followers::hasChangingNumbers(size_t at) const {
+  const Batch& batch = *program_.batch;
+  const size_t begin = batch.steps[at].attributes;
+  const size_t end = at + 1 < batch.steps.size() ? batch.steps[at + 1].attributes : batch.words.size();
+  return numbers_.within(batch.words.data() + begin, batch.words.data() + end) > 0;
+}
+
+// Whether nothing needs a result any more once `reader` has run.
+bool Followers::isOverAfter(const Operand& result, size_t reader) const {
+  const int64_t writer = static_cast<int64_t>(at_);
+  bool found = false;
+  for (const Program::Temporary& memory : program_.temporaries) {
+    if (writer < memory.start || writer > memory.end) continue;
+    if (!overlap(memory.data, memory.bytes, addressOf(result), extentOf(result))) continue;
+    if (memory.end > static_cast<int64_t>(reader)) return false;
+    found = true;
+  }
+  return found;
+}
+
+// Whether nothing that the commands so far read is written too early; what `reader` reads element by element may be.
+bool Followers::mayWrite(const Operand& output, const Command& reader) const {
+  for (size_t at = first_; at <= at_; at++) {
+    const Command& command = program_.batch->steps[at].command;
+    const bool isFirst = at == first_;
+    for (int i = 0; i < command.inputCount; i++) {
+      const Operand& input = command.inputs[i];
+      if (input.present() && overlap(input, output) && (isFirst || !coincide(input, output))) return false;
+    }
+  }
+  for (int i = 0; i < reader.inputCount; i++) {
+    const Operand& input = reader.inputs[i];
+    if (input.present() && overlap(input, output) && !coincide(input, output)) return false;
+  }
+  return true;
+}
+
+}  // namespace cuda
+}  // namespace langevin

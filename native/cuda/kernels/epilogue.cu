@@ -1,0 +1,77 @@
+// Which commands become a part of the product before them (epilogue.cuh).
+#include "epilogue.cuh"
+
+#include <algorithm>
+#include <optional>
+
+#include "operands.cuh"
+
+namespace langevin {
+namespace cuda {
+namespace {
+
+// A second operand that is the same for blocks of rows of the result: [N, H, W, C] beside itself, [N, 1, 1, C] or [C].
+std::optional<Tail> withOther(Tail::Kind kind, const Operand& other, const Operand& result) {
+  if (result.rank == 0 || other.rank == 0 || other.cols() != result.cols()) return std::nullopt;
+  const int missing = result.rank - other.rank;
+  int64_t rows = 1;
+  bool inBlock = true;
+  for (int axis = result.rank - 2; axis >= 0; axis--) {
+    const int64_t size = axis < missing ? 1 : other.shape[axis - missing];
+    inBlock = inBlock && size == 1;
+    if (inBlock) rows *= result.shape[axis];
+    else if (size != result.shape[axis]) return std::nullopt;
+  }
+  return Tail{kind, other.as<const float>(), other.pitch, Divider(countOf(rows, "rows"))};
+}
+
+std::optional<Tail> tailOf(const Follower& follower, const Operand& result) {
+  const std::string& op = follower.op;
+  if (follower.resultNeeded) return std::nullopt;
+  if (op == "relu") return Tail{Tail::Kind::relu, nullptr, 0, Divider(1)};
+  if (op == "silu") return Tail{Tail::Kind::silu, nullptr, 0, Divider(1)};
+  if (op == "add") return withOther(Tail::Kind::add, follower.command.inputs[1 - follower.input], result);
+  const bool ofGradient = follower.input == 1;  // the first operand is what the activation was given, or gave
+  if (op == "reluGradient" && ofGradient) return withOther(Tail::Kind::reluGradient, follower.command.inputs[0], result);
+  if (op == "siluGradient" && ofGradient) return withOther(Tail::Kind::siluGradient, follower.command.inputs[0], result);
+  return std::nullopt;
+}
+
+bool isOfSameShape(const Operand& a, const Operand& b) {
+  return a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape);
+}
+
+void setTarget(Epilogue& e, float* y, int64_t pitch) {
+  e.y = y;
+  e.pitch = pitch;
+  e.vectors = aligned16(y) && pitch % 4 == 0;
+}
+
+}  // namespace
+
+Epilogue plainEpilogue(void* sums, int columns) {
+  Epilogue e{};
+  setTarget(e, static_cast<float*>(sums), columns);
+  return e;
+}
+
+Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch) {
+  Epilogue e{};
+  e.bias = bias == nullptr ? nullptr : bias->as<const float>();
+  countOf(y.rows(), "rows");
+  const Operand* result = &y;
+  while (e.tailCount < kMostTails) {
+    const Follower* const follower = launch.follower();
+    if (follower == nullptr || !isOfSameShape(follower->command.output, y)) break;
+    const std::optional<Tail> tail = tailOf(*follower, y);
+    if (!tail) break;
+    e.tails[e.tailCount++] = *tail;
+    result = &follower->command.output;
+    launch.takeFollower();
+  }
+  setTarget(e, result->as<float>(), result->pitch);
+  return e;
+}
+
+}  // namespace cuda
+}  // namespace langevin
