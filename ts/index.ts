@@ -1,7 +1,7 @@
 // The public API: everything that `import ... from "langevin"` offers.
 
 export { defaultDevice, memoryStats, setDefaultDevice } from "./device/devices.ts";
-export type { DeviceName, MemoryStats } from "./device/executor.ts";
+export type { DeviceName, MemoryStats, Precision } from "./device/executor.ts";
 export {
   ArgumentError,
   CaptureError,

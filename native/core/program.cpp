@@ -218,6 +218,7 @@ std::unique_ptr<Program> decodeProgram(const double* words, size_t count, const 
   program->batch = decode(kCall, words, count, kernels, noting);
   WordReader reader(kCall, layout, layout + layoutCount, noting);
   program->checkFinite = reader.integer(1, "bool") != 0;
+  program->precision = static_cast<Precision>(reader.integer(kPrecisions - 1, "precision"));
   readLists(*program, reader);
   readSlots(*program, reader);
   readReports(*program, reader);

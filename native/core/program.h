@@ -4,10 +4,12 @@
 // that loops are closed. A program holds addresses: it must not run once one of its buffers was released.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
 #include "decode.h"
+#include "precision.h"
 
 namespace langevin {
 
@@ -50,6 +52,9 @@ struct Program {
   size_t depth = 0;             // of nested loops
   double valuesPerStep = 0;
   bool checkFinite = false;
+  Precision precision = Precision::float32;
+  // Of the graph that a backend made of a step, for those who ask: kernels, and commands in its longest chain.
+  mutable std::atomic<int> graphKernels{0}, longestChain{0};
   // What a backend has made of the program, on the queue's thread.
   std::shared_ptr<void> compiled;
 

@@ -69,7 +69,10 @@ CudaBackend::~CudaBackend() {
 const Kernels& CudaBackend::kernels() const { return cuda::kernels(); }
 
 std::string CudaBackend::describe(const Program& program) const {
-  return persistent::describe(persistent::planPersistent(program, engine_->sharedBytes));
+  const std::string how = persistent::describe(persistent::planPersistent(program, engine_->sharedBytes));
+  if (program.graphKernels == 0) return how;
+  return how + " A step is a graph of " + std::to_string(program.graphKernels) + " kernels, at most " +
+         std::to_string(program.longestChain) + " of its commands one after the other.";
 }
 
 // Runs `action`, which returns a Failure, and makes one of what it throws.
@@ -98,7 +101,8 @@ Failure CudaBackend::run(const Batch::Step* steps, size_t count) {
 Failure CudaBackend::run(const Batch::Step& step) {
   return guarded(step.kernel->name, [&]() -> Failure {
     lastOp_ = step.kernel->name;
-    const LaunchContext context{nullptr, reinterpret_cast<unsigned long long*>(eagerFault_->data()), false, &eagerSites_};
+    const LaunchContext context{nullptr, reinterpret_cast<unsigned long long*>(eagerFault_->data()), false, &eagerSites_,
+                                stepwisePrecision_};
     engine_->launch(step, nullptr, context);
     unchecked_ = unchecked_ || !eagerSites_.empty();
     return {};
@@ -134,8 +138,11 @@ DeviceProgram& CudaBackend::compiled(Program& program) {
 
 Failure CudaBackend::replay(const std::shared_ptr<Replay>& replay, bool awaited, const std::atomic<bool>& dropped) {
   // The search looks at every result before the next command may use it, so that graphs are no help.
-  if (replay->program().checkFinite) runStepwise(*replay, *this, dropped);
-  else if (awaited) replayInWindows(*replay, dropped);
+  if (replay->program().checkFinite) {
+    stepwisePrecision_ = replay->program().precision;
+    runStepwise(*replay, *this, dropped);
+    stepwisePrecision_ = Precision::float32;
+  } else if (awaited) replayInWindows(*replay, dropped);
   else return runUnawaited(replay);
   return replay->end().failure;
 }
@@ -210,7 +217,7 @@ Failure CudaBackend::finish() {
   Failure first = guarded(kDevice, [&]() -> Failure {
     const cudaError_t error = cudaStreamSynchronize(engine_->stream);
     check(error, ("work on the device (the last command was " + (lastOp_.empty() ? "none" : lastOp_) + ")").c_str());
-    engine_->scratch.forgetOutgrown();
+    for (Scratch& scratch : engine_->scratch) scratch.forgetOutgrown();
     graveyard_->empty();
     return takeEagerFault();
   });

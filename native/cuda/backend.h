@@ -70,6 +70,7 @@ class CudaBackend final : public Backend {
   std::vector<FaultSite> eagerSites_;
   bool unchecked_ = false;  // eager commands that may have raised a fault
   std::deque<Unsettled> unsettled_;
+  Precision stepwisePrecision_ = Precision::float32;  // of the program that runs command by command
   std::string lastOp_;
   const std::shared_ptr<Graveyard> graveyard_ = std::make_shared<Graveyard>();
 };

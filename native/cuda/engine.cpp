@@ -32,17 +32,31 @@ class CommandLaunch final : public Launch {
     while (at < sites.size() && (sites[at].failure.op != op_ || sites[at].failure.problem != problem)) at++;
     if (context_.haltsOnFault) at = sites.size();  // each command of a program has a site of its own
     if (at == sites.size()) sites.push_back({{op_, problem}});
+    if (context_.branches != nullptr) context_.branches->mayFail();
     return Fault(context_.fault, at + 1);
   }
 
-  Halt halt() const override { return Halt(context_.haltsOnFault ? context_.fault : nullptr); }
+  Halt halt() const override {
+    if (context_.branches != nullptr) context_.branches->waitForFailing();
+    return Halt(context_.haltsOnFault ? context_.fault : nullptr);
+  }
 
-  void* scratch(size_t bytes) override { return engine_.scratch.take(bytes); }
+  void* scratch(size_t bytes) override {
+    Scratch& scratch = engine_.scratch[context_.branches == nullptr ? 0 : context_.branches->takeLane()];
+    if (!usesScratch_) scratch.reset();
+    usesScratch_ = true;
+    return scratch.take(bytes);
+  }
+
+  Precision precision() const override { return context_.precision; }
 
   const Follower* follower() const override {
     return context_.followers == nullptr ? nullptr : context_.followers->next();
   }
-  void takeFollower() override { context_.followers->take(); }
+  void takeFollower() override {
+    if (context_.branches != nullptr) context_.branches->add(context_.followers->next()->command);
+    context_.followers->take();
+  }
 
   size_t changing() const { return changing_; }
 
@@ -51,6 +65,7 @@ class CommandLaunch final : public Launch {
   const std::string& op_;
   const LaunchContext& context_;
   size_t changing_ = 0;  // numbers that were taken as such
+  bool usesScratch_ = false;
 };
 
 }  // namespace
@@ -65,8 +80,9 @@ void Engine::launch(const Batch::Step& step, const double* attributesEnd, const 
   Command command = step.command;  // a launcher reads its attributes away
   CommandLaunch launch(*this, step.kernel->name, context);
   const double* const attributes = command.attributes.position();
-  scratch.reset();
+  if (context.branches != nullptr) context.branches->begin(command);
   step.kernel->launch(command, launch);
+  if (context.branches != nullptr) context.branches->end();
   check(cudaGetLastError(), "the launch");
   if (context.numbers != nullptr && context.numbers->within(attributes, attributesEnd) != launch.changing())
     Launch::refuse("a number of it changes from step to step that the CUDA kernel takes as fixed");

@@ -1,10 +1,12 @@
 // What commands are launched with: the stream of a device, its memory for the way and for kernels, and its health.
 #pragma once
 
+#include <array>
 #include <string>
 #include <unordered_map>
 
 #include "../core/decode.h"
+#include "branches.h"
 #include "launch.h"
 #include "memory.h"
 
@@ -34,7 +36,9 @@ struct LaunchContext {
   unsigned long long* fault;           // in device memory
   bool haltsOnFault;                   // what overwrites its operands stops there
   std::vector<FaultSite>* sites;       // those so far; a site's number is its position plus 1
+  Precision precision = Precision::float32;
   Followers* followers = nullptr;      // on a command of a program
+  Branches* branches = nullptr;        // null where commands run one after the other
 };
 
 // Belongs to the queue's thread, or to the owner's while nothing is queued.
@@ -51,7 +55,7 @@ class Engine {
   const size_t sharedBytes;  // that a block may have
   Health health;
   Staging staging;
-  Scratch scratch;
+  std::array<Scratch, Branches::kLanes> scratch;
 };
 
 }  // namespace cuda

@@ -1,6 +1,9 @@
 // How programs are laid out in device memory and captured.
 #include "graphs.h"
 
+#include <cstdlib>
+#include <cstring>
+
 #include "followers.h"
 
 namespace langevin {
@@ -13,6 +16,12 @@ constexpr size_t kMostCommands = 4096;
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+// Whether commands that do not need each other run beside each other. LANGEVIN_GRAPHS=serial in the environment lets each wait for
+// the one before it, for comparison.
+bool inBranches() {
+  const char* const wish = std::getenv("LANGEVIN_GRAPHS");
+  return wish == nullptr || std::strcmp(wish, "serial") != 0;
+}
 
 }  // namespace
 
@@ -30,6 +39,7 @@ void Graph::abandon(cudaStream_t stream) {
 void Graph::end(cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
   check(cudaStreamEndCapture(stream, &graph), "the capture of a graph");
+  cudaGraphGetNodes(graph, nullptr, &nodes_);
   const cudaError_t error = cudaGraphInstantiateWithFlags(&executable_, graph, 0);
   cudaGraphDestroy(graph);
   check(error, "the instantiation of a graph");
@@ -142,7 +152,10 @@ void DeviceProgram::captureList(size_t number) {
                    static_cast<int>(numbers.pairs), tables_.places);
   check(cudaGetLastError(), "the launch");
   const Batch& batch = *program_.batch;
-  LaunchContext context{&numbers_, &tables_.progress->fault, true, &sites_};
+  std::optional<Branches> branches;
+  if (inBranches()) branches.emplace(engine_.stream);
+  LaunchContext context{&numbers_, &tables_.progress->fault, true, &sites_, program_.precision};
+  context.branches = branches ? &*branches : nullptr;
   for (size_t at = list.begin; at < list.end; at++) {
     Followers followers(program_, numbers_, at, list.end);
     context.followers = &followers;
@@ -162,6 +175,8 @@ void DeviceProgram::captureList(size_t number) {
     }
     at += followers.taken();
   }
+  if (branches) branches->join();
+  longest_ += branches ? branches->longest() : static_cast<int>(list.end - list.begin);
 }
 
 void DeviceProgram::captureEnd() {
@@ -173,17 +188,20 @@ void DeviceProgram::captureEnd() {
 template <class F>
 std::unique_ptr<Graph> DeviceProgram::capture(const F& body) {
   auto graph = std::make_unique<Graph>(engine_.stream, body);
-  for (const auto& block : engine_.scratch.blocks()) scratch_.push_back(block);
+  for (const Scratch& scratch : engine_.scratch)
+    for (const auto& block : scratch.blocks()) scratch_.push_back(block);
   return graph;
 }
 
 Graph& DeviceProgram::wholeStep() {
-  if (step_ == nullptr)
-    step_ = capture([&] {
-      StepWalk walk(program_);
-      while (walk.next() != nullptr) captureList(walk.number());
-      captureEnd();
-    });
+  if (step_ != nullptr) return *step_;
+  step_ = capture([&] {
+    StepWalk walk(program_);
+    while (walk.next() != nullptr) captureList(walk.number());
+    captureEnd();
+  });
+  program_.graphKernels = static_cast<int>(step_->nodes());
+  program_.longestChain = longest_;
   return *step_;
 }
 

@@ -33,6 +33,7 @@ class Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
+  size_t nodes() const { return nodes_; }
   void launch(cudaStream_t stream) { check(cudaGraphLaunch(executable_, stream), "the launch of a graph"); }
 
  private:
@@ -41,6 +42,7 @@ class Graph {
   void end(cudaStream_t stream);
 
   cudaGraphExec_t executable_ = nullptr;
+  size_t nodes_ = 0;
 };
 
 // A command that cannot be launched.
@@ -134,6 +136,7 @@ class DeviceProgram {
 
   const bool stepIsOneGraph_;
   std::unique_ptr<Graph> step_;
+  int longest_ = 0;  // commands in the longest chain of what was captured
   std::vector<std::unique_ptr<Graph>> lists_;
   std::optional<StepWalk> walk_;  // of the replay under way
   std::vector<std::shared_ptr<DeviceBlock>> scratch_;  // that graphs refer to

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "../core/command.h"
+#include "../core/precision.h"
 #include "../noise/philox.h"  // LANGEVIN_HD
 
 #if LANGEVIN_CUDA && !LANGEVIN_CUDA_HOST
@@ -86,6 +87,9 @@ class Launch {
 
   // Multiprocessors of the GPU: how many blocks keep it busy.
   virtual int multiprocessors() const = 0;
+
+  // What products round their operands to.
+  virtual Precision precision() const { return Precision::float32; }
 
   // The next attribute, an int or a float.
   virtual Number number(AttributeReader& attributes) = 0;

@@ -392,7 +392,7 @@ struct ProgramText {
   void end() { steps.push_back(2); }
 
   std::vector<double> layout() const {
-    std::vector<double> all = join({checkFinite ? 1.0 : 0.0, static_cast<double>(lists.size())}, lists);
+    std::vector<double> all = join({checkFinite ? 1.0 : 0.0, 0, static_cast<double>(lists.size())}, lists);
     all = join(join(all, {slotCount}), slots);
     all = join(join(all, {reportCount}), reports);
     return join(join(all, {0}), steps);  // no temporaries

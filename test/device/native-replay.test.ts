@@ -477,7 +477,7 @@ function runScript(body: string): { status: number | null; signal: string | null
     const n = 1 << 21, device = ${native.device}, id = addon.allocate(device, 4 * n);
     const words = Float64Array.of(code, 15, 1, 0, 0, id, 0, 0, n, 1, n, 1, n, 0, 1);
     // One list of one command, no slots, the first element as a report.
-    const program = addon.load(device, words, 15, Float64Array.of(0, 1, 1, 0, 1, id, 0, 0, 1, 0, 0, 0, 0));
+    const program = addon.load(device, words, 15, Float64Array.of(0, 0, 1, 1, 0, 1, id, 0, 0, 1, 0, 0, 0, 0));
     const start = (steps, onProgress) =>
       addon.replay(device, program, steps, new Float64Array(0), new Float64Array(steps), onProgress);
   `;

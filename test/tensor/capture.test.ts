@@ -7,6 +7,7 @@ import {
   ArgumentError,
   CaptureError,
   Conv2d,
+  DeviceError,
   Dropout,
   GroupNorm,
   LifetimeError,
@@ -425,6 +426,23 @@ onEveryDevice("capture", (device) => {
         // prettier-ignore
         expectRefusal(() => (fn(), x()), text);
       expect(outside.toArray()).to.deep.equal([1, 1]);
+    });
+
+    it("precisions that do not exist, or not on this device", () => {
+      const named = failure(() => capture(() => x(), { precision: "fp16" as never }));
+      expect(named).to.be.instanceOf(ArgumentError);
+      expect(named.message).to.equal('capture: precision is "fp16", expected one of "float32", "tf32", "bf16".');
+      if (device === "cuda") return;
+      const step = capture(() => x(), { precision: "bf16" });
+      for (const use of [() => step(), () => step.plan()]) {
+        const error = failure(use);
+        expect(error).to.be.instanceOf(DeviceError);
+        expect(error.message).to.equal(
+          `capture: precision is "bf16", which device "${device}" here does not have (it has float32). ` +
+            "Leave precision out; tf32 and bf16 take a GPU of compute capability 8.0 or more (Ampere and later).",
+        );
+      }
+      expect(capture(() => x(), { precision: "float32" })().size).to.equal(x().size);
     });
 
     it("inputs and results that are no tensors, inputs that require gradients, promises, nesting, nothing", () => {

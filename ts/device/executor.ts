@@ -1,6 +1,7 @@
 // The interface between tensors and whatever computes: buffers, operands, commands, and what a backend must not know
 // (autograd, layers, scopes, plans).
 
+import { DeviceError } from "../errors/index.ts";
 import type { Alignment, AnyAttributes, AnyOp, DType, Shape } from "../ops/index.ts";
 
 /** Names of the executors, fastest first: the order in which the default device is chosen. */
@@ -10,6 +11,14 @@ export type DeviceName = (typeof deviceNames)[number];
 
 /** Typed arrays that hold tensor elements: float32, int32, float64. */
 export type ElementArray = Float32Array | Int32Array | Float64Array;
+
+/** Names of the precisions of programs. */
+export const precisions = ["float32", "tf32", "bf16"] as const;
+/**
+ * What the products of a program (convolutions, matmul, their gradients) may round their operands to: nothing, 11 bits of
+ * significand (NVIDIA's TensorFloat-32) or 8 (bfloat16). Sums and all else are in float32.
+ */
+export type Precision = (typeof precisions)[number];
 
 /** A piece of device memory, identified by a number that is unique within its executor and never reused. */
 export type BufferId = number;
@@ -95,6 +104,8 @@ export interface Program {
   readonly temporaries?: readonly Temporary[];
   /** Whether to search every floating output for numbers that are not finite, and to stop at the first one. */
   readonly checkFinite: boolean;
+  /** Default float32. */
+  readonly precision?: Precision;
 }
 
 /** A loaded program, by a number that is unique within its executor and never reused. */
@@ -157,6 +168,8 @@ export interface Executor {
   readonly threads: number;
   /** Whether the executor computes in this dtype. */
   supports(dtype: DType): boolean;
+  /** The precisions of programs that it runs. */
+  readonly precisions: readonly Precision[];
   /** Returns uninitialised memory. Throws DeviceError when there is none. */
   allocate(bytes: number): BufferId;
   release(buffer: BufferId): void;
@@ -180,6 +193,16 @@ export interface Executor {
   run(program: ProgramId, values: Float64Array): void;
   /** Starts a replay and returns at once; what is submitted afterwards runs after it. */
   replay(program: ProgramId, options: ReplayOptions): Replay;
+}
+
+/** Throws DeviceError, in the name of `op`, for a precision that the device does not have. */
+export function expectPrecision(op: string, { name, precisions }: Executor, precision: Precision): void {
+  if (precisions.includes(precision)) return;
+  throw new DeviceError({
+    op,
+    problem: `precision is "${precision}", which device "${name}" here does not have (it has ${precisions.join(", ")}).`,
+    advice: "Leave precision out; tf32 and bf16 take a GPU of compute capability 8.0 or more (Ampere and later).",
+  });
 }
 
 /** The operand that covers a whole dense buffer region. */

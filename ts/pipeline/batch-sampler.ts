@@ -1,6 +1,6 @@
 // Runs the reverse process on a batch of pictures, step by step, as a plan or eagerly.
 
-import type { Executor } from "../device/executor.ts";
+import type { Executor, Precision } from "../device/executor.ts";
 import type { Network, SolverState } from "../diffusion/solver/solver.ts";
 import { ops } from "../ops/index.ts";
 import type { Captured } from "../tensor/capture.ts";
@@ -50,6 +50,8 @@ export interface BatchSamplerOptions {
   readonly eager: boolean;
   /** Stop at the first operation whose result is not finite. */
   readonly checkFinite?: boolean;
+  /** What products may round their operands to. */
+  readonly precision?: Precision;
   /** Stops the run between two steps. */
   readonly signal?: AbortSignal;
 }
@@ -74,7 +76,8 @@ export class BatchSampler {
     this.inpainting = new Inpainting(options.visits, options.process.levels);
     this.state = scope(() => kept(this.start(inputs)));
     this.inputs = scope(() => kept(stepInputs(inputs)));
-    if (!options.eager) this.plan = capture(() => noGrad(() => this.step()), { checkFinite: options.checkFinite });
+    const { eager, checkFinite, precision } = options;
+    if (!eager) this.plan = capture(() => noGrad(() => this.step()), { checkFinite, precision });
   }
 
   /** Steps of a run. */

@@ -1,5 +1,6 @@
 // What a pipeline is asked for, made into what `sample` takes, with diffusers' defaults.
 
+import type { Precision } from "../device/executor.ts";
 import { schedulerFromConfig } from "../diffusion/schedulers/index.ts";
 import type { SchedulerName } from "../diffusion/schedulers/index.ts";
 import { Scheduler } from "../diffusion/schedulers/scheduler.ts";
@@ -54,6 +55,8 @@ export interface PipelineSampleOptions {
   readonly eager?: boolean;
   /** Stop at the first operation whose result is not finite, with an error that names its layer: for models that diverged. */
   readonly checkFinite?: boolean;
+  /** What products may round their operands to: "tf32" or "bf16" on device "cuda" (see `capture`). Default "float32". Not with `eager`. */
+  readonly precision?: Precision;
   /** Sample from noise although the first step expects pictures that still hold signal. */
   readonly allowResidualSignal?: boolean;
 }
@@ -79,7 +82,7 @@ export function sampleOptionsOf(
   options: PipelineSampleOptions,
 ): SampleOptions & { readonly solver: Solver } {
   const { n = 1, label, nullLabel, previewEvery = 1 } = options;
-  const { seed, guidance, from, inpaint, noise, batch, signal, eager, checkFinite, allowResidualSignal } = options;
+  const { seed, guidance, from, inpaint, noise, batch, signal, eager, checkFinite, precision } = options;
   const { model } = parts;
   expectLabels(op, model, options);
   const { device, dtype } = model.conv_in.weight;
@@ -89,7 +92,8 @@ export function sampleOptionsOf(
     count: n,
     size: [...sizeOf(op, model, options), model.inChannels],
     classLabels: label,
-    ...{ seed, batch, nullLabel, guidance, from, inpaint, noise, signal, eager, checkFinite, allowResidualSignal },
+    ...{ seed, batch, nullLabel, guidance, from, inpaint, noise, signal, eager, checkFinite, precision },
+    allowResidualSignal: options.allowResidualSignal,
     previewEvery,
     device,
     dtype: dtype === "float64" ? "float64" : "float32",

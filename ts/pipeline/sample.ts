@@ -1,6 +1,6 @@
 // sample: draws pictures from a trained model by running a reverse process from noise, or from pictures.
 
-import type { DeviceName } from "../device/executor.ts";
+import type { DeviceName, Precision } from "../device/executor.ts";
 import { guided } from "../diffusion/guidance.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { largestResidualSignal } from "../diffusion/noise-schedule.ts";
@@ -83,6 +83,8 @@ export interface SampleOptions {
   readonly eager?: boolean;
   /** Stop at the first operation whose result is not finite, with an error that names it and its layer. Not with `eager`. */
   readonly checkFinite?: boolean;
+  /** What products may round their operands to: "tf32" or "bf16" on device "cuda" (see `capture`). Default "float32". Not with `eager`. */
+  readonly precision?: Precision;
   /** Stops the run between two steps; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Sample from noise although the first step expects pictures that still hold signal (more than 5% of the variance). */
@@ -205,7 +207,7 @@ class SamplingRun {
 
   /** A sampler of so many images at once. */
   sampler(images: number, inputs: BatchInputs): BatchSampler {
-    const { size, inpaint, checkFinite, signal } = this.options;
+    const { size, inpaint, checkFinite, precision, signal } = this.options;
     const { calls } = this.process;
     const settings = {
       process: this.process,
@@ -217,6 +219,7 @@ class SamplingRun {
       dtype: this.options.dtype,
       eager: runsEagerly("sample", this.options),
       checkFinite,
+      precision,
       signal,
     };
     return new BatchSampler(settings, inputs);

@@ -6,6 +6,7 @@ import type {
   Command,
   Executor,
   Operand,
+  Precision,
   Program,
   ProgramId,
   ProgramStep,
@@ -33,6 +34,8 @@ export interface PlanOptions {
   readonly steps: number;
   /** Operands, among those of the recording, that each step reports as numbers. */
   readonly reports: readonly Operand[];
+  /** What products may round their operands to, default float32. */
+  readonly precision?: Precision;
   /** Make one pass of several operations where that changes no bit. */
   readonly fuse: boolean;
   /** Stop at the first result that is not finite; nothing is fused then, so that the operation can be named. */
@@ -255,6 +258,7 @@ export class Plan {
       reports: this.placed.outputs.slice(this.recorded.outputs.length).map((operand) => this.#located(operand)),
       temporaries: this.#temporaries(),
       checkFinite: this.options.checkFinite,
+      precision: this.options.precision,
     };
   }
 

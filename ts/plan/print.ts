@@ -58,6 +58,7 @@ function cells(plan: Plan, command: RecordedCommand): string[] {
 
 function summary(plan: Plan, bytes: ReadonlyMap<RecordedCommand, number>): string[] {
   const { arena, separate, constants, tables } = plan.memory;
+  const { precision = "float32" } = plan.options;
   let flops = 0;
   let moved = 0;
   let commands = 0;
@@ -72,6 +73,7 @@ function summary(plan: Plan, bytes: ReadonlyMap<RecordedCommand, number>): strin
     plan.executor.name === "cuda"
       ? "Rounds otherwise than eager where kernels differ."
       : "Rounds as eager does, to the bit.",
+    ...(precision === "float32" ? [] : [`Products round their operands to ${precision}, and add up in float32.`]),
     ...(plan.execution === undefined ? [] : [plan.execution]),
   ];
 }

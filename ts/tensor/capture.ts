@@ -1,7 +1,9 @@
 // capture: records a function once and replays it as a plan, one native call for a step or for thousands of them.
 
 import { defaultDevice } from "../device/devices.ts";
-import { ArgumentError, CaptureError, showShape } from "../errors/index.ts";
+import type { Precision } from "../device/executor.ts";
+import { expectPrecision, precisions } from "../device/executor.ts";
+import { ArgumentError, CaptureError, showShape, showValue } from "../errors/index.ts";
 import { bakedIn, difference } from "../plan/compare.ts";
 import { Plan } from "../plan/plan.ts";
 import { printPlan } from "../plan/print.ts";
@@ -30,6 +32,13 @@ export interface CaptureOptions {
    * No bit of a result depends on it; with `checkFinite` nothing is fused.
    */
   readonly fuse?: boolean;
+  /**
+   * What products (convolutions, matmul, their gradients) may round their operands to, default "float32". "bf16" and "tf32" are for
+   * device "cuda" and run on its tensor cores: operands of 8 or 11 bits of significand, sums in float32. All else (weights,
+   * activations in memory, normalisation, attention, losses, optimizers) stays float32. Throws DeviceError where the device
+   * does not have it.
+   */
+  readonly precision?: Precision;
   /** @internal Refuse, on behalf of this operation, steps that leave gradients behind. */
   readonly consumingFor?: string;
   /** @internal Fill memory with NaN where nothing is needed in it. */
@@ -93,6 +102,7 @@ export function capture<A extends readonly TensorTree[], R extends TensorTree | 
   const { stepsPerCall = 1000 } = options;
   if (!Number.isInteger(stepsPerCall) || stepsPerCall < 1)
     throw new ArgumentError({ op: "capture", problem: `stepsPerCall is ${stepsPerCall}, expected an integer >= 1.` });
+  expectNamed("capture", options.precision);
   const store = new PlanStore(fn as (...inputs: readonly TensorTree[]) => R, { ...options, stepsPerCall });
   const captured = Object.assign((...inputs: A): R => store.call(inputs) as R, {
     plan: (...inputs: A) => store.summary(inputs),
@@ -111,8 +121,19 @@ export function capture<A extends readonly TensorTree[], R extends TensorTree | 
 /** @internal Whether steps are to run eagerly: as asked, else in strict mode, which looks at each result. */
 export function runsEagerly(
   op: string,
-  { eager = strictMode(), checkFinite = false }: { readonly eager?: boolean; readonly checkFinite?: boolean },
+  {
+    eager = strictMode(),
+    checkFinite = false,
+    precision = "float32",
+  }: { readonly eager?: boolean; readonly checkFinite?: boolean; readonly precision?: Precision },
 ): boolean {
+  expectNamed(op, precision);
+  if (eager && precision !== "float32")
+    throw new ArgumentError({
+      op,
+      problem: `precision is "${precision}", which is a property of plans, and steps are to run eagerly.`,
+      advice: "Leave out eager and strict mode, or precision.",
+    });
   if (eager && checkFinite)
     throw new ArgumentError({
       op,
@@ -120,6 +141,15 @@ export function runsEagerly(
       advice: "Leave out eager and strict mode, or call setStrictMode(true), which looks for NaN.",
     });
   return eager;
+}
+
+/** Refuses what is no precision's name. */
+function expectNamed(op: string, precision: Precision | undefined): void {
+  if (precision !== undefined && !precisions.includes(precision))
+    throw new ArgumentError({
+      op,
+      problem: `precision is ${showValue(precision)}, expected one of ${precisions.map((name) => `"${name}"`).join(", ")}.`,
+    });
 }
 
 /** Whether plans fuse operations, where it is not said: unless LANGEVIN_FUSE is "off". */
@@ -263,7 +293,10 @@ class PlanStore<R extends TensorTree | void> {
           advice: "A plan consists of operations on tensors.",
         });
       const { stepsPerCall: steps, fuse = fusesByDefault(), checkFinite = false, poison = false } = this.options;
-      const plan = new Plan(first.program, executor, { steps, reports: first.reports, fuse, checkFinite, poison });
+      const { precision = "float32" } = this.options;
+      expectPrecision("capture", executor, precision);
+      const { reports } = first;
+      const plan = new Plan(first.program, executor, { steps, reports, precision, fuse, checkFinite, poison });
       return new CapturedPlan(plan, first, [...copies.values()]);
     } catch (error) {
       for (const copy of copies.values()) copy.dispose();

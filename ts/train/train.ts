@@ -1,7 +1,7 @@
 // train: runs a training step over batches of noised data, and reports as it goes.
 
 import type { Batch, Batches } from "../data/image-set.ts";
-import type { DeviceName, Executor } from "../device/executor.ts";
+import type { DeviceName, Executor, Precision } from "../device/executor.ts";
 import type { NoiseSchedule } from "../diffusion/noise-schedule.ts";
 import { PerStep } from "../ops/index.ts";
 import { ArgumentError, ShapeError, showShape } from "../errors/index.ts";
@@ -52,6 +52,8 @@ export interface TrainOptions {
   readonly eager?: boolean;
   /** Stop at the first operation whose result is not finite, with an error that names it and its layer. Not with `eager`. */
   readonly checkFinite?: boolean;
+  /** What products may round their operands to: "tf32" or "bf16" on device "cuda" (see `capture`). Default "float32". Not with `eager`. */
+  readonly precision?: Precision;
   /**
    * Run no further than the next multiple of this number of steps before its report was looked at: then weights can be
    * saved, pictures drawn, the learning rate set. Without it steps run ahead of the reports, up to 1,000.
@@ -144,7 +146,7 @@ async function* runPlan(
   run: Run,
   batchOfStep: NonNullable<Batches["batchOfStep"]>,
 ): AsyncGenerator<TrainProgress, void, undefined> {
-  const { iterations, signal, checkFinite } = run.options;
+  const { iterations, signal, checkFinite, precision } = run.options;
   const iteration = new Counter();
   const planned = (): Tensor => {
     const batch = batchOfStep(() => iteration.value, run.seed, run.executor.name);
@@ -156,7 +158,7 @@ async function* runPlan(
     iteration.add();
     return loss.detach();
   };
-  const step = capture(planned, { checkFinite, consumingFor: "train" });
+  const step = capture(planned, { checkFinite, precision, consumingFor: "train" });
   try {
     for (let done = 0; done < iterations;) {
       const count = Math.min(run.pauseEvery, iterations - done);
@@ -181,7 +183,8 @@ async function* runPlanOneByOne(run: Run): AsyncGenerator<TrainProgress, void, u
     iteration.add();
     return loss.detach();
   };
-  const step = capture(planned, { checkFinite: run.options.checkFinite, consumingFor: "train" });
+  const { checkFinite, precision } = run.options;
+  const step = capture(planned, { checkFinite, precision, consumingFor: "train" });
   try {
     yield* runOneByOne(run, (batch) => step(batch as unknown as TensorTree));
   } finally {

@@ -1,6 +1,7 @@
 // The stand-in's memory with guards, streams that put work off, graphs as recorded lists, and faults on demand.
 #include "runtime.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <stdexcept>
 #include <vector>
 
@@ -97,11 +99,16 @@ cudaError_t health() { return failWith(Machine::get().health()); }
 
 using namespace langevin::cuda::host;
 
+struct HostGraphNode {
+  Work work;
+  std::vector<size_t> before;  // numbers of nodes that must have run
+  size_t number;
+};
 struct HostGraph {
-  std::vector<Work> nodes;
+  std::vector<std::shared_ptr<HostGraphNode>> nodes;
 };
 struct HostGraphExec {
-  std::shared_ptr<const std::vector<Work>> nodes;
+  std::shared_ptr<const HostGraph> graph;
 };
 
 namespace langevin {
@@ -136,7 +143,10 @@ class LateStream final : public Stream {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
     if (const cudaError_t error = health()) return error;
     if (recording_ != nullptr) {
-      recording_->nodes.push_back(std::move(work));
+      HostGraphNode node{std::move(work), {}, recording_->nodes.size()};
+      for (const HostGraphNode* earlier : captured_) node.before.push_back(earlier->number);
+      recording_->nodes.push_back(std::make_shared<HostGraphNode>(std::move(node)));
+      captured_ = {recording_->nodes.back().get()};
       return cudaSuccess;
     }
     queue_.push_back(std::move(work));
@@ -174,6 +184,23 @@ class LateStream final : public Stream {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
     if (recording_ != nullptr) return failWith(cudaErrorStreamCaptureUnsupported);
     recording_ = std::make_unique<HostGraph>();
+    captured_.clear();
+    return health();
+  }
+
+  cudaError_t captured(const cudaGraphNode_t** nodes, size_t* count) {
+    std::lock_guard<std::recursive_mutex> lock(mutex_);
+    if (recording_ == nullptr) return failWith(cudaErrorInvalidValue);
+    *nodes = captured_.data();
+    *count = captured_.size();
+    return health();
+  }
+
+  cudaError_t dependOn(const cudaGraphNode_t* nodes, size_t count, bool instead) {
+    std::lock_guard<std::recursive_mutex> lock(mutex_);
+    if (recording_ == nullptr) return failWith(cudaErrorInvalidValue);
+    if (instead) captured_.clear();
+    captured_.insert(captured_.end(), nodes, nodes + count);
     return health();
   }
 
@@ -200,7 +227,30 @@ class LateStream final : public Stream {
   std::recursive_mutex mutex_;
   std::deque<Work> queue_;
   std::unique_ptr<HostGraph> recording_;
+  std::vector<cudaGraphNode_t> captured_;  // what the next node waits for
 };
+
+// Runs the nodes in one of the orders that are allowed, by a seeded choice among those that are ready.
+void runGraph(const HostGraph& graph) {
+  static std::atomic<uint32_t> launches{0};
+  std::minstd_rand random(++launches);
+  std::vector<size_t> waiting(graph.nodes.size());
+  std::vector<std::vector<size_t>> after(graph.nodes.size());
+  std::vector<size_t> ready;
+  for (const auto& node : graph.nodes) {
+    waiting[node->number] = node->before.size();
+    for (const size_t earlier : node->before) after[earlier].push_back(node->number);
+    if (node->before.empty()) ready.push_back(node->number);
+  }
+  while (!ready.empty()) {
+    std::swap(ready[random() % ready.size()], ready.back());
+    const size_t number = ready.back();
+    ready.pop_back();
+    graph.nodes[number]->work();
+    for (const size_t next : after[number])
+      if (--waiting[next] == 0) ready.push_back(next);
+  }
+}
 
 LateStream& late(cudaStream_t stream) { return *static_cast<LateStream*>(stream); }
 
@@ -382,15 +432,29 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) { return late(stream).beginCapture(); }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) { return late(stream).endCapture(graph); }
 
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long*, cudaGraph_t*,
+                                     const cudaGraphNode_t** nodes, const cudaGraphEdgeData**, size_t* count) {
+  *status = cudaStreamCaptureStatusActive;
+  return late(stream).captured(nodes, count);
+}
+
+cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream, cudaGraphNode_t* nodes, const cudaGraphEdgeData*,
+                                                size_t count, unsigned flags) {
+  return late(stream).dependOn(nodes, count, flags == cudaStreamSetCaptureDependencies);
+}
+
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* count) {
+  *count = graph->nodes.size();
+  return health();
+}
+
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
-  *executable = new HostGraphExec{std::make_shared<const std::vector<Work>>(graph->nodes)};
+  *executable = new HostGraphExec{std::make_shared<const HostGraph>(*graph)};
   return health();
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  return late(stream).push([nodes = executable->nodes] {
-    for (const Work& node : *nodes) node();
-  });
+  return late(stream).push([graph = executable->graph] { runGraph(*graph); });
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {

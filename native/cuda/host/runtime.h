@@ -1,6 +1,6 @@
 // A stand-in for the part of the CUDA runtime that the executor uses, for tests on machines without a GPU.
 //
-// Names, arguments and error codes are the runtime's. Work on a stream runs as late as may be: when somebody waits for it
+// Names, arguments and error codes are the runtime's (version 13). Work on a stream runs as late as may be: when somebody waits for it
 // or asks how far it is, or when more is queued than a GPU would take. So what reads too early reads something else than the
 // result, every time. Memory lies between guards, which are looked at whenever work has run.
 //
@@ -67,11 +67,23 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
+// What a launched graph holds runs in another order each time, one of those that its nodes' dependencies allow.
+#define CUDART_VERSION 13000
 using cudaGraph_t = struct HostGraph*;
+using cudaGraphNode_t = struct HostGraphNode*;
+struct cudaGraphEdgeData;
 using cudaGraphExec_t = struct HostGraphExec*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+enum cudaStreamUpdateCaptureDependenciesFlags { cudaStreamAddCaptureDependencies = 0, cudaStreamSetCaptureDependencies = 1 };
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id,
+                                     cudaGraph_t* graph, const cudaGraphNode_t** nodes, const cudaGraphEdgeData** edges,
+                                     size_t* count);
+cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream, cudaGraphNode_t* nodes, const cudaGraphEdgeData* edges,
+                                                size_t count, unsigned flags);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);

@@ -196,15 +196,18 @@ void setSizes(Convolution& c, const Operand& x, const Operand& y, int64_t kernel
   c.outputs = countOf(y.dim(3), "channels");
 }
 
-Pitched<const float> source(const Operand& x) { return {x.as<const float>(), x.pitch}; }
+Epilogue epilogueOf(Command& command, Launch& launch) {
+  return epilogueOf(command.output, command.has(2) ? &command.inputs[2] : nullptr, launch);
+}
 
 void conv2d(Command& command, Launch& launch) {
   expectFloat32(command);
   const Operand &x = command.inputs[0], &weight = command.inputs[1], &y = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, y, weight.dim(0), weight.dim(1));
-  convolve<Arithmetic::float32>(c, source(x), source(weight),
-                                 epilogueOf(y, command.has(2) ? &command.inputs[2] : nullptr, launch), launch);
+  const Epilogue epilogue = epilogueOf(command, launch);
+  inPrecision(x, weight, launch,
+              [&](auto precision, auto source, auto filter) { convolve<precision.value>(c, source, filter, epilogue, launch); });
 }
 
 void convTranspose2d(Command& command, Launch& launch) {
@@ -212,8 +215,10 @@ void convTranspose2d(Command& command, Launch& launch) {
   const Operand &y = command.inputs[0], &weight = command.inputs[1], &x = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, y, weight.dim(0), weight.dim(1));
-  convolveTransposed<Arithmetic::float32>(c, source(y), source(weight),
-                                          epilogueOf(x, command.has(2) ? &command.inputs[2] : nullptr, launch), launch);
+  const Epilogue epilogue = epilogueOf(command, launch);
+  inPrecision(y, weight, launch, [&](auto precision, auto source, auto filter) {
+    convolveTransposed<precision.value>(c, source, filter, epilogue, launch);
+  });
 }
 
 void conv2dWeightGradient(Command& command, Launch& launch) {
@@ -221,12 +226,14 @@ void conv2dWeightGradient(Command& command, Launch& launch) {
   const Operand &x = command.inputs[0], &dy = command.inputs[1], &dw = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, dy, dw.dim(0), dw.dim(1));
-  weightGradient<Arithmetic::float32>(c, source(x), source(dy), epilogueOf(dw, nullptr, launch), launch);
+  const Epilogue epilogue = epilogueOf(dw, nullptr, launch);
+  inPrecision(x, dy, launch,
+              [&](auto precision, auto source, auto slope) { weightGradient<precision.value>(c, source, slope, epilogue, launch); });
 }
 
 }  // namespace
 
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue& y,
               Launch& launch) {
   Forward<Element> task;
@@ -238,10 +245,10 @@ void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Elem
   task.all.kEnd = task.all.a.innerCount;
   task.all.b = {weight.data, weight.pitch, task.all.kEnd, c.outputs, inVectors(weight.data, weight.pitch, c.outputs)};
   task.all.epilogue = y;
-  if (task.all.m > 0 && task.all.n > 0) multiplyTiles<arithmetic>(task, task.all.m, task.all.n, launch);
+  if (task.all.m > 0 && task.all.n > 0) multiplyTiles<precision>(task, task.all.m, task.all.n, launch);
 }
 
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<const Element> weight,
                         const Epilogue& x, Launch& launch) {
   const ConvolutionAxis &v = c.vertical, &h = c.horizontal;
@@ -256,7 +263,7 @@ void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<
   task.products = 0;
   int most = 0;
   const auto flush = [&] {
-    if (task.products > 0) multiplyTiles<arithmetic>(task, most, c.inputs, launch);
+    if (task.products > 0) multiplyTiles<precision>(task, most, c.inputs, launch);
     task.products = most = 0;
   };
   for (int firstY = 0; firstY < v.stride && firstY < v.x; firstY++)
@@ -269,7 +276,7 @@ void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<
   flush();
 }
 
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, const Epilogue& dweight,
                     Launch& launch) {
   WeightGradient<Element> task;
@@ -286,21 +293,21 @@ void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<cons
   task.products = parts.count;
   task.epilogue = dweight;
   if (parts.count > 1) task.epilogue = plainEpilogue(launch.scratch(static_cast<size_t>(parts.count * size) * sizeof(float)), task.n);
-  multiplyTiles<arithmetic>(task, task.m, task.n, launch);
+  multiplyTiles<precision>(task, task.m, task.n, launch);
   if (parts.count > 1) sumParts(task.epilogue.y, parts.count, task.m, task.n, dweight, launch);
 }
 
-#define LANGEVIN_CONVOLUTIONS(arithmetic, Element)                                                                       \
-  template void convolve<arithmetic, Element>(const Convolution&, Pitched<const Element>, Pitched<const Element>,        \
+#define LANGEVIN_CONVOLUTIONS(precision, Element)                                                                       \
+  template void convolve<precision, Element>(const Convolution&, Pitched<const Element>, Pitched<const Element>,        \
                                               const Epilogue&, Launch&);                                        \
-  template void convolveTransposed<arithmetic, Element>(const Convolution&, Pitched<const Element>,                      \
+  template void convolveTransposed<precision, Element>(const Convolution&, Pitched<const Element>,                      \
                                                         Pitched<const Element>, const Epilogue&, Launch&);      \
-  template void weightGradient<arithmetic, Element>(const Convolution&, Pitched<const Element>, Pitched<const Element>, \
+  template void weightGradient<precision, Element>(const Convolution&, Pitched<const Element>, Pitched<const Element>, \
                                                     const Epilogue&, Launch&);
 
-LANGEVIN_CONVOLUTIONS(Arithmetic::float32, float)
-LANGEVIN_CONVOLUTIONS(Arithmetic::tf32, float)
-LANGEVIN_CONVOLUTIONS(Arithmetic::bf16, gpu::Bf16)
+LANGEVIN_CONVOLUTIONS(Precision::float32, float)
+LANGEVIN_CONVOLUTIONS(Precision::tf32, float)
+LANGEVIN_CONVOLUTIONS(Precision::bf16, gpu::Bf16)
 
 LANGEVIN_CUDA_KERNEL("conv2d", "stride:ints,padding:ints,dilation:ints", conv2d)
 LANGEVIN_CUDA_KERNEL("convTranspose2d", "stride:ints,padding:ints,dilation:ints,size:ints", convTranspose2d)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gemm.cuh"
+#include "rounded.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -18,25 +19,18 @@ struct Convolution {
   int images, inputs, outputs;
 };
 
-// An array whose pixels (or rows) lie `pitch` elements apart.
-template <class Element>
-struct Pitched {
-  Element* data;
-  int64_t pitch;
-};
-
 // y = epilogue(conv2d(x, weight)).
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void convolve(const Convolution& c, Pitched<const Element> x, Pitched<const Element> weight, const Epilogue& y,
               Launch& launch);
 
 // x = epilogue(convTranspose2d(y, weight)).
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void convolveTransposed(const Convolution& c, Pitched<const Element> y, Pitched<const Element> weight,
                         const Epilogue& x, Launch& launch);
 
 // dweight = epilogue(the gradient of the weight).
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<const Element> dy, const Epilogue& dweight,
                     Launch& launch);
 

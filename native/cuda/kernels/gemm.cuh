@@ -23,8 +23,6 @@
 namespace langevin {
 namespace cuda {
 
-enum class Arithmetic { float32, tf32, bf16 };
-
 // Loader of a matrix whose rows are the outer index.
 template <class Element>
 struct Matrix {
@@ -351,22 +349,22 @@ struct Tf32Math : TensorMath<Tile, A, B, aAlongK, bAlongK> {
   }
 };
 
-template <Arithmetic arithmetic>
+template <Precision precision>
 struct Kind;
 template <>
-struct Kind<Arithmetic::float32> {
+struct Kind<Precision::float32> {
   using Element = float;
   template <class Tile, class A, class B, bool aAlongK, bool bAlongK>
   using Math = Float32Math<Tile, A, B, aAlongK, bAlongK>;
 };
 template <>
-struct Kind<Arithmetic::tf32> {
+struct Kind<Precision::tf32> {
   using Element = float;
   template <class Tile, class A, class B, bool aAlongK, bool bAlongK>
   using Math = Tf32Math<Tile, A, B, aAlongK, bAlongK>;
 };
 template <>
-struct Kind<Arithmetic::bf16> {
+struct Kind<Precision::bf16> {
   using Element = gpu::Bf16;
   template <class Tile, class A, class B, bool aAlongK, bool bAlongK>
   using Math = Bf16Math<Tile, A, B, aAlongK, bAlongK>;
@@ -382,7 +380,7 @@ struct Plan {
 };
 
 // One tile of one product of the task.
-template <Arithmetic arithmetic, class Tile, class Task>
+template <Precision precision, class Tile, class Task>
 __device__ __forceinline__ void multiplyTask(const Task& task) {
   using Plan = gemm::Plan<Tile, Task>;
   using Element = typename Task::Element;
@@ -392,7 +390,7 @@ __device__ __forceinline__ void multiplyTask(const Task& task) {
                                 AcrossK<Tile, A, typename Task::LoaderA, Element>>::type;
   using LoadB = typename Choose<Task::bAlongK, AlongK<Tile, B, typename Task::LoaderB, Element>,
                                 AcrossK<Tile, B, typename Task::LoaderB, Element>>::type;
-  using Math = typename Kind<arithmetic>::template Math<Tile, A, B, Task::aAlongK, Task::bAlongK>;
+  using Math = typename Kind<precision>::template Math<Tile, A, B, Task::aAlongK, Task::bAlongK>;
   GPU_DYNAMIC_SHARED(memory);
   Element* const stagesA = reinterpret_cast<Element*>(memory);
   Element* const stagesB = stagesA + Tile::stages * A::elements;
@@ -435,42 +433,42 @@ __device__ __forceinline__ void multiplyTask(const Task& task) {
   }
 }
 
-template <Arithmetic arithmetic, class Tile, class Task>
+template <Precision precision, class Tile, class Task>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks) multiply(const Task task) {
-  if constexpr (arithmetic == Arithmetic::float32 || gpu::kTensorCores)
-    multiplyTask<arithmetic, Tile>(task);
+  if constexpr (precision == Precision::float32 || gpu::kTensorCores)
+    multiplyTask<precision, Tile>(task);
   else
     gpu::trap();
 }
 
 // Enqueues a task whose largest product has m rows and n columns.
-template <Arithmetic arithmetic, class Tile, class Task>
+template <Precision precision, class Tile, class Task>
 void enqueue(const Task& task, int64_t m, int64_t n, Launch& launch) {
   const int64_t across = ceilDivide(n, Tile::n);
   if (across > kMostBlocks) Launch::refuse("a product with " + std::to_string(n) + " columns is too wide for a grid");
   const dim3 grid(static_cast<unsigned>(ceilDivide(m, Tile::m)), static_cast<unsigned>(across),
                   static_cast<unsigned>(task.products < kMostBlocks ? task.products : kMostBlocks));
-  GPU_LAUNCH_SHARED((multiply<arithmetic, Tile, Task>), grid, dim3(Tile::threads), (Plan<Tile, Task>::bytes),
+  GPU_LAUNCH_SHARED((multiply<precision, Tile, Task>), grid, dim3(Tile::threads), (Plan<Tile, Task>::bytes),
                     launch.stream(), task);
 }
 
 }  // namespace gemm
 
-// Runs a task, in tiles that suit the arithmetic and the number of columns.
-template <Arithmetic arithmetic, class Task>
+// Runs a task, in tiles that suit the precision and the number of columns.
+template <Precision precision, class Task>
 void multiplyTiles(const Task& task, int64_t m, int64_t n, Launch& launch) {
-  if constexpr (arithmetic == Arithmetic::float32) {
+  if constexpr (precision == Precision::float32) {
     if (n > 32)
-      gemm::enqueue<arithmetic, Tile<128, 64, 16, 4, 1, 3, 2>>(task, m, n, launch);
+      gemm::enqueue<precision, Tile<128, 64, 16, 4, 1, 3, 2>>(task, m, n, launch);
     else
-      gemm::enqueue<arithmetic, Tile<64, 32, 16, 1, 1, 3, 8>>(task, m, n, launch);
-  } else if constexpr (arithmetic == Arithmetic::tf32) {
-    gemm::enqueue<arithmetic, Tile<128, 64, 16, 2, 2, 4, 2>>(task, m, n, launch);
+      gemm::enqueue<precision, Tile<64, 32, 16, 1, 1, 3, 8>>(task, m, n, launch);
+  } else if constexpr (precision == Precision::tf32) {
+    gemm::enqueue<precision, Tile<128, 64, 16, 2, 2, 4, 2>>(task, m, n, launch);
   } else {
     if (n > 64)
-      gemm::enqueue<arithmetic, Tile<128, 128, 32, 2, 2, 4, 2>>(task, m, n, launch);
+      gemm::enqueue<precision, Tile<128, 128, 32, 2, 2, 4, 2>>(task, m, n, launch);
     else
-      gemm::enqueue<arithmetic, Tile<128, 64, 32, 2, 2, 4, 3>>(task, m, n, launch);
+      gemm::enqueue<precision, Tile<128, 64, 32, 2, 2, 4, 3>>(task, m, n, launch);
   }
 }
 

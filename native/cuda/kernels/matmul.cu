@@ -1,6 +1,8 @@
 // matmul: matrices with either operand transposed, batches broadcast: tasks for the product of gemm.cuh.
 #include "matmul.cuh"
 
+#include "rounded.cuh"
+
 namespace langevin {
 namespace cuda {
 namespace {
@@ -65,7 +67,7 @@ bool stridesInVectors(const int64_t* strides, int axes) {
   return true;
 }
 
-template <Arithmetic arithmetic, class Element, bool transposeA, bool transposeB>
+template <Precision precision, class Element, bool transposeA, bool transposeB>
 void run(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch) {
   Multiplication<Element, transposeA, transposeB> task;
   const int innerA = transposeA ? p.m : p.k, innerB = transposeB ? p.k : p.n;
@@ -92,59 +94,71 @@ void run(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch) {
     task.products = task.parts.count;
     const int64_t size = countOf(int64_t{p.m} * p.n, "elements of a result");
     task.epilogue = plainEpilogue(launch.scratch(static_cast<size_t>(task.parts.count * size) * sizeof(float)), p.n);
-    multiplyTiles<arithmetic>(task, p.m, p.n, launch);
+    multiplyTiles<precision>(task, p.m, p.n, launch);
     return sumParts(task.epilogue.y, task.parts.count, p.m, p.n, y, launch);
   }
-  multiplyTiles<arithmetic>(task, p.m, p.n, launch);
+  multiplyTiles<precision>(task, p.m, p.n, launch);
 }
 
-// The batch's axes, broadcast.
-void setBatch(MatrixProduct<float>& p, const Operand& a, const Operand& b, const Operand& y) {
-  int64_t ofA[kMaxRank], ofB[kMaxRank];
-  a.strides(ofA);
-  b.strides(ofB);
-  p.batchAxes = y.rank - 2;
-  for (int i = 0; i < p.batchAxes; i++) {
-    const int inA = i - (y.rank - a.rank), inB = i - (y.rank - b.rank);
-    p.batch[i] = countOf(y.shape[i], "matrices");
-    p.strideA[i] = inA < 0 || a.shape[inA] == 1 ? 0 : ofA[inA];
-    p.strideB[i] = inB < 0 || b.shape[inB] == 1 ? 0 : ofB[inB];
+// Elements from one matrix of a batch to the next along the result's axes, 0 where it is broadcast.
+void setBatchStrides(const Operand& x, int64_t pitch, const Operand& y, int64_t (&strides)[kMostBatchAxes]) {
+  Operand stored = x;
+  stored.pitch = pitch;
+  int64_t own[kMaxRank];
+  stored.strides(own);
+  for (int i = 0; i < y.rank - 2; i++) {
+    const int axis = i - (y.rank - x.rank);
+    strides[i] = axis < 0 || x.shape[axis] == 1 ? 0 : own[axis];
   }
+}
+
+template <class Element>
+MatrixProduct<Element> productOf(const Operand& a, const Operand& b, const Operand& y, bool transposeA, bool transposeB,
+                                 Pitched<const Element> storedA, Pitched<const Element> storedB) {
+  MatrixProduct<Element> p{};
+  p.a = storedA.data;
+  p.b = storedB.data;
+  p.pitchA = storedA.pitch;
+  p.pitchB = storedB.pitch;
+  p.transposeA = transposeA;
+  p.transposeB = transposeB;
+  p.k = countOf(a.dim(transposeA ? -2 : -1), "terms");
+  p.n = countOf(y.dim(-1), "columns");
+  // One matrix b for all matrices of a: these are one, of all their rows.
+  const bool shared = !transposeA && b.rows() == b.dim(-2);
+  p.m = countOf(shared ? y.rows() : y.dim(-2), "rows");
+  if (shared) return p;
+  p.batchAxes = y.rank - 2;
+  for (int i = 0; i < p.batchAxes; i++) p.batch[i] = countOf(y.shape[i], "matrices");
+  setBatchStrides(a, storedA.pitch, y, p.strideA);
+  setBatchStrides(b, storedB.pitch, y, p.strideB);
+  return p;
 }
 
 void matmul(Command& command, Launch& launch) {
   expectFloat32(command);
   const Operand &a = command.inputs[0], &b = command.inputs[1], &y = command.output;
   if (y.size() == 0) return;
-  MatrixProduct<float> p{};
-  p.transposeA = command.attributes.b();
-  p.transposeB = command.attributes.b();
-  p.a = a.as<const float>();
-  p.b = b.as<const float>();
-  p.pitchA = a.pitch;
-  p.pitchB = b.pitch;
-  p.k = countOf(a.dim(p.transposeA ? -2 : -1), "terms");
-  p.n = countOf(y.dim(-1), "columns");
-  // One matrix b for all matrices of a: these are one, of all their rows.
-  const bool shared = !p.transposeA && b.rows() == b.dim(-2);
-  p.m = countOf(shared ? y.rows() : y.dim(-2), "rows");
-  if (!shared) setBatch(p, a, b, y);
-  multiplyMatrices<Arithmetic::float32>(p, epilogueOf(y, command.has(2) ? &command.inputs[2] : nullptr, launch), launch);
+  const bool transposeA = command.attributes.b(), transposeB = command.attributes.b();
+  const Epilogue epilogue = epilogueOf(y, command.has(2) ? &command.inputs[2] : nullptr, launch);
+  inPrecision(a, b, launch, [&](auto precision, auto storedA, auto storedB) {
+    multiplyMatrices<precision.value>(productOf(a, b, y, transposeA, transposeB, storedA, storedB), epilogue, launch);
+  });
 }
 
 }  // namespace
 
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void multiplyMatrices(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch) {
   if (p.transposeA)
-    p.transposeB ? run<arithmetic, Element, true, true>(p, y, launch) : run<arithmetic, Element, true, false>(p, y, launch);
+    p.transposeB ? run<precision, Element, true, true>(p, y, launch) : run<precision, Element, true, false>(p, y, launch);
   else
-    p.transposeB ? run<arithmetic, Element, false, true>(p, y, launch) : run<arithmetic, Element, false, false>(p, y, launch);
+    p.transposeB ? run<precision, Element, false, true>(p, y, launch) : run<precision, Element, false, false>(p, y, launch);
 }
 
-template void multiplyMatrices<Arithmetic::float32, float>(const MatrixProduct<float>&, const Epilogue&, Launch&);
-template void multiplyMatrices<Arithmetic::tf32, float>(const MatrixProduct<float>&, const Epilogue&, Launch&);
-template void multiplyMatrices<Arithmetic::bf16, gpu::Bf16>(const MatrixProduct<gpu::Bf16>&, const Epilogue&,
+template void multiplyMatrices<Precision::float32, float>(const MatrixProduct<float>&, const Epilogue&, Launch&);
+template void multiplyMatrices<Precision::tf32, float>(const MatrixProduct<float>&, const Epilogue&, Launch&);
+template void multiplyMatrices<Precision::bf16, gpu::Bf16>(const MatrixProduct<gpu::Bf16>&, const Epilogue&,
                                                             Launch&);
 
 LANGEVIN_CUDA_KERNEL("matmul", "transposeA:bool,transposeB:bool", matmul)

@@ -23,7 +23,7 @@ struct MatrixProduct {
 };
 
 // y = epilogue(a b) for all products, whose results lie under each other.
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void multiplyMatrices(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch);
 
 }  // namespace cuda

@@ -12,7 +12,7 @@ void checkFloat32(const Geometry& g, bool bias, Random& random) {
   for (const Case& c : convolutionCases(g, random, bias)) check(c);
 }
 
-// An operand in memory of the element type that an arithmetic takes.
+// An operand in memory of the element type that a precision takes.
 template <class Element>
 class Stored;
 
@@ -58,43 +58,43 @@ Epilogue plainResult(Command& command, Launch& launch) {
   return epilogueOf(command.output, command.has(2) ? &command.inputs[2] : nullptr, launch);
 }
 
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void runConvolution(const Geometry& g, bool transposed, const Epilogue& epilogue, Command& command, Launch& launch) {
   const Stored<Element> x(command.inputs[0]), weight(command.inputs[1]);
   if (transposed)
-    convolveTransposed<arithmetic>(convolutionOf(g), x.source(), weight.source(), epilogue, launch);
+    convolveTransposed<precision>(convolutionOf(g), x.source(), weight.source(), epilogue, launch);
   else
-    convolve<arithmetic>(convolutionOf(g), x.source(), weight.source(), epilogue, launch);
+    convolve<precision>(convolutionOf(g), x.source(), weight.source(), epilogue, launch);
 }
 
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void runWeightGradient(const Geometry& g, Command& command, Launch& launch) {
   const Stored<Element> x(command.inputs[0]), dy(command.inputs[1]);
-  weightGradient<arithmetic>(convolutionOf(g), x.source(), dy.source(), plainResult(command, launch), launch);
+  weightGradient<precision>(convolutionOf(g), x.source(), dy.source(), plainResult(command, launch), launch);
 }
 
 float inTf32(float x) { return gpu::floatFromBits(gpu::toTf32(x)); }
 float inBf16(float x) { return gpu::floatFromBits(gpu::packBf16(0, x) & 0xFFFF0000u); }
 
 // On operands that are already rounded, products are exact, and only the sums are in float32.
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void checkArithmetic(const char* name, const Geometry& g, bool bias, Random& random) {
   auto [forward, backward, weight] = convolutionCases(g, random, bias, sizeof(Element) == 2 ? inBf16 : inTf32);
   for (Case* c : {&forward, &backward, &weight}) c->label = std::string(name) + " " + c->label;
   check(forward, [&](Command& command, Launch& launch) {
-    runConvolution<arithmetic, Element>(g, false, plainResult(command, launch), command, launch);
+    runConvolution<precision, Element>(g, false, plainResult(command, launch), command, launch);
   });
   check(backward, [&](Command& command, Launch& launch) {
-    runConvolution<arithmetic, Element>(g, true, plainResult(command, launch), command, launch);
+    runConvolution<precision, Element>(g, true, plainResult(command, launch), command, launch);
   });
   check(weight, [&](Command& command, Launch& launch) {
-    runWeightGradient<arithmetic, Element>(g, command, launch);
+    runWeightGradient<precision, Element>(g, command, launch);
   });
 }
 
 // The gradient of an activation that was given `given`, of silu(convolution + bias + ofImage): three tails. The first operand
 // of tails lies behind source, filter and bias, in rows for each image or pixel.
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void checkEpilogue(const char* name, const Geometry& g, Random& random) {
   auto [forward, backward, weight] = convolutionCases(g, random, true, sizeof(Element) == 2 ? inBf16 : inTf32);
   for (Case* c : {&forward, &backward}) {
@@ -118,13 +118,13 @@ void checkEpilogue(const char* name, const Geometry& g, Random& random) {
       epilogue.tails[0] = {Tail::Kind::add, first.as<const float>(), first.pitch, Divider(static_cast<int>(perImage / shape[3]))};
       epilogue.tails[1] = {Tail::Kind::silu, nullptr, 0, Divider(1)};
       epilogue.tails[2] = {Tail::Kind::reluGradient, last.as<const float>(), last.pitch, Divider(1)};
-      runConvolution<arithmetic, Element>(g, transposed, epilogue, command, launch);
+      runConvolution<precision, Element>(g, transposed, epilogue, command, launch);
     });
   }
 }
 
 // One product of matrices.
-template <Arithmetic arithmetic, class Element>
+template <Precision precision, class Element>
 void runMatmul(Command& command, Launch& launch) {
   const Stored<Element> a(command.inputs[0]), b(command.inputs[1]);
   MatrixProduct<Element> p{};
@@ -134,17 +134,17 @@ void runMatmul(Command& command, Launch& launch) {
   p.b = b.source().data, p.pitchB = b.source().pitch;
   p.m = static_cast<int>(command.output.dim(0)), p.n = static_cast<int>(command.output.dim(1));
   p.k = static_cast<int>(command.inputs[0].dim(p.transposeA ? 0 : 1));
-  multiplyMatrices<arithmetic>(p, plainResult(command, launch), launch);
+  multiplyMatrices<precision>(p, plainResult(command, launch), launch);
 }
 
 void checkMatmul(int64_t m, int64_t k, int64_t n, bool transposeA, bool transposeB, bool bias, Random& random) {
   check(matmulCase(m, k, n, transposeA, transposeB, bias, random));
   Case tf32 = matmulCase(m, k, n, transposeA, transposeB, bias, random, inTf32);
   tf32.label = "tf32 " + tf32.label;
-  check(tf32, runMatmul<Arithmetic::tf32, float>);
+  check(tf32, runMatmul<Precision::tf32, float>);
   Case bf16 = matmulCase(m, k, n, transposeA, transposeB, bias, random, inBf16);
   bf16.label = "bf16 " + bf16.label;
-  check(bf16, runMatmul<Arithmetic::bf16, gpu::Bf16>);
+  check(bf16, runMatmul<Precision::bf16, gpu::Bf16>);
 }
 
 void checkMatmuls(Random& random, Effort effort) {
@@ -177,16 +177,16 @@ Geometry randomGeometry(Random& random) {
 
 void checkGeometry(const Geometry& g, bool bias, Random& random) {
   checkFloat32(g, bias, random);
-  checkArithmetic<Arithmetic::tf32, float>("tf32", g, bias, random);
-  checkArithmetic<Arithmetic::bf16, gpu::Bf16>("bf16", g, bias, random);
+  checkArithmetic<Precision::tf32, float>("tf32", g, bias, random);
+  checkArithmetic<Precision::bf16, gpu::Bf16>("bf16", g, bias, random);
 }
 
 void checkConvolutions(Random& random, Effort effort) {
   const Geometry padded = {2, 8, 8, 16, 40, 3, 3, 1, 1, 1, 1, 1, 1};
   checkGeometry(padded, true, random);
-  checkEpilogue<Arithmetic::float32, float>("float32", padded, random);
-  checkEpilogue<Arithmetic::tf32, float>("tf32", padded, random);
-  checkEpilogue<Arithmetic::bf16, gpu::Bf16>("bf16", padded, random);
+  checkEpilogue<Precision::float32, float>("float32", padded, random);
+  checkEpilogue<Precision::tf32, float>("tf32", padded, random);
+  checkEpilogue<Precision::bf16, gpu::Bf16>("bf16", padded, random);
   checkGeometry({1, 7, 9, 5, 136, 3, 3, 2, 2, 1, 1, 1, 1}, false, random);
   checkGeometry({9, 12, 12, 8, 8, 2, 2, 2, 2}, true, random);  // many pixels: gradients of weights in parts
   for (int round = 1; round < effort.rounds; round++) checkGeometry(randomGeometry(random), round % 2 == 0, random);

@@ -3,7 +3,8 @@
 import { DeviceError } from "../../errors/index.ts";
 import type { AnyOp } from "../../ops/index.ts";
 import { opList } from "../../ops/index.ts";
-import type { Command, Program, ProgramId } from "../executor.ts";
+import type { Command, Precision, Program, ProgramId } from "../executor.ts";
+import { precisions } from "../executor.ts";
 import type { Addon } from "./addon.ts";
 import { loadCudaAddon } from "./addon.ts";
 import { matchKernels } from "./encode.ts";
@@ -25,6 +26,7 @@ export function missingCudaKernels(addon: Addon = loadCudaAddon(), records: read
 /** Runs commands on a GPU. A replay stops within the steps that are under way, 32 at most. */
 export class CudaExecutor extends NativeExecutor {
   readonly name = "cuda";
+  override readonly precisions: readonly Precision[];
   /** Ops of the instruction set that have no CUDA kernel yet. */
   readonly missing: readonly AnyOp[];
 
@@ -37,6 +39,8 @@ export class CudaExecutor extends NativeExecutor {
     const device = asDeviceError(() => addon.openCuda());
     super(addon, device, matchKernels(present, addon.cudaKernels()));
     this.missing = missing;
+    const hasTensorCores = addon.cuda().devices[0].major >= 8;
+    this.precisions = hasTensorCores ? precisions : ["float32"];
   }
 
   override submit(commands: readonly Command[]): void {

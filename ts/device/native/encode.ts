@@ -12,7 +12,7 @@
 //
 // A program is a command list, that of all its lists one after the other, and a second array:
 //
-//   layout      := check finite (0|1), lists, slots, reports, temporaries, instruction*
+//   layout      := check finite (0|1), precision (0 float32, 1 tf32, 2 bf16), lists, slots, reports, temporaries, instruction*
 //   lists       := how many, the number of commands of each
 //   slots       := how many, slot*
 //   slot        := list, number of places, (list, command in the list, attribute in the signature)*
@@ -25,7 +25,7 @@ import type { Alignment, AnyAttributes, AnyOp, AttributeKind, DType } from "../.
 import { maxRank } from "../../ops/checks.ts";
 import { signatureText } from "../../ops/index.ts";
 import type { AttributePlace, Command, Operand, Program, ProgramStep } from "../executor.ts";
-import { alignmentOf } from "../executor.ts";
+import { alignmentOf, precisions } from "../executor.ts";
 
 /** Numbers of the element types in operands. */
 export const dtypeCodes: Readonly<Record<DType, number>> = { float32: 0, int32: 1, float64: 2 };
@@ -94,11 +94,12 @@ export class CommandEncoder {
 
   /** Encodes all commands of a program, and returns its layout. */
   encodeProgram(program: Program): Float64Array {
-    const { lists, slots, reports, steps, checkFinite, temporaries = [] } = program;
+    const { lists, slots, reports, steps, checkFinite, precision = "float32", temporaries = [] } = program;
     this.count = 0;
     for (const list of lists) this.#list(list);
     return Float64Array.from([
       Number(checkFinite),
+      precisions.indexOf(precision),
       lists.length,
       ...lists.map((list) => list.length),
       slots.length,

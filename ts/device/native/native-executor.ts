@@ -10,11 +10,13 @@ import type {
   Executor,
   MemoryStats,
   Program,
+  Precision,
   ProgramId,
   Replay,
   ReplayOptions,
 } from "../executor.ts";
 import type { Addon, NativeDevice } from "./addon.ts";
+import { expectPrecision } from "../executor.ts";
 import { CommandEncoder } from "./encode.ts";
 
 /** An error of the addon as one of this library's; the addon's errors carry `op` and `problem`. */
@@ -38,6 +40,7 @@ export function asDeviceError<T>(call: () => T): T {
 export abstract class NativeExecutor implements Executor {
   abstract readonly name: DeviceName;
   readonly threads: number;
+  readonly precisions: readonly Precision[] = ["float32"];
   readonly #addon: Addon;
   readonly #device: NativeDevice;
   readonly #encoder: CommandEncoder;
@@ -101,6 +104,7 @@ export abstract class NativeExecutor implements Executor {
   }
 
   load(program: Program): ProgramId {
+    expectPrecision("load", this, program.precision ?? "float32");
     const layout = this.#encoder.encodeProgram(program);
     return asDeviceError(() => this.#addon.load(this.#device, this.#encoder.words, this.#encoder.count, layout));
   }

@@ -9,12 +9,14 @@ import type {
   ElementArray,
   Executor,
   MemoryStats,
+  Precision,
   Program,
   ProgramId,
   Replay,
   ReplayEnd,
   ReplayOptions,
 } from "../executor.ts";
+import { expectPrecision } from "../executor.ts";
 import type { AnyKernel } from "./bound-command.ts";
 import { Binder, execute } from "./bound-command.ts";
 import { BufferTable, bytesOfArray } from "./buffers.ts";
@@ -29,6 +31,7 @@ import { WorkQueue } from "./queue.ts";
 export class TsExecutor implements Executor {
   readonly name = "ts";
   readonly threads = 1;
+  readonly precisions: readonly Precision[] = ["float32"];
   readonly #buffers = new BufferTable();
   readonly #queue = new WorkQueue();
   readonly #binder: Binder;
@@ -104,6 +107,7 @@ export class TsExecutor implements Executor {
   }
 
   load(program: Program): ProgramId {
+    expectPrecision("load", this, program.precision ?? "float32");
     const loaded = new LoadedProgram(program, this.#binder);
     this.#programs.set(++this.#lastProgram, loaded);
     return this.#lastProgram;

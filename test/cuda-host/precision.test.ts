@@ -1,0 +1,224 @@
+// Plans in tf32 and bf16 on device cuda, on the host: products of rounded operands, and what refuses them.
+
+import { spawnSync } from "node:child_process";
+
+import { expect } from "chai";
+import type { Precision } from "langevin";
+import {
+  Adam,
+  ArgumentError,
+  ImageSet,
+  NoiseSchedule,
+  capture,
+  manualSeed,
+  mse,
+  ones,
+  sample,
+  setStrictMode,
+  train,
+} from "langevin";
+import { TutorialUNet } from "../../examples/tutorial-nets.ts";
+import type { Executor } from "../../ts/device/executor.ts";
+import { packageRoot } from "../../ts/device/native/addon.ts";
+import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
+import { TsExecutor } from "../../ts/device/ts/executor.ts";
+import type { AnyOp } from "../../ts/ops/index.ts";
+import { ops } from "../../ts/ops/index.ts";
+import { rejection } from "../failure.ts";
+import type { Case, Value } from "../ops/draw.ts";
+import { drawCase, generator } from "../ops/draw.ts";
+import { layouts, evaluate } from "../ops/run-op.ts";
+import { expectClose, firstDifference } from "../ops/tolerance.ts";
+import { useDevice } from "../tensor/devices.ts";
+
+const whereBuilt = process.env.LANGEVIN_CUDA_ADDON
+  ? describe
+  : (title: string, _: unknown) => describe(title, () => it.skip("skipped: npm run test:cuda-host runs these"));
+
+const products: readonly AnyOp[] = [ops.conv2d, ops.convTranspose2d, ops.conv2dWeightGradient, ops.matmul];
+
+const word = new Float32Array(1);
+const bits = new Uint32Array(word.buffer);
+/** Rounds a float32 number to one with fewer bits, as tensor cores take it: ties away from 0 for tf32, to even for bf16. */
+const rounders: Readonly<Record<"tf32" | "bf16", (x: number) => number>> = {
+  tf32: (x) => {
+    word[0] = x;
+    bits[0] = (bits[0] + 0x1000) & ~0x1fff;
+    return word[0];
+  },
+  bf16: (x) => {
+    word[0] = x;
+    bits[0] = (bits[0] + 0x7fff + ((bits[0] >>> 16) & 1)) & ~0xffff;
+    return word[0];
+  },
+};
+
+/** Runs commands as programs of a precision. */
+function inPrecision(executor: Executor, precision: Precision): Executor {
+  const submit: Executor["submit"] = (commands) => {
+    const id = executor.load({
+      lists: [commands],
+      steps: [{ list: 0 }],
+      slots: [],
+      reports: [],
+      checkFinite: false,
+      precision,
+    });
+    executor.run(id, new Float64Array(0));
+    executor.unload(id);
+  };
+  const { allocate, release, write, readSync } = executor;
+  const bound = { allocate, release, write, readSync };
+  for (const name of Object.keys(bound) as (keyof typeof bound)[])
+    Object.assign(bound, { [name]: bound[name].bind(executor) });
+  return { ...bound, submit } as unknown as Executor;
+}
+
+/** The case with its first two operands rounded, in double precision. */
+function rounded({ op, inputs, attributes }: Case, round: (x: number) => number): Case {
+  const change = (value: Value | undefined, i: number): Value | undefined =>
+    value && {
+      type: { ...value.type, dtype: "float64" },
+      elements: Float64Array.from(value.elements, i < 2 ? round : (x) => x),
+    };
+  return { op, inputs: inputs.map(change), attributes };
+}
+
+/** Losses of some steps of training on noise. */
+async function losses(
+  precision: Precision | undefined,
+  more: { readonly checkFinite?: boolean } = {},
+): Promise<number[]> {
+  manualSeed(3);
+  const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });
+  const adam = new Adam(model.parameters(), { lr: 1e-2 });
+  const schedule = new NoiseSchedule({ steps: 10, betaStart: 0.01, betaEnd: 0.6 });
+  const random = generator(5);
+  const images = Float32Array.from({ length: 8 * 64 }, () => 2 * random() - 1);
+  const run = train({
+    iterations: 6,
+    schedule,
+    data: new ImageSet({ images, shape: [8, 8, 8, 1] }).batches(4),
+    step: ({ x0, t, noise }) => {
+      const loss = mse(model.forward(schedule.addNoise(x0, t, noise), t), noise);
+      loss.backward();
+      adam.step();
+      return { loss };
+    },
+    precision,
+    ...more,
+  });
+  const found: number[] = [];
+  for await (const { loss } of run) found.push(loss);
+  model.dispose();
+  return found;
+}
+
+whereBuilt("precision on device cuda", () => {
+  useDevice("cuda");
+
+  for (const precision of ["tf32", "bf16"] as const) {
+    describe(precision, () => {
+      let cuda: CudaExecutor;
+      const ts = new TsExecutor();
+      before(() => {
+        cuda = new CudaExecutor();
+      });
+
+      // A program of one product would run in the persistent sampler, which computes in float32 whatever is asked.
+      const earlier = process.env.LANGEVIN_PERSISTENT;
+      beforeEach(() => {
+        process.env.LANGEVIN_PERSISTENT = "off";
+      });
+      afterEach(() => {
+        if (earlier === undefined) delete process.env.LANGEVIN_PERSISTENT;
+        else process.env.LANGEVIN_PERSISTENT = earlier;
+      });
+
+      for (const op of products)
+        it(`${op.name} multiplies rounded operands, and adds up in float32`, () => {
+          let different = 0;
+          for (const given of op.samples)
+            for (const layout of layouts) {
+              const c = drawCase(op, given, "float32");
+              const exact = evaluate(ts, rounded(c, rounders[precision]));
+              const got = evaluate(inPrecision(cuda, precision), c, layout);
+              expectClose(c, got, exact);
+              if (firstDifference(got.elements, evaluate(cuda, c, layout).elements)) different++;
+            }
+          expect(different).to.be.greaterThan(op.samples.length);
+        });
+
+      it("leaves all else in float32", () => {
+        for (const op of [ops.add, ops.silu, ops.groupNorm, ops.attention, ops.sum])
+          for (const given of op.samples) {
+            const c = drawCase(op, given, "float32");
+            const got = evaluate(inPrecision(cuda, precision), c);
+            expect(firstDifference(got.elements, evaluate(cuda, c).elements), op.name).to.equal(undefined);
+          }
+      });
+
+      it("is a property of plans, which say so", () => {
+        const step = capture(() => ones([4, 4]).matmul(ones([4, 4])), { precision });
+        expect(step.plan().toString()).to.contain(
+          `Products round their operands to ${precision}, and add up in float32.`,
+        );
+        step.dispose();
+      });
+
+      it("trains much as float32 does, and samples", async () => {
+        const [exact, rough, checked] = [
+          await losses("float32"),
+          await losses(precision),
+          await losses(precision, { checkFinite: true }),
+        ];
+        expect(rough).to.deep.equal(checked);
+        expect(rough).not.to.deep.equal(exact);
+        const tolerance = precision === "tf32" ? 4e-3 : 3e-2;
+        rough.forEach((loss, i) => expect(Math.abs(loss / exact[i] - 1), `step ${i + 1}`).to.be.lessThan(tolerance));
+        const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });
+        const schedule = new NoiseSchedule({ steps: 10, betaStart: 0.01, betaEnd: 0.6 });
+        const x = await sample({ model, schedule, count: 2, size: [8, 8, 1], seed: 7, precision });
+        expect([...(await x.data())].every(Number.isFinite)).to.equal(true);
+        x.dispose();
+        model.dispose();
+      });
+    });
+  }
+
+  it("cannot be asked of eager steps", async () => {
+    const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });
+    const schedule = new NoiseSchedule({ steps: 10, betaStart: 0.01, betaEnd: 0.6 });
+    const options = { model, schedule, count: 2, size: [8, 8, 1], precision: "bf16" } as const;
+    const error = await rejection(sample({ ...options, eager: true }));
+    expect(error).to.be.instanceOf(ArgumentError);
+    expect(error.message).to.equal(
+      'sample: precision is "bf16", which is a property of plans, and steps are to run eagerly. Leave out eager and strict mode, or precision.',
+    );
+    setStrictMode(true);
+    try {
+      expect((await rejection(sample(options))).message).to.equal(error.message);
+    } finally {
+      setStrictMode(false);
+    }
+    model.dispose();
+  });
+
+  it("is refused by name on GPUs without tensor cores for it", () => {
+    const code = `
+      import { capture, ones, setDefaultDevice } from "langevin";
+      setDefaultDevice("cuda");
+      const product = (precision) => capture(() => ones([4, 4]).matmul(ones([4, 4])), { precision });
+      console.log(product("float32")().toArray()[0][0]);
+      try { product("tf32")(); } catch (error) { console.log(error.name, error.message); }`;
+    const { stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {
+      cwd: packageRoot(),
+      encoding: "utf8",
+      env: { ...process.env, LANGEVIN_CUDA_HOST: "capability=75" },
+    });
+    expect(stdout, stderr).to.equal(
+      '4\nDeviceError capture: precision is "tf32", which device "cuda" here does not have (it has float32). ' +
+        "Leave precision out; tf32 and bf16 take a GPU of compute capability 8.0 or more (Ampere and later).\n",
+    );
+  });
+});
