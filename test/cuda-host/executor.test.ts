@@ -146,6 +146,17 @@ whereBuilt("device cuda on the host", () => {
       executor.unload(id);
     });
 
+    it("report what was computed anywhere in the step", async () => {
+      const [first, ...others] = Array.from({ length: 6 }, () => place([]));
+      const slots = [{ list: 0, places: [{ list: 0, command: 0, attribute: "value" }] }];
+      const id = executor.load(program([[first, ...others].map((x) => fill(x, 0))], { slots, reports: [first] }));
+      const values = Float64Array.from({ length: 40 }, (_, i) => i + 1);
+      const reports = new Float64Array(40);
+      await executor.replay(id, { steps: 40, values, reports }).ended;
+      expect(reports).to.deep.equal(values);
+      executor.unload(id);
+    });
+
     it("refuse a number that changes where the kernel takes it as fixed", async () => {
       const x = place([2]);
       const clamp: Command = { op: ops.clamp, attributes: { min: 0, max: 1 }, inputs: [x], output: x };
@@ -183,6 +194,25 @@ whereBuilt("device cuda on the host", () => {
       const again = await executor.replay(id, { steps: 1, values: Float64Array.of(2) }).ended;
       expect(again).to.deep.equal({ steps: 1, lists: 2 });
       expect(read(kept)).to.deep.equal([5, 6]);
+      executor.unload(id);
+    });
+
+    it("stop what overwrites its operands behind them in a list, whatever that needs", async () => {
+      const other = place([2]);
+      const row: Command = { op: ops.row, attributes: { index: 0 }, inputs: [table], output: picked };
+      const assign: Command = { op: ops.assign, attributes: {}, inputs: [kept, other], output: undefined };
+      const places = [[{ list: 0, command: 0, attribute: "value" }], [{ list: 0, command: 1, attribute: "index" }]];
+      const id = executor.load(
+        program([[fill(other, 0), row, assign]], { slots: places.map((all) => ({ list: 0, places: all })) }),
+      );
+      for (let last = 1; last < 12; last++) {
+        const values = Float64Array.from({ length: 2 * (last + 1) }, (_, i) =>
+          i % 2 === 0 ? i / 2 + 1 : i === 2 * last + 1 ? 3 : 0,
+        );
+        const end = await executor.replay(id, { steps: last + 1, values }).ended;
+        expect(end.steps).to.equal(last);
+        expect(read(kept)).to.deep.equal([last, last]);
+      }
       executor.unload(id);
     });
 
