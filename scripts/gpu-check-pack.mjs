@@ -30,7 +30,7 @@ const limit = 60e6; // bytes
 const buildFolder = join(root, "build-gpu-check");
 
 /** Files of native/cuda/kernels that native/test/gpu/kernels.cu runs. */
-const programKernels = ["conv", "gemm", "matmul"];
+const programKernels = ["conv", "epilogue", "gemm", "matmul", "rounded"];
 
 /** The packages that the packed JavaScript imports. */
 const packages = ["commander", "chai", "fast-png", "zod"];

@@ -23,6 +23,7 @@ const kernels = [
   "attention",
   "conv",
   "cumulative",
+  "epilogue",
   "gemm",
   "group_norm",
   "layer_norm",
@@ -31,6 +32,7 @@ const kernels = [
   "persistent",
   "quantile",
   "reduce",
+  "rounded",
   "softmax",
 ].map((name) => `native/cuda/kernels/${name}.cu`);
 

@@ -33,7 +33,10 @@ export function hasTool(name: string): boolean {
 }
 
 /** Files of native/cuda/kernels that programs of native/test/gpu are linked with where they are compiled on the spot. */
-const linked: Readonly<Record<string, readonly string[]>> = { ceilings: [], kernels: ["conv", "gemm", "matmul"] };
+const linked: Readonly<Record<string, readonly string[]>> = {
+  ceilings: [],
+  kernels: ["conv", "epilogue", "gemm", "matmul", "rounded"],
+};
 
 /** A program of native/test/gpu, or why there is none. */
 export function ownProgram(name: string): { readonly path: string } | { readonly absent: string } {
