@@ -8,18 +8,24 @@ import { enterSetting, runCase } from "./golden-suite/suite.ts";
 import { cpuIsBuilt } from "./tensor/devices.ts";
 
 const dir = resolve(import.meta.dirname, "golden");
-const settings = [
-  ["ts", "float64"],
-  ["ts", "float32"],
-  ["cpu", "float32"],
-] as const;
+/** `cuda` alone where `npm run test:cuda-host` names an addon whose kernels run on the host. */
+const onHost = process.env.LANGEVIN_CUDA_ADDON !== undefined;
+const settings = onHost
+  ? ([["cuda", "float32"]] as const)
+  : ([
+      ["ts", "float64"],
+      ["ts", "float32"],
+      ["cpu", "float32"],
+    ] as const);
+/** There the tutorial's 50 steps of 128 images and its 1000 reverse steps would take minutes. */
+const mostImages = onHost ? 300 : undefined;
 
 for (const [device, dtype] of settings)
   describe(`golden data on ${device} in ${dtype}`, () => {
     let eager: Setting;
     before(function () {
       if (device === "cpu" && !cpuIsBuilt) this.skip();
-      eager = enterSetting(device, dtype);
+      eager = enterSetting(device, dtype, { mostImages });
     });
     after(() => {
       setDefaultDType("float32");
@@ -40,7 +46,7 @@ for (const [device, dtype] of settings)
     describe("as plans, with eager's bits", () => {
       let planned: Setting;
       before(() => {
-        planned = enterSetting(device, dtype, eager);
+        planned = enterSetting(device, dtype, { eager });
       });
       // These take most of the time, and are the same plans as in float32.
       const isLong = (path: string): boolean => dtype === "float64" && /part_c|cifar10/.test(path);
