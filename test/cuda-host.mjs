@@ -13,14 +13,23 @@ const of = (folder, names) => names.split(" ").map((name) => `test/${folder}/${n
 /** What runs on device "cuda" where LANGEVIN_CUDA_ADDON names an addon for it. */
 const tests = [
   "test/cuda-host/*.test.ts",
+  "test/golden.test.ts",
   "test/ops/*.test.ts",
   ...of("device", "native-executor native-replay"),
-  ...of("tensor", "arithmetic attention backward capture compositions einsum losses matmul"),
-  ...of("tensor", "random reductions repeat resize scope selection shape"),
+  ...of("tensor", "arithmetic attention backward capture compositions creation einsum finalizer gradient-chains groups"),
+  ...of("tensor", "leak-chains losses matmul random reading reductions repeat resize scope selection shape"),
+  ...of("tensor", "shape-properties strict-mode"),
+  ...of("plan", "models native-calls random-plans rewrites/large-maps"),
   "test/optim/*.test.ts",
-  ...of("nn", "attention dit dropout norm pool resample sequential timestep-embedding"),
-  "test/diffusion/schedulers/plans.test.ts",
-  "test/diffusion/solver/solver.test.ts",
+  "test/nn/**/*.test.ts",
+  ...of("diffusion", "gaussian-diffusion noise-schedule preconditioning predictions respacing sigma-training"),
+  ...of("diffusion", "schedulers/plans solver/solver"),
+  "test/metrics/metrics.test.ts",
+  "test/data/image-set.test.ts",
+  "test/io/image.test.ts",
+  "test/errors/*.test.ts",
+  ...of("train", "abort ema event-loop leak plans side-by-side train workers"),
+  ...of("pipeline", "pipeline pipeline-folders sample sample-plans sample-solvers"),
 ];
 
 const folder = join(root, "build-cuda-host");

@@ -5,20 +5,18 @@ import { setDefaultDType } from "langevin";
 import { findSidecars, readDataSet } from "./golden-suite/data-set.ts";
 import type { Setting } from "./golden-suite/suite.ts";
 import { enterSetting, runCase } from "./golden-suite/suite.ts";
-import { cpuIsBuilt } from "./tensor/devices.ts";
+import { cpuIsBuilt, cudaOnHost } from "./tensor/devices.ts";
 
 const dir = resolve(import.meta.dirname, "golden");
-/** `cuda` alone where `npm run test:cuda-host` names an addon whose kernels run on the host. */
-const onHost = process.env.LANGEVIN_CUDA_ADDON !== undefined;
-const settings = onHost
+const settings = cudaOnHost
   ? ([["cuda", "float32"]] as const)
   : ([
       ["ts", "float64"],
       ["ts", "float32"],
       ["cpu", "float32"],
     ] as const);
-/** There the tutorial's 50 steps of 128 images and its 1000 reverse steps would take minutes. */
-const mostImages = onHost ? 300 : undefined;
+/** On CUDA kernels that run on the host, the tutorial's 50 steps of 128 images and its 1000 reverse steps would take minutes. */
+const mostImages = cudaOnHost ? 300 : undefined;
 
 for (const [device, dtype] of settings)
   describe(`golden data on ${device} in ${dtype}`, () => {
