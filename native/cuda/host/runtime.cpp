@@ -1,6 +1,7 @@
 // The stand-in's memory with guards, streams that put work off, graphs as recorded lists, and faults on demand.
 #include "runtime.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +23,7 @@ using Work = std::function<void()>;
 constexpr size_t kAlignment = 256;  // as cudaMalloc promises
 constexpr size_t kGuard = 256;      // bytes before and after each block
 constexpr unsigned char kGuardByte = 0xA5, kFreshByte = 0xFF;  // fresh floats are NaN
+constexpr size_t kMostChecked = 128;  // blocks, after a wait
 constexpr size_t kMostQueued = 64;  // pieces of work before the caller has to wait; a GPU takes about a thousand
 
 // The number behind `name=` in LANGEVIN_CUDA_HOST.
@@ -43,6 +45,7 @@ struct Machine {
   const Faults faults;
   std::mutex mutex;
   std::map<void*, size_t> blocks;
+  void* lastChecked = nullptr;
   size_t used = 0;
   uint64_t launches = 0;
   cudaError_t broken = cudaSuccess;
@@ -62,7 +65,6 @@ struct Machine {
     if (broken == cudaSuccess) broken = error;
   }
 
-  // memcmp, as there are thousands of guards to look at after every wait.
   static bool intact(const unsigned char* guard) {
     static const std::array<unsigned char, kGuard> untouched = [] {
       std::array<unsigned char, kGuard> bytes;
@@ -73,14 +75,22 @@ struct Machine {
   }
 
   // A write beyond a block is what memcheck would report, and ends the context here.
+  void checkGuard(const void* data, size_t bytes) {
+    const unsigned char* const start = static_cast<const unsigned char*>(data);
+    const bool before = intact(start - kGuard), after = intact(start + bytes);
+    if (before && after) return;
+    std::fprintf(stderr, "cuda-host: something wrote %s a block of %zu bytes\n", before ? "behind" : "before", bytes);
+    if (broken == cudaSuccess) broken = cudaErrorIllegalAddress;
+  }
+
+  // After a wait: some blocks, where there are very many, and the others in their turn.
   void checkGuards() {
     std::lock_guard<std::mutex> lock(mutex);
-    for (const auto& [data, bytes] : blocks) {
-      const unsigned char* const start = static_cast<const unsigned char*>(data);
-      const bool before = intact(start - kGuard), after = intact(start + bytes);
-      if (before && after) continue;
-      std::fprintf(stderr, "cuda-host: something wrote %s a block of %zu bytes\n", before ? "behind" : "before", bytes);
-      if (broken == cudaSuccess) broken = cudaErrorIllegalAddress;
+    auto block = blocks.upper_bound(lastChecked);
+    for (size_t left = std::min(blocks.size(), kMostChecked); left > 0; left--, block++) {
+      if (block == blocks.end()) block = blocks.begin();
+      lastChecked = block->first;
+      checkGuard(block->first, block->second);
     }
   }
 };
@@ -310,6 +320,7 @@ cudaError_t cudaFree(void* data) {
   std::lock_guard<std::mutex> lock(machine.mutex);
   const auto found = machine.blocks.find(data);
   if (found == machine.blocks.end()) return failWith(cudaErrorInvalidValue);
+  machine.checkGuard(data, found->second);
   machine.used -= (found->second + kAlignment - 1) / kAlignment * kAlignment;
   machine.blocks.erase(found);
   std::free(static_cast<unsigned char*>(data) - kGuard);
