@@ -15,18 +15,13 @@ const of = (folder, names) => names.split(" ").map((name) => `test/${folder}/${n
  * side by side: kernels take one core, and garbage collections, which many tests wait for, take long after many others.
  */
 const lists = [
-  [
-    "test/cuda-host/*.test.ts",
-    "test/golden.test.ts",
-    "test/ops/*.test.ts",
-    "test/nn/**/*.test.ts",
-    ...of("plan", "models native-calls random-plans rewrites/large-maps"),
-  ],
+  ["test/cuda-host/*.test.ts", "test/golden.test.ts", "test/ops/*.test.ts", "test/nn/**/*.test.ts"],
   [
     ...of("device", "native-executor native-replay"),
     ...of("tensor", "arithmetic attention backward capture compositions creation einsum finalizer gradient-chains"),
     ...of("tensor", "groups leak-chains losses matmul random reading reductions repeat resize scope selection"),
     ...of("tensor", "shape shape-properties strict-mode"),
+    ...of("plan", "models native-calls random-plans rewrites/large-maps"),
     "test/optim/*.test.ts",
     ...of("diffusion", "gaussian-diffusion noise-schedule preconditioning predictions respacing sigma-training"),
     ...of("diffusion", "schedulers/plans solver/solver"),
