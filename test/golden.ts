@@ -26,7 +26,7 @@ const program = new Command("npm run golden --")
 const { only, device = defaultDevice(), dtype, plan } = program.opts<Options>();
 const dir = resolve(program.processedArgs[0] as string);
 const eager = enterSetting(device, dtype);
-const setting = plan ? enterSetting(device, dtype, eager) : eager;
+const setting = plan ? enterSetting(device, dtype, { eager }) : eager;
 const total = { passed: 0, failed: 0, skipped: 0 };
 
 for (const path of findSidecars(dir)) {

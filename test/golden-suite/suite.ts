@@ -36,6 +36,8 @@ export interface Setting {
   readonly judged: number[][];
   /** Plans of the case that is running. */
   readonly plans: { dispose(): void }[];
+  /** How many images a network is to see in a case, at most: what lies beyond of a long training or chain is cut off. */
+  readonly mostImages: number;
   /** How cases ended, for settings of plans to compare with. */
   readonly ended: Map<Case, { readonly outcome: Outcome; readonly judged: readonly number[][] }>;
   /** Where cases run as plans: the setting whose bits they must have. */
@@ -44,9 +46,13 @@ export interface Setting {
 
 /**
  * Makes the device and dtype the defaults and returns what cases need of them. Given the setting of the same cases run
- * eagerly, cases run as plans.
+ * eagerly, cases run as plans, and are as long.
  */
-export function enterSetting(device: DeviceName, dtype: "float32" | "float64", eager?: Setting): Setting {
+export function enterSetting(
+  device: DeviceName,
+  dtype: "float32" | "float64",
+  { eager, mostImages = eager?.mostImages ?? Infinity }: Partial<Pick<Setting, "eager" | "mostImages">> = {},
+): Setting {
   setDefaultDevice(device);
   setDefaultDType(dtype);
   const judged: number[][] = [];
@@ -56,6 +62,7 @@ export function enterSetting(device: DeviceName, dtype: "float32" | "float64", e
     dtype,
     judged,
     plans,
+    mostImages,
     ended: new Map(),
     eager,
     tensor: ({ data, shape, dtype: kind }) => tensor(data, { shape, dtype: kind === "int32" ? "int32" : dtype }),

@@ -1,9 +1,11 @@
 // The parts of gpu-check that other programs do: the GPU's ceilings, kernels under compute-sanitizer, and ncu's look at a step.
 
 import { fileURLToPath } from "node:url";
+import { unetTraining, usualUNet } from "../../bench/tasks.ts";
 import { hasTool, ownProgram, runProgram } from "./programs.ts";
 import type { Ceilings, Part, Session } from "./session.ts";
 import { WrongAnswer } from "./session.ts";
+import { tinyTraining } from "./timings.ts";
 
 const onHost = "kernels run on the host";
 
@@ -113,12 +115,18 @@ function nanoseconds(unit: string): number {
 export const profile: Part = {
   title: "The five costliest kernels under ncu",
   async run(session: Session) {
-    if (session.reduced) return session.leaveOut("ncu", onHost);
-    if (!hasTool("ncu")) return session.leaveOut("ncu", "it is not installed");
-    if (Date.now() > session.deadline) return session.leaveOut("ncu", "the ten minutes are over");
     // The same file as this one, beside it: .ts in a clone, .js where it was compiled.
     const child = fileURLToPath(import.meta.url).replace(/programs-on-gpu\.(ts|js)$/, "one-step.$1");
-    const args = ["--csv", "--metrics", Object.values(metrics).join(","), process.execPath, ...process.execArgv, child];
+    const task = session.reduced ? tinyTraining : unetTraining(usualUNet, 16);
+    const step = [...process.execArgv, child, JSON.stringify(task)];
+    if (session.reduced) {
+      const { status, stderr } = runProgram(process.execPath, step);
+      if (status !== 0) throw new WrongAnswer(`the step for ncu to look at ended with ${status}: ${stderr.trim()}`);
+      return session.leaveOut("ncu", onHost);
+    }
+    if (!hasTool("ncu")) return session.leaveOut("ncu", "it is not installed");
+    if (Date.now() > session.deadline) return session.leaveOut("ncu", "the ten minutes are over");
+    const args = ["--csv", "--metrics", Object.values(metrics).join(","), process.execPath, ...step];
     const { status, stdout, stderr } = runProgram("ncu", args);
     const kernels = status === 0 ? costliest(stdout, 5) : [];
     // It may need rights that whoever checks a machine does not have.

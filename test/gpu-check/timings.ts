@@ -34,22 +34,28 @@ export const timedTasks: readonly Task[] = [
   cifar(unetForward(cifarUNet, 64)),
 ];
 
-/** What stands for them where kernels run on the host. */
+const tinyUNet: UNetSizes = { size: 8, base: 32, mults: [1, 1] };
+/** A training step that is small. */
+export const tinyTraining = unetTraining(tinyUNet, 1);
+
+/** What stands for them where kernels run on the host: one of each kind. */
 const reducedTasks: readonly Task[] = [
-  { ...tutorialTrain(1) },
+  tutorialTrain(1),
+  tutorialSample(1),
   { workload: "W3", metric: "ms_per_step", kind: "reverse-step", size: 8 },
+  tinyTraining,
+  unetForward(tinyUNet, 1),
 ];
 
-/** Runs for at least so long after one run that warms up. */
-const seconds = { full: 2, reduced: 0 };
-const leastRuns = 3;
+/** Runs so often, and for so many seconds, at least, after one run that warms up. */
+const least = { full: { runs: 3, seconds: 2 }, reduced: { runs: 1, seconds: 0 } };
 
 /** Median seconds of a call. */
-async function timeOf(workload: Workload, least: number): Promise<number> {
+async function timeOf(workload: Workload, { runs, seconds }: typeof least.full): Promise<number> {
   const times: number[] = [];
   const begin = performance.now();
   await workload.run();
-  while (times.length < leastRuns || performance.now() - begin < 1000 * least) {
+  while (times.length < runs || performance.now() - begin < 1000 * seconds) {
     await workload.prepare?.();
     const start = performance.now();
     await workload.run();
@@ -113,7 +119,7 @@ export const timings: Part = {
         const error = await errorOf(task, session.seed);
         setDefaultDevice("cuda");
         const workload = setUp(task);
-        const ours = await timeOf(workload, session.reduced ? seconds.reduced : seconds.full);
+        const ours = await timeOf(workload, session.reduced ? least.reduced : least.full);
         await workload.close();
         session.rows.push({
           workload: `${task.workload} ${task.metric}`,

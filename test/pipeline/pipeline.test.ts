@@ -20,7 +20,7 @@ import {
 import type { PipelineProgress, PipelineRun, PipelineSampleOptions, Tensor, UNet2DOptions } from "langevin";
 import { BatchSampler } from "../../ts/pipeline/batch-sampler.ts";
 import { rejection } from "../failure.ts";
-import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
+import { liveMemory, onEveryDevice, referencedMemory, sampleByGraphs } from "../tensor/devices.ts";
 
 function bits(x: Tensor): Int32Array {
   return new Int32Array(Float32Array.from([x.toArray()].flat(9) as number[]).buffer);
@@ -41,6 +41,8 @@ const small: UNet2DOptions = {
 const betas = { numTrainTimesteps: 20, betaStart: 0.01, betaEnd: 0.5 };
 
 onEveryDevice("Pipeline", (device) => {
+  sampleByGraphs();
+
   let model: UNet2D;
   let pipeline: Pipeline;
   let classes: Pipeline;

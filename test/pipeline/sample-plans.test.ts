@@ -26,7 +26,7 @@ import type { Denoiser, SampleOptions, Tensor } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
 import { rejection } from "../failure.ts";
 import { bits } from "../plan/bits.ts";
-import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
+import { liveMemory, onEveryDevice, referencedMemory, sampleByGraphs } from "../tensor/devices.ts";
 import { SmallNet, pictures, schedule, smallRun } from "../train/small-net.ts";
 
 /** A net with all that has a state of its own: attention, norms, dropout, a skip connection. */
@@ -50,6 +50,8 @@ class WideNet extends Module {
 }
 
 onEveryDevice("sample as a plan", () => {
+  sampleByGraphs();
+
   const options = (model: Denoiser, changes: Partial<SampleOptions> = {}): SampleOptions => ({
     model,
     schedule,

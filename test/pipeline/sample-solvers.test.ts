@@ -30,7 +30,7 @@ import {
   zeros,
 } from "langevin";
 import { rejection } from "../failure.ts";
-import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
+import { liveMemory, onEveryDevice, referencedMemory, sampleByGraphs } from "../tensor/devices.ts";
 
 const schedule = new NoiseSchedule({ steps: 1000, betaStart: 1e-4, betaEnd: 0.02 });
 const steps = 6;
@@ -64,6 +64,8 @@ function bits(x: Tensor): Int32Array {
 }
 
 onEveryDevice("sample with solvers", (device: DeviceName) => {
+  sampleByGraphs();
+
   let model: ClassNet;
   before(() => {
     manualSeed(3);

@@ -1,14 +1,14 @@
 // Counts the calls into the native addon that a device makes.
 
 import type { Addon } from "../../ts/device/native/addon.ts";
-import { loadAddon } from "../../ts/device/native/addon.ts";
+import { native } from "../device/native-devices.ts";
 
 /** How often each function of the addon was called. */
 export type Calls = Readonly<Partial<Record<keyof Addon, number>>>;
 
 /** The calls of this thread while `fn` runs, and until its promise is settled. Not to be nested. */
 export async function countCalls(fn: () => unknown): Promise<Calls> {
-  const addon = loadAddon().addon as unknown as Record<string, (...given: never[]) => unknown>;
+  const addon = native.addon() as unknown as Record<string, (...given: never[]) => unknown>;
   const own = { ...addon };
   const calls: Record<string, number> = {};
   for (const [name, call] of Object.entries(own))

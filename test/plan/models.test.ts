@@ -43,6 +43,7 @@ import {
   clipGradNorm,
   clipGradValue,
   concat,
+  defaultDevice,
   draws,
   iterate,
   manualSeed,
@@ -53,12 +54,14 @@ import {
   sample,
   scope,
   setDefaultDType,
+  setDefaultDevice,
   smoothL1,
   tensor,
 } from "langevin";
 import { ConvBlock, TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
 import { SmallNet } from "../train/small-net.ts";
-import { onEveryDevice, useDevice } from "../tensor/devices.ts";
+import { cudaOnHost, onEveryDevice, sampleByGraphs, useDevice } from "../tensor/devices.ts";
+import { expectAsExactAsEager } from "./accuracy.ts";
 import { bits } from "./bits.ts";
 
 const steps = 10;
@@ -340,22 +343,64 @@ function testModels(): void {
         const captured = capture(chain, { poison: true });
         for (let call = 0; call < 2; call++) expect(scope(() => bits(captured()))).to.equal(expected);
         expect(captured.plan().toString()).to.match(/repeat (9|10)\b/);
-        const [count, ...size] = shape;
-        expect(bits(await sample({ model: net, schedule, count, size, seed: 5 }))).to.equal(expected);
         captured.dispose();
+        expect(bits(await sampled(net, shape))).to.equal(expected);
       });
     });
 }
 
-onEveryDevice("models as plans", testModels);
+/** Pictures of the net, by `sample`. */
+function sampled(model: Net, [count, ...size]: Setting["shape"], eager = false): Promise<Tensor> {
+  return sample({ model, schedule, count, size, seed: 5, eager });
+}
 
-describe("models as plans on ts in float64", () => {
-  useDevice("ts");
-  before(() => {
-    setDefaultDType("float64");
-  });
-  after(() => {
-    setDefaultDType("float32");
-  });
+onEveryDevice("models as plans", () => {
+  sampleByGraphs();
   testModels();
 });
+
+if (!cudaOnHost)
+  describe("models as plans on ts in float64", () => {
+    useDevice("ts");
+    before(() => {
+      setDefaultDType("float64");
+    });
+    after(() => {
+      setDefaultDType("float32");
+    });
+    testModels();
+  });
+else
+  describe("models in one kernel, where they fit one multiprocessor, on cuda", () => {
+    useDevice("cuda");
+    for (const { name, make, shape } of settings)
+      it(`${name}: samples err at most twice as much as eager's`, async () => {
+        manualSeed(11);
+        const net = make().eval();
+        const weights = await Promise.all(net.parameters().map((parameter) => parameter.data()));
+        const valuesOf = async (x: Tensor): Promise<number[]> => [...(await x.data())];
+        const got = await valuesOf(await sampled(net, shape));
+        const eager = await valuesOf(await sampled(net, shape, true));
+        const exact = await inFloat64(() => {
+          const copy = make().eval();
+          copy.parameters().forEach((parameter, i) => {
+            parameter.assign(tensor(Float64Array.from(weights[i]), { shape: parameter.shape }));
+          });
+          return sampled(copy, shape, true).then(valuesOf);
+        });
+        expectAsExactAsEager(got, eager, exact);
+      });
+  });
+
+/** What `fn` gives where everything is computed in float64. */
+async function inFloat64<T>(fn: () => Promise<T>): Promise<T> {
+  const device = defaultDevice();
+  setDefaultDevice("ts");
+  setDefaultDType("float64");
+  try {
+    return await fn();
+  } finally {
+    setDefaultDevice(device);
+    setDefaultDType("float32");
+  }
+}

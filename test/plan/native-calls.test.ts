@@ -21,8 +21,9 @@ import {
   zeros,
 } from "langevin";
 import type { Denoiser, SampleOptions, StepInputs, Tensor } from "langevin";
-import { cpuIsBuilt, useDevice } from "../tensor/devices.ts";
+import { useDevice } from "../tensor/devices.ts";
 import { pictures, schedule as shortSchedule, smallRun } from "../train/small-net.ts";
+import { native } from "../device/native-devices.ts";
 import type { Calls } from "./counted-addon.ts";
 import { countCalls } from "./counted-addon.ts";
 
@@ -35,8 +36,8 @@ function expectOneReplay(few: Calls, many: Calls): void {
   expect(all, JSON.stringify(many)).to.be.at.most(64);
 }
 
-(cpuIsBuilt ? describe : describe.skip)("calls into the addon", () => {
-  useDevice("cpu");
+(native.isBuilt ? describe : describe.skip)(`calls into the addon of ${native.name}`, () => {
+  useDevice(native.name);
 
   describe("of sample", () => {
     let model: Denoiser;

@@ -3,12 +3,12 @@
 import { expect } from "chai";
 import type { Tensor } from "langevin";
 import { capture, manualSeed, scope } from "langevin";
-import { cpuIsBuilt } from "../tensor/devices.ts";
+import { cpuIsBuilt, cudaOnHost } from "../tensor/devices.ts";
 import type { Program } from "../tensor/random-programs.ts";
 import { drawProgram, leavesOf, lossOf, print, run, shrink, withDefaults } from "../tensor/random-programs.ts";
 import { bitsOf } from "./bits.ts";
 
-const count = Number(process.env.LANGEVIN_PLANS ?? 400);
+const count = Number(process.env.LANGEVIN_PLANS ?? (cudaOnHost ? 120 : 400));
 
 /** Of each four programs two return all values, which so are kept, and two are not fused. */
 const returnsAll = ({ seed }: Program): boolean => seed % 2 === 0;
@@ -58,11 +58,13 @@ describe(`${count} random programs as plans`, function () {
     programs = Array.from({ length: count }, (_, i) => drawProgram(i + 1, 2 + (i % 16)));
   });
 
-  const settings = [
-    ["ts", "float32"],
-    ["ts", "float64"],
-    ["cpu", "float32"],
-  ] as const;
+  const settings = cudaOnHost
+    ? ([["cuda", "float32"]] as const)
+    : ([
+        ["ts", "float32"],
+        ["ts", "float64"],
+        ["cpu", "float32"],
+      ] as const);
   for (const [device, dtype] of settings)
     (device === "cpu" && !cpuIsBuilt ? it.skip : it)(`give eager's bits in ${dtype} on ${device}`, () => {
       const faultThere = (program: Program): string | undefined => withDefaults(device, dtype, () => fault(program));

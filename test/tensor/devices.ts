@@ -11,8 +11,11 @@ import { addonCandidates, packageRoot } from "../../ts/device/native/addon.ts";
 /** False only where no addon was built: one that was built badly must fail tests, not skip them. */
 export const cpuIsBuilt = addonCandidates(packageRoot()).some(({ path }) => existsSync(path));
 
-/** `cuda` alone where `npm run test:cuda-host` names an addon whose kernels run on the host. */
-const devices: readonly DeviceName[] = process.env.LANGEVIN_CUDA_ADDON ? ["cuda"] : ["ts", "cpu"];
+/** Whether `npm run test:cuda-host` names an addon whose CUDA kernels run on the host. */
+export const cudaOnHost = process.env.LANGEVIN_CUDA_ADDON !== undefined;
+
+/** `cuda` alone where its kernels run on the host. */
+const devices: readonly DeviceName[] = cudaOnHost ? ["cuda"] : ["ts", "cpu"];
 
 /** Makes `device` the default one for the tests of the enclosing block. */
 export function useDevice(device: DeviceName): void {
@@ -37,6 +40,22 @@ export function onEveryDevice(title: string, tests: (device: DeviceName) => void
       useDevice(device);
       tests(device);
     });
+}
+
+/**
+ * On `cuda`, samples by graphs in the enclosing block, which have eager's bits: the kernel that runs a whole loop for small
+ * networks rounds its products otherwise.
+ */
+export function sampleByGraphs(): void {
+  let earlier: string | undefined;
+  before(() => {
+    earlier = process.env.LANGEVIN_PERSISTENT;
+    process.env.LANGEVIN_PERSISTENT = "off";
+  });
+  after(() => {
+    if (earlier === undefined) delete process.env.LANGEVIN_PERSISTENT;
+    else process.env.LANGEVIN_PERSISTENT = earlier;
+  });
 }
 
 /** What is in use on a device. */

@@ -6,13 +6,13 @@ import type { Tensor } from "langevin";
 import { scope } from "langevin";
 import { ops } from "../../ts/ops/index.ts";
 import { TapeNode } from "../../ts/tensor/tape.ts";
-import { cpuIsBuilt } from "./devices.ts";
+import { cpuIsBuilt, cudaOnHost } from "./devices.ts";
 import { wrongDigits, wrongSlope } from "./program-faults.ts";
 import { operations } from "./random-operations.ts";
 import type { Program } from "./random-programs.ts";
 import { drawProgram, leavesOf, print, run, shrink } from "./random-programs.ts";
 
-const count = Number(process.env.LANGEVIN_CHAINS ?? 1000);
+const count = Number(process.env.LANGEVIN_CHAINS ?? (cudaOnHost ? 150 : 1000));
 
 /** Fails with the smallest program that still has a fault, as text. */
 function expectNone(programs: readonly Program[], faultOf: (program: Program) => string | undefined): void {
@@ -38,6 +38,13 @@ describe(`${count} random programs`, function () {
   before(() => {
     programs = Array.from({ length: count }, (_, i) => drawProgram(i + 1, 2 + (i % 16)));
   });
+
+  if (cudaOnHost) {
+    it("give in float32 on cuda what they give in float64", () => {
+      expectNone(programs, (program) => wrongDigits(program, "cuda"));
+    });
+    return;
+  }
 
   it("have the gradients that central differences have", () => {
     expectNone(programs, wrongSlope);

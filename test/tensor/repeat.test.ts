@@ -33,7 +33,7 @@ import type { Tensor } from "langevin";
 import { failure } from "../failure.ts";
 import { bits } from "../plan/bits.ts";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
-import { liveMemory, onEveryDevice, referencedMemory } from "./devices.ts";
+import { liveMemory, onEveryDevice, referencedMemory, sampleByGraphs } from "./devices.ts";
 
 /** x_t -> x_0 (about) for a tiny network. */
 class Denoiser extends Module {
@@ -63,7 +63,9 @@ function expectSame(fn: () => Tensor[], plan: RegExp): void {
   captured.dispose();
 }
 
-onEveryDevice("loops", (device) => {
+onEveryDevice("loops", () => {
+  sampleByGraphs();
+
   it("run a body for each index, and hand a state on", () => {
     const seen: number[] = [];
     repeat(3, (index) => {
@@ -245,12 +247,7 @@ onEveryDevice("loops", (device) => {
     run.dispose();
   });
 
-  it("sample: the whole reverse process of DDPM is one program, with the bits of sample", async function () {
-    // The kernel that runs a whole loop for small networks rounds its products otherwise.
-    if (device === "cuda") process.env.LANGEVIN_PERSISTENT = "off";
-    after(() => {
-      delete process.env.LANGEVIN_PERSISTENT;
-    });
+  it("sample: the whole reverse process of DDPM is one program, with the bits of sample", async () => {
     const steps = 12;
     const schedule = new NoiseSchedule({ steps, betaStart: 0.05, betaEnd: 0.5 });
     manualSeed(1);

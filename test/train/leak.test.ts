@@ -1,13 +1,16 @@
-// 10,000 training steps leave live buffers exactly, and resident memory within a bound, where they were.
+// Thousands of training steps leave live buffers exactly, and resident memory within a bound, where they were.
 
 import { expect } from "chai";
 import { manualSeed, train } from "langevin";
-import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
+import { cudaOnHost, liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
 import { pictures, schedule, smallRun } from "./small-net.ts";
 
 const mebibyte = 2 ** 20;
 
-onEveryDevice("10,000 training steps", () => {
+/** CUDA kernels that run on the host are slow; what they leak is JavaScript's and the executor's, as elsewhere. */
+const count = cudaOnHost ? 2_000 : 10_000;
+
+onEveryDevice(`${count} training steps`, () => {
   it("leave memory where it was", async () => {
     manualSeed(0);
     const { step } = smallRun();
@@ -25,7 +28,7 @@ onEveryDevice("10,000 training steps", () => {
 
     await steps(500); // code is compiled, caches are filled
     const before = await memory();
-    expect(await steps(10_000)).to.be.greaterThan(0);
+    expect(await steps(count)).to.be.greaterThan(0);
     expect(await liveMemory(), "before any garbage collection").to.deep.equal(before.live);
     const after = await memory();
     expect(after.live).to.deep.equal(before.live);

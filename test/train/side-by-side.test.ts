@@ -20,7 +20,7 @@ import {
 import type { Batches, Tensor, TrainOptions, TrainProgress } from "langevin";
 import { failure, rejection } from "../failure.ts";
 import { bits } from "../plan/bits.ts";
-import { liveMemory, onEveryDevice, referencedMemory } from "../tensor/devices.ts";
+import { liveMemory, onEveryDevice, referencedMemory, sampleByGraphs } from "../tensor/devices.ts";
 import type { SmallRun } from "./small-net.ts";
 import { SmallNet, pictures, schedule, smallRun } from "./small-net.ts";
 import { collect, stateOf, stepsOf } from "./state.ts";
@@ -58,6 +58,8 @@ async function trained(run: SmallRun, changes: Partial<TrainOptions> = {}): Prom
 }
 
 onEveryDevice("side by side", () => {
+  sampleByGraphs();
+
   /** Ways in which training may run. */
   const ways: [string, Partial<TrainOptions>][] = [
     ["in one call", {}],

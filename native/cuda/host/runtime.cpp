@@ -1,6 +1,8 @@
 // The stand-in's memory with guards, streams that put work off, graphs as recorded lists, and faults on demand.
 #include "runtime.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +25,7 @@ using Work = std::function<void()>;
 constexpr size_t kAlignment = 256;  // as cudaMalloc promises
 constexpr size_t kGuard = 256;      // bytes before and after each block
 constexpr unsigned char kGuardByte = 0xA5, kFreshByte = 0xFF;  // fresh floats are NaN
+constexpr size_t kMostChecked = 128;  // blocks, after a wait
 constexpr size_t kMostQueued = 64;  // pieces of work before the caller has to wait; a GPU takes about a thousand
 
 // The number behind `name=` in LANGEVIN_CUDA_HOST.
@@ -44,6 +47,7 @@ struct Machine {
   const Faults faults;
   std::mutex mutex;
   std::map<void*, size_t> blocks;
+  void* lastChecked = nullptr;
   size_t used = 0;
   uint64_t launches = 0;
   cudaError_t broken = cudaSuccess;
@@ -64,20 +68,31 @@ struct Machine {
   }
 
   static bool intact(const unsigned char* guard) {
-    for (size_t i = 0; i < kGuard; i++)
-      if (guard[i] != kGuardByte) return false;
-    return true;
+    static const std::array<unsigned char, kGuard> untouched = [] {
+      std::array<unsigned char, kGuard> bytes;
+      bytes.fill(kGuardByte);
+      return bytes;
+    }();
+    return std::memcmp(guard, untouched.data(), kGuard) == 0;
   }
 
   // A write beyond a block is what memcheck would report, and ends the context here.
+  void checkGuard(const void* data, size_t bytes) {
+    const unsigned char* const start = static_cast<const unsigned char*>(data);
+    const bool before = intact(start - kGuard), after = intact(start + bytes);
+    if (before && after) return;
+    std::fprintf(stderr, "cuda-host: something wrote %s a block of %zu bytes\n", before ? "behind" : "before", bytes);
+    if (broken == cudaSuccess) broken = cudaErrorIllegalAddress;
+  }
+
+  // After a wait: some blocks, where there are very many, and the others in their turn.
   void checkGuards() {
     std::lock_guard<std::mutex> lock(mutex);
-    for (const auto& [data, bytes] : blocks) {
-      const unsigned char* const start = static_cast<const unsigned char*>(data);
-      const bool before = intact(start - kGuard), after = intact(start + bytes);
-      if (before && after) continue;
-      std::fprintf(stderr, "cuda-host: something wrote %s a block of %zu bytes\n", before ? "behind" : "before", bytes);
-      if (broken == cudaSuccess) broken = cudaErrorIllegalAddress;
+    auto block = blocks.upper_bound(lastChecked);
+    for (size_t left = std::min(blocks.size(), kMostChecked); left > 0; left--, block++) {
+      if (block == blocks.end()) block = blocks.begin();
+      lastChecked = block->first;
+      checkGuard(block->first, block->second);
     }
   }
 };
@@ -175,8 +190,9 @@ class LateStream final : public Stream {
   template <class F>
   cudaError_t runUntil(const F& reached) {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
-    while (!queue_.empty() && !reached()) runOne();
-    Machine::get().checkGuards();
+    bool some = false;
+    for (; !queue_.empty() && !reached(); some = true) runOne();
+    if (some) Machine::get().checkGuards();
     return health();
   }
 
@@ -354,6 +370,7 @@ cudaError_t cudaFree(void* data) {
   std::lock_guard<std::mutex> lock(machine.mutex);
   const auto found = machine.blocks.find(data);
   if (found == machine.blocks.end()) return failWith(cudaErrorInvalidValue);
+  machine.checkGuard(data, found->second);
   machine.used -= (found->second + kAlignment - 1) / kAlignment * kAlignment;
   machine.blocks.erase(found);
   std::free(static_cast<unsigned char*>(data) - kGuard);
