@@ -2,12 +2,14 @@
 
 import type { Addon } from "../../ts/device/native/addon.ts";
 import { native } from "../device/native-devices.ts";
+import { referencedMemory } from "../tensor/devices.ts";
 
 /** How often each function of the addon was called. */
 export type Calls = Readonly<Partial<Record<keyof Addon, number>>>;
 
 /** The calls of this thread while `fn` runs, and until its promise is settled. Not to be nested. */
 export async function countCalls(fn: () => unknown): Promise<Calls> {
+  await referencedMemory(); // what died earlier is released before
   const addon = native.addon() as unknown as Record<string, (...given: never[]) => unknown>;
   const own = { ...addon };
   const calls: Record<string, number> = {};
