@@ -61,6 +61,16 @@ __device__ __forceinline__ uint32_t packBf16(float low, float high) {
 #endif
 }
 
+// The same number, of which the compiler knows nothing any more: so it does not work out ahead, in registers that others need,
+// what follows from it.
+__device__ __forceinline__ float opaque(float x) {
+  asm volatile("" : "+f"(x));
+  return x;
+}
+
+// Past the first-level cache: for what is read once in a while, and much of it.
+__device__ __forceinline__ float4 loadStreamed(const float4* p) { return __ldcg(p); }
+
 // Rounded to tf32 (11 bits of significand, to nearest, ties away from zero), as the bits of a float.
 __device__ __forceinline__ uint32_t toTf32(float x) {
 #if __CUDA_ARCH__ >= 800

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <stdexcept>
+#include <type_traits>
+#include <utility>
 
 namespace langevin {
 namespace cuda {
@@ -14,7 +17,9 @@ namespace persistent {
 namespace {
 
 constexpr int64_t kMostNumber = int64_t{1} << 30;  // instructions count in int32
-constexpr int kLeastChannels = 2;                  // of the part of a product that a thread adds up
+constexpr int kLeastChannels = 2;                  // of the part of a product that a thread adds up by fma
+// Tables of products count in int16.
+constexpr int kMostRows = 128, kMostColumns = 256, kMostEntries = 32767;
 
 struct Refusal : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -70,7 +75,7 @@ size_t arrange(std::vector<Room>& rooms) {
 
 class Planner {
  public:
-  Planner(const Program& program, size_t sharedBytes) : program_(program), sharedBytes_(sharedBytes) {
+  Planner(const Program& program, const Device& device) : program_(program), device_(device) {
     for (const Program::Temporary& memory : program.temporaries) rooms_.push_back({memory});
   }
 
@@ -82,6 +87,9 @@ class Planner {
     for (at_ = 0; at_ < steps.size(); at_++) translate(steps[at_]);
     expectSafeMemory();
     joinTails();
+    if (usesTensorCores()) cutProducts();
+    else divideProducts();
+    order();
     shareOut();
     return std::move(sampler_);
   }
@@ -100,6 +108,7 @@ class Planner {
     int tails[kMostTails] = {-1, -1};
     int64_t position = 0;      // of the command
     int64_t weightFloats = 0;  // from the first weight to behind the last
+    bool sourceInFours = false;  // four channels of a product's source may be loaded at a time
   };
 
   void expectOneList() const {
@@ -153,6 +162,12 @@ class Planner {
       refuse(name + ": " + refusal.what());
     }
     sampler_->instructions.push_back(in);
+  }
+
+  // An instruction before that of the command under way, with what is known of it.
+  void insertBefore(const Instruction& in, const Homes& homes) {
+    sampler_->instructions.push_back(in);
+    homes_.insert(homes_.end() - 1, homes);
   }
 
   // --- Operands ---
@@ -426,11 +441,7 @@ class Planner {
     // Where operands lie must not change the order of a sum.
     w.adjacent = w.channels % kTile == 0 ? kTile : 1;
     w.vectors = w.perOutput == 1 && w.adjacent == kTile && in.size[2] % kTile == 0 && inFours(x) && inFours(weight);
-    const int tiles = ((in.size[0] * in.size[1] + kTile - 1) / kTile) * ((in.size[2] + kTile - 1) / kTile);
-    const int most = std::max(1, w.channels / std::max(w.adjacent, kLeastChannels));
-    w.parts = std::max(1, std::min(kThreads / std::max(tiles, 1), most));
-    const int64_t sums = int64_t{w.parts} * in.size[0] * in.size[1] * ((in.size[2] + kTile - 1) / kTile * kTile);
-    partialBytes_ = std::max(partialBytes_, static_cast<size_t>(sums) * sizeof(float));
+    homes_.back().sourceInFours = inFours(x);
   }
 
   void reversed(const Command& command, Instruction& in) {
@@ -445,6 +456,34 @@ class Planner {
     addPlain(table, false, in);
     in.rows = count(table.shape[0]);
     in.perRow = count(table.pitch);
+    drawBefore(in);
+  }
+
+  // Noise is drawn by an instruction of its own, since that takes long and may be done beside others.
+  void drawBefore(Instruction& in) {
+    Instruction draw{};
+    draw.operation = Operation::randn;
+    std::copy_n(in.size, kAxes, draw.size);
+    draw.seed = in.seed;
+    draw.draw = in.draw;
+    draw.image = in.image;
+    draw.step = in.step;
+    const int64_t position = homes_.back().position;
+    Room room;
+    room.bytes = sizeof(float) * static_cast<size_t>(in.size[0]) * static_cast<size_t>(in.size[1]) * static_cast<size_t>(in.size[2]);
+    room.memory = {nullptr, 0, position, position};
+    room.known = room.batched = true;
+    draw.result.shared = 0;
+    draw.result.stride[2] = 1;
+    draw.result.stride[1] = in.size[2];
+    draw.result.stride[0] = in.size[1] * in.size[2];
+    Homes homes;
+    std::fill_n(homes.inputs, kMostInputs, -1);
+    homes.position = position;
+    homes.result = homes_.back().inputs[in.inputCount] = static_cast<int>(rooms_.size());
+    rooms_.push_back(room);
+    in.inputs[in.inputCount++] = draw.result;
+    insertBefore(draw, homes);
   }
 
   void combined(const Command& command, Instruction& in) {
@@ -568,51 +607,341 @@ class Planner {
     memory.start = std::min(memory.start, home.position);
   }
 
-  // Shared memory: the rooms, the sums of parts, and as many weights as there is room for.
+  // --- Products ---
+
+  // By fma, threads add up parts of the source channels, `adjacent` ones at a time.
+  void divideProducts() {
+    for (Instruction& in : sampler_->instructions) {
+      if (in.operation != Operation::product) continue;
+      Weights& w = in.weights;
+      const int tiles = ((in.size[0] * in.size[1] + kTile - 1) / kTile) * ((in.size[2] + kTile - 1) / kTile);
+      const int most = std::max(1, w.channels / std::max(w.adjacent, kLeastChannels));
+      w.parts = std::max(1, std::min(kThreads / std::max(tiles, 1), most));
+    }
+  }
+
+  // All products do, or none.
+  bool usesTensorCores() const {
+    if (device_.products == Products::fma) return false;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++)
+      if (sampler_->instructions[i].operation == Operation::product && !fitsTensorCores(i)) return false;
+    return true;
+  }
+
+  // Whether its weights can be packed and its pixels counted.
+  bool fitsTensorCores(size_t product) const {
+    const Instruction& in = sampler_->instructions[product];
+    const View& x = in.inputs[0];
+    const Window& w = in.window;
+    const int64_t pixels = int64_t{in.size[0]} * in.size[1], taps = int64_t{w.kernel[0]} * w.kernel[1];
+    return in.inputs[1].device != nullptr && !isWritten(product) && in.size[0] <= kMostRows && in.size[1] <= kMostColumns &&
+           (w.source[0] == 1 || x.stride[0] == w.source[1] * x.stride[1]) &&
+           int64_t{w.source[0]} * w.source[1] <= kMostEntries && (pixels + kColumns) * taps <= kMostEntries;
+  }
+
+  void cutProducts() {
+    sampler_->products = device_.products;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++)
+      if (sampler_->instructions[i].operation == Operation::product) cut(i);
+    sampler_->tables.resize(aligned(sampler_->tables.size() * sizeof(int16_t)) / sizeof(int16_t), 0);
+  }
+
+  // By shape alone, so that sums depend on nothing else.
+  void cut(size_t product) {
+    Instruction& in = sampler_->instructions[product];
+    const Weights& w = in.weights;
+    Pieces& p = in.pieces;
+    p.taps = in.window.kernel[0] * in.window.kernel[1];
+    p.chunks = w.channels % kBlock == 0 ? w.channels / kBlock : 0;
+    p.steps = p.chunks > 0 ? p.taps * p.chunks : (p.taps * w.channels + kBlock - 1) / kBlock;
+    p.blocks = (in.size[2] + kBlock - 1) / kBlock;
+    p.vectors = homes_[product].sourceInFours && in.inputs[0].shared % 16 == 0 && in.inputs[0].image % kTile == 0;
+    const Groups groups = groupPixels(in);
+    p.tiles = groups.tiles;
+    p.groups = static_cast<int32_t>(groups.meetings.size());
+    int32_t fewest = p.steps;
+    for (const std::vector<int16_t>& meetings : groups.meetings)
+      if (p.chunks > 0) fewest = std::min(fewest, static_cast<int32_t>(meetings.size() / groups.wordsEach()) * p.chunks);
+    p.parts = std::max(1, std::min(kWarps / (p.blocks * p.groups), fewest));
+    p.table = static_cast<int32_t>(intern(groups.words()) * sizeof(int16_t));
+    p.packed = count(sampler_->packedFloats);
+    sampler_->packings.push_back({static_cast<const float*>(in.inputs[1].device), p.taps, w.channels, in.size[2], w.perTap,
+                                  w.perSource, w.perOutput, p.steps, p.blocks, p.packed});
+    sampler_->packedFloats += int64_t{p.blocks} * p.steps * kBlockFloats;
+    count(sampler_->packedFloats);
+  }
+
+  // Output pixels in groups, and what meets each group, as Pieces has it.
+  struct Groups {
+    int tiles = 1;
+    std::vector<int16_t> positions;
+    std::vector<std::vector<int16_t>> meetings;  // of each group
+
+    size_t wordsEach() const { return 1 + static_cast<size_t>(tiles) * kColumns; }
+    // What adding them up takes, roughly: a step of two tiles takes half as much again as one of one, whose weights are the same.
+    size_t cost() const {
+      size_t all = 0;
+      for (const std::vector<int16_t>& group : meetings) all += group.size() / wordsEach();
+      return all * (tiles == 1 ? 2 : 3);
+    }
+    std::vector<int16_t> words() const {
+      std::vector<int16_t> all = positions;
+      size_t first = 0;
+      for (const std::vector<int16_t>& group : meetings) {
+        all.push_back(static_cast<int16_t>(first));
+        first += group.size() / wordsEach();
+      }
+      all.push_back(static_cast<int16_t>(first));
+      for (const std::vector<int16_t>& group : meetings) all.insert(all.end(), group.begin(), group.end());
+      return all;
+    }
+  };
+
+  static Groups groupPixels(const Instruction& in) {
+    Groups one = groupPixels(in, 1), two = groupPixels(in, 2);
+    return two.cost() < one.cost() ? two : one;
+  }
+
+  static Groups groupPixels(const Instruction& in, int tiles) {
+    Groups groups;
+    groups.tiles = tiles;
+    const size_t each = static_cast<size_t>(tiles) * kColumns;
+    std::vector<std::pair<int, int>> pixels = orderedPixels(in);
+    while (pixels.size() % each != 0) pixels.push_back({-1, -1});
+    for (const auto& [row, column] : pixels) groups.positions.push_back(static_cast<int16_t>(row < 0 ? -1 : row * 256 + column));
+    for (size_t first = 0; first < pixels.size(); first += each) {
+      groups.meetings.emplace_back();
+      for (int tap = 0; tap < in.pieces.taps; tap++) {
+        std::vector<int16_t> meeting = {static_cast<int16_t>(tap)};
+        bool any = in.pieces.chunks == 0;  // steps that go on from tap to tap leave none out
+        for (size_t i = first; i < first + each; i++) {
+          const int at = sourcePixel(in.window, pixels[i].first, pixels[i].second, tap);
+          meeting.push_back(static_cast<int16_t>(at));
+          any = any || at >= 0;
+        }
+        if (any) groups.meetings.back().insert(groups.meetings.back().end(), meeting.begin(), meeting.end());
+      }
+    }
+    return groups;
+  }
+
+  // Where a transposed product has a stride, neighbours meet different taps: those that meet the same ones come together.
+  static std::vector<std::pair<int, int>> orderedPixels(const Instruction& in) {
+    std::vector<std::pair<int, int>> pixels;
+    for (int row = 0; row < in.size[0]; row++)
+      for (int column = 0; column < in.size[1]; column++) pixels.push_back({row, column});
+    const Window& w = in.window;
+    if (w.transposed)
+      std::stable_sort(pixels.begin(), pixels.end(), [&](const auto& a, const auto& b) {
+        return std::make_pair(a.first % w.stride[0], a.second % w.stride[1]) <
+               std::make_pair(b.first % w.stride[0], b.second % w.stride[1]);
+      });
+    return pixels;
+  }
+
+  static int sourcePixel(const Window& w, int row, int column, int tap) {
+    if (row < 0) return -1;
+    const int y = sourceOf(w, 0, row, tap / w.kernel[1]), x = sourceOf(w, 1, column, tap % w.kernel[1]);
+    return y < 0 || x < 0 ? -1 : y * w.source[1] + x;
+  }
+
+  // Where this table begins; products of the same shape share one.
+  size_t intern(const std::vector<int16_t>& words) {
+    const auto [found, fresh] = tables_.emplace(words, static_cast<int32_t>(sampler_->tables.size()));
+    if (fresh) sampler_->tables.insert(sampler_->tables.end(), words.begin(), words.end());
+    return static_cast<size_t>(found->second);
+  }
+
+  // --- Rounds ---
+
+  // What an instruction reads and writes: rooms, and all of device memory as one.
+  struct Reach {
+    static constexpr int deviceMemory = -1;
+    std::vector<int> reads;
+    int writes = deviceMemory;
+
+    bool touches(int room) const { return room == writes || std::find(reads.begin(), reads.end(), room) != reads.end(); }
+    bool meets(const Reach& other) const { return touches(other.writes) || other.touches(writes); }
+  };
+
+  Reach reachOf(size_t i) const {
+    const Instruction& in = sampler_->instructions[i];
+    Reach reach{{homes_[i].inputs, homes_[i].inputs + in.inputCount}, homes_[i].result};
+    for (int k = 0; k < in.tailCount; k++)
+      if (in.tails[k].other.present()) reach.reads.push_back(homes_[i].tails[k]);
+    return reach;
+  }
+
+  // Puts instructions into rounds: each into the first one after all that it needs. Those of a round are done at the same time, by
+  // different warps where they leave some idle; between rounds there is a barrier.
+  void order() {
+    std::vector<Instruction>& instructions = sampler_->instructions;
+    const std::vector<int> rounds = roundsOf();
+    std::vector<size_t> order(instructions.size());
+    for (size_t i = 0; i < order.size(); i++) order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rounds[a] < rounds[b]; });
+    for (Room& room : rooms_) room.memory.start = std::numeric_limits<int64_t>::max(), room.memory.end = -1;
+    std::vector<Instruction> sorted;
+    std::vector<Homes> homes;
+    int warps = 0;
+    size_t partials = 0;
+    for (const size_t i : order) {
+      Instruction in = instructions[i];
+      in.waits = sorted.empty() || rounds[i] != homes.back().position;
+      if (in.waits) warps = 0, partials = 0;
+      in.firstWarp = warps % kWarps;
+      in.partials = count(static_cast<int64_t>(partials));
+      warps += warpsOf(in);
+      partials += partialsOf(in);
+      partialBytes_ = std::max(partialBytes_, partials);
+      sorted.push_back(in);
+      homes.push_back(homes_[i]);
+      homes.back().position = rounds[i];
+      inhabit(reachOf(i), rounds[i]);
+    }
+    instructions = std::move(sorted);
+    homes_ = std::move(homes);
+  }
+
+  std::vector<int> roundsOf() const {
+    std::vector<Reach> reach;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) reach.push_back(reachOf(i));
+    std::vector<int> rounds(reach.size(), 0);
+    for (size_t i = 0; i < reach.size(); i++)
+      for (size_t before = 0; before < i; before++)
+        if (reach[before].meets(reach[i])) rounds[i] = std::max(rounds[i], rounds[before] + 1);
+    putOffDraws(reach, rounds);
+    return rounds;
+  }
+
+  // Drawing noise takes as long as a product: it is done beside the first one.
+  void putOffDraws(const std::vector<Reach>& reach, std::vector<int>& rounds) const {
+    const std::vector<Instruction>& instructions = sampler_->instructions;
+    int product = std::numeric_limits<int>::max();
+    for (size_t i = 0; i < instructions.size(); i++)
+      if (instructions[i].operation == Operation::product) product = std::min(product, rounds[i]);
+    for (size_t i = 0; i < instructions.size(); i++) {
+      if (instructions[i].operation != Operation::randn) continue;
+      int needed = std::numeric_limits<int>::max();
+      for (size_t after = i + 1; after < instructions.size(); after++)
+        if (reach[i].meets(reach[after])) needed = std::min(needed, rounds[after]);
+      if (product > rounds[i] && product < needed) rounds[i] = product;
+    }
+  }
+
+  void inhabit(const Reach& reach, int64_t round) {
+    const auto extend = [&](int room) {
+      if (room == Reach::deviceMemory) return;
+      Program::Temporary& memory = rooms_[static_cast<size_t>(room)].memory;
+      memory.start = std::min(memory.start, round);
+      memory.end = std::max(memory.end, round);
+    };
+    extend(reach.writes);
+    for (const int room : reach.reads) extend(room);
+  }
+
+  // That have something to do.
+  int warpsOf(const Instruction& in) const {
+    const Pieces& p = in.pieces;
+    if (in.operation == Operation::product && p.blocks > 0) return std::min(kWarps, p.blocks * p.groups * p.parts);
+    const int elements = in.size[0] * in.size[1] * in.size[2];
+    const int each = in.operation == Operation::randn ? 4 : 1;
+    return std::min(kWarps, (elements + 32 * each - 1) / (32 * each));
+  }
+
+  // Bytes for sums of its parts.
+  static size_t partialsOf(const Instruction& in) {
+    if (in.operation != Operation::product) return 0;
+    const Pieces& p = in.pieces;
+    const size_t floats =
+        p.blocks > 0 ? static_cast<size_t>(p.parts * p.groups * p.tiles) * static_cast<size_t>(p.blocks) * 128
+                     : static_cast<size_t>(in.weights.parts) * static_cast<size_t>(in.size[0] * in.size[1]) *
+                           static_cast<size_t>((in.size[2] + kTile - 1) / kTile * kTile);
+    return floats * sizeof(float);
+  }
+
+  // --- Shared memory and registers ---
+
+  // Rooms, sums of parts, tables, and as many weights as there is room for.
   void shareOut() {
     const size_t rooms = arrange(rooms_);
     sampler_->partials = static_cast<int>(rooms);
-    size_t used = rooms + aligned(partialBytes_);
-    if (used > sharedBytes_)
-      refuse("an image takes " + std::to_string(used) + " bytes of shared memory, and a block has " + std::to_string(sharedBytes_));
+    sampler_->tablesShared = static_cast<int>(rooms + aligned(partialBytes_));
+    const size_t used = rooms + aligned(partialBytes_) + sampler_->tables.size() * sizeof(int16_t);
+    if (used > device_.sharedBytes)
+      refuse("an image takes " + std::to_string(used) + " bytes of shared memory, and a block has " +
+             std::to_string(device_.sharedBytes));
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       Instruction& in = sampler_->instructions[i];
       settle(in.result, homes_[i].result);
       for (int k = 0; k < in.inputCount; k++) settle(in.inputs[k], homes_[i].inputs[k]);
       for (int k = 0; k < in.tailCount; k++) settle(in.tails[k].other, homes_[i].tails[k]);
+      in.pieces.table += sampler_->tablesShared;
     }
-    for (const size_t number : byReads()) {
-      Instruction* const in = &sampler_->instructions[number];
-      const int64_t floats = homes_[number].weightFloats;
-      sampler_->weights += floats;
-      const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
-      if (used + bytes > sharedBytes_) continue;
-      View& weights = in->inputs[1];
-      sampler_->residents.push_back({static_cast<const float*>(weights.device), count(floats), static_cast<int32_t>(used)});
-      weights.device = nullptr;
-      weights.shared = static_cast<int32_t>(used);
-      used += bytes;
-      sampler_->residentWeights += floats;
-    }
-    sampler_->sharedBytes = std::max<size_t>(used, 16);
+    if (sampler_->products != Products::fma) fillRegisters();
+    sampler_->sharedBytes = std::max<size_t>(placeWeights(used), 16);
   }
 
   void settle(View& view, int home) const {
     if (home >= 0) view.shared += static_cast<int32_t>(rooms_[static_cast<size_t>(home)].shared);
   }
 
-  // Products whose weights lie in device memory and do not change, those first whose weights are read most often.
+  static int32_t floatsOf(const Pieces& p) { return p.blocks * p.steps * kBlockFloats; }
+
+  // The largest product that reads its weights only once, and has no more units than there are warps.
+  void fillRegisters() {
+    int best = -1;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) {
+      const Instruction& in = sampler_->instructions[i];
+      const Pieces& p = in.pieces;
+      if (in.operation != Operation::product || p.tiles > 1 || p.groups > 1 || p.chunks == 0 || p.blocks > kWarps) continue;
+      if (best < 0 || floatsOf(p) > floatsOf(sampler_->instructions[static_cast<size_t>(best)].pieces)) best = static_cast<int>(i);
+    }
+    sampler_->banked = best;
+    if (best < 0) return;
+    Pieces& p = sampler_->instructions[static_cast<size_t>(best)].pieces;
+    p.banked = 1;
+    sampler_->bankedWeights = std::min<int64_t>(floatsOf(p), int64_t{p.blocks} * p.parts * kBankSteps * kBlockFloats);
+  }
+
+  // Returns how much of shared memory is used then.
+  size_t placeWeights(size_t used) {
+    for (const size_t number : byReads()) {
+      Instruction& in = sampler_->instructions[number];
+      const bool packed = sampler_->products != Products::fma;
+      const int32_t floats = packed ? floatsOf(in.pieces) : count(homes_[number].weightFloats);
+      sampler_->weights += floats;
+      const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
+      if (used + bytes > device_.sharedBytes) continue;
+      const int32_t at = static_cast<int32_t>(used);
+      View& weights = in.inputs[1];
+      sampler_->residents.push_back({packed ? nullptr : static_cast<const float*>(weights.device), in.pieces.packed, floats, at});
+      if (packed) {
+        in.pieces.shared = at;
+      } else {
+        weights.device = nullptr;
+        weights.shared = at;
+      }
+      used += bytes;
+      sampler_->residentWeights += floats;
+    }
+    return used;
+  }
+
+  // Products whose weights lie in device memory and do not change: those first whose weights are read most often, that in
+  // registers last.
   std::vector<size_t> byReads() const {
     std::vector<size_t> products;
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       const Instruction& in = sampler_->instructions[i];
       if (in.operation == Operation::product && in.inputs[1].device != nullptr && !isWritten(i)) products.push_back(i);
     }
-    const auto tiles = [&](size_t i) {
+    const auto reads = [&](size_t i) {
       const Instruction& in = sampler_->instructions[i];
-      return (in.size[0] * in.size[1] + kTile - 1) / kTile;
+      if (in.pieces.banked) return 0;
+      return in.pieces.blocks > 0 ? in.pieces.groups : (in.size[0] * in.size[1] + kTile - 1) / kTile;
     };
-    std::stable_sort(products.begin(), products.end(), [&](size_t a, size_t b) { return tiles(a) > tiles(b); });
+    std::stable_sort(products.begin(), products.end(), [&](size_t a, size_t b) { return reads(a) > reads(b); });
     return products;
   }
 
@@ -625,12 +954,13 @@ class Planner {
   }
 
   const Program& program_;
-  const size_t sharedBytes_;
+  const Device device_;
   std::unique_ptr<Sampler> sampler_ = std::make_unique<Sampler>();
   std::vector<Room> rooms_;
   std::vector<Homes> homes_;  // of each instruction
   std::vector<Use> read_, written_;  // in device memory
   std::map<const double*, int32_t> slots_;
+  std::map<std::vector<int16_t>, int32_t> tables_;  // those there are, and where each begins
   size_t taken_ = 0;
   size_t partialBytes_ = 0;
   size_t at_ = 0;
@@ -638,11 +968,16 @@ class Planner {
 
 }  // namespace
 
-Decision planPersistent(const Program& program, size_t sharedBytes) {
+Device deviceWith(size_t sharedBytes) {
+  constexpr size_t leastWithTf32 = 99 << 10;
+  return {sharedBytes, sharedBytes >= leastWithTf32 ? Products::tf32x3 : Products::fma};
+}
+
+Decision planPersistent(const Program& program, const Device& device) {
   const char* const wish = std::getenv("LANGEVIN_PERSISTENT");
   if (wish != nullptr && std::strcmp(wish, "off") == 0) return {nullptr, "LANGEVIN_PERSISTENT is off"};
   try {
-    return {Planner(program, sharedBytes).plan(), {}};
+    return {Planner(program, device).plan(), {}};
   } catch (const Refusal& refusal) {
     return {nullptr, refusal.what()};
   }
@@ -651,9 +986,48 @@ Decision planPersistent(const Program& program, size_t sharedBytes) {
 std::string describe(const Decision& decision) {
   if (decision.sampler == nullptr) return "Runs as CUDA graphs, not in one kernel: " + decision.refusal + ".";
   const Sampler& s = *decision.sampler;
-  return "Runs in one persistent kernel, an image a block: " + std::to_string(s.instructions.size()) + " instructions, " +
-         std::to_string(s.sharedBytes) + " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " +
-         std::to_string(s.weights) + " weights there.";
+  const auto barriers = std::count_if(s.instructions.begin(), s.instructions.end(), [](const Instruction& in) { return in.waits; });
+  const char* const products = s.products == Products::fma      ? "by float32 cores"
+                               : s.products == Products::tf32x3 ? "on tensor cores, each as three of tf32"
+                                                                : "on tensor cores in tf32";
+  return "Runs in one persistent kernel, an image a block: " + std::to_string(s.instructions.size()) + " instructions in " +
+         std::to_string(barriers) + " rounds, products " + products + ", " + std::to_string(s.sharedBytes) +
+         " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " + std::to_string(s.weights) +
+         " weights there" + (s.bankedWeights > 0 ? " and " + std::to_string(s.bankedWeights) + " in registers." : ".");
+}
+
+size_t bytesOf(const Sampler& s) {
+  return aligned(s.instructions.size() * sizeof(Instruction)) + aligned(s.residents.size() * sizeof(Resident)) +
+         aligned(s.packings.size() * sizeof(Packing)) + aligned(s.tables.size() * sizeof(int16_t)) +
+         static_cast<size_t>(s.packedFloats) * sizeof(float);
+}
+
+Run placeAt(char* memory, const Sampler& s, Progress* progress, const std::function<void(void*, const void*, size_t)>& upload) {
+  const auto next = [&](const auto& list) {
+    using Element = typename std::decay_t<decltype(list)>::value_type;
+    const size_t bytes = list.size() * sizeof(Element);
+    if (bytes > 0) upload(memory, list.data(), bytes);
+    const Element* const placed = reinterpret_cast<const Element*>(memory);
+    memory += aligned(bytes);
+    return placed;
+  };
+  const auto counted = [](const auto& list) { return static_cast<int32_t>(list.size()); };
+  Run run{};
+  run.instructions = next(s.instructions);
+  run.residents = next(s.residents);
+  run.packings = next(s.packings);
+  run.tables = next(s.tables);
+  run.packed = reinterpret_cast<float*>(memory);
+  run.instructionCount = counted(s.instructions);
+  run.residentCount = counted(s.residents);
+  run.packingCount = counted(s.packings);
+  run.tableCount = counted(s.tables);
+  run.partials = s.partials;
+  run.tablesShared = s.tablesShared;
+  run.banked = s.banked;
+  run.slots = s.slots;
+  run.progress = progress;
+  return run;
 }
 
 bool acceptsNumbers(const Sampler& sampler, const std::vector<double>& values) {

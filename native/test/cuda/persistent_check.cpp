@@ -1,6 +1,9 @@
-// Checks the persistent sampler: programs of a few commands, planned and run as the executor does, with weights in shared memory
-// and without, for one step and for two. In a second one, shared memory still holds what the first one left there, which hides
-// missing barriers.
+// Checks the persistent sampler: programs of a few commands, planned and run as the executor does, on tensor cores and by fma,
+// with weights in shared memory and without, for one step and for two. In a second one, shared memory still holds what the first
+// one left there, which hides missing barriers.
+#include <cstring>
+
+#include "../../cuda/gpu.h"
 #include "../../cuda/persistent.h"
 #include "suite.h"
 
@@ -44,14 +47,15 @@ class Sketch {
   std::vector<RegisteredKernel> kernels_;
 };
 
-void runSampler(const Program& program, size_t sharedBytes, int steps, Launch& launch) {
-  const persistent::Decision decision = persistent::planPersistent(program, sharedBytes);
+void runSampler(const Program& program, const persistent::Device& device, int steps, Launch& launch) {
+  const persistent::Decision decision = persistent::planPersistent(program, device);
   if (decision.sampler == nullptr) Launch::refuse(decision.refusal);
   const persistent::Sampler& s = *decision.sampler;
   Progress progress{};
-  const persistent::Run run = {s.instructions.data(), s.residents.data(), static_cast<int32_t>(s.instructions.size()),
-                               static_cast<int32_t>(s.residents.size()), s.partials, s.slots, &progress};
-  persistent::enqueueSteps(launch.stream(), run, s.images, steps, s.sharedBytes);
+  char* const memory = static_cast<char*>(launch.scratch(persistent::bytesOf(s)));
+  const persistent::Run run = persistent::placeAt(memory, s, &progress, std::memcpy);
+  persistent::enqueuePacking(launch.stream(), run);
+  persistent::enqueueSteps(launch.stream(), run, s, steps);
   persistent::enqueueCountSteps(launch.stream(), &progress, steps, 0, nullptr, 0, nullptr);
   expect(progress.steps == steps && progress.lists == steps, "persistent", "counts its steps");
 }
@@ -59,25 +63,35 @@ void runSampler(const Program& program, size_t sharedBytes, int steps, Launch& l
 // With as many weights in shared memory as fit, one step; or with none, two steps.
 enum class Weights { resident, streamed };
 
-void run(const Program& program, Weights weights, Launch& launch) {
-  size_t bytes = kSharedBytes;
+void run(const Program& program, persistent::Products products, Weights weights, Launch& launch) {
+  persistent::Device device = {kSharedBytes, products};
   if (weights == Weights::streamed) {
-    const persistent::Decision all = persistent::planPersistent(program, bytes);
-    if (all.sampler != nullptr && !all.sampler->residents.empty()) bytes = static_cast<size_t>(all.sampler->residents[0].shared);
-    const persistent::Decision none = persistent::planPersistent(program, bytes);
+    const persistent::Decision all = persistent::planPersistent(program, device);
+    if (all.sampler != nullptr && !all.sampler->residents.empty())
+      device.sharedBytes = static_cast<size_t>(all.sampler->residents[0].shared);
+    const persistent::Decision none = persistent::planPersistent(program, device);
     expect(none.sampler != nullptr && none.sampler->residentWeights == 0, "persistent", "streams all weights");
+    expect(none.sampler != nullptr && none.sampler->products == products, "persistent", "multiplies as it is told");
   }
-  runSampler(program, bytes, weights == Weights::resident ? 1 : 2, launch);
+  runSampler(program, device, weights == Weights::resident ? 1 : 2, launch);
 }
 
 std::vector<Operand> inputsOf(const Command& command) { return {command.inputs, command.inputs + command.inputCount}; }
 
-void checkAlone(Case c, Weights weights) {
-  c.label = "persistent " + c.label;
+using persistent::Products;
+
+float inTf32(float x) { return gpu::floatFromBits(gpu::toTf32(x)); }
+
+std::string nameOf(Products products) {
+  return products == Products::fma ? "fma " : products == Products::tf32x3 ? "3 tf32 " : "tf32 ";
+}
+
+void checkAlone(Case c, Products products, Weights weights) {
+  c.label = "persistent " + nameOf(products) + c.label;
   check(c, [&](Command& command, Launch& launch) {
     Sketch sketch;
     sketch.add(c.kernel.c_str(), inputsOf(command), command.output, command.attributes);
-    run(sketch.finish(), weights, launch);
+    run(sketch.finish(), products, weights, launch);
   });
 }
 
@@ -100,8 +114,8 @@ std::vector<double> pooled(const std::vector<double>& x, const Shape& shape) {
 
 // The largest neighbour of relu(c + c), squared: what stays within the product, what takes another room, what is an instruction
 // of its own, and what needs the results of other threads.
-void checkChain(Case c, Weights weights) {
-  c.label = "persistent chain of " + c.label;
+void checkChain(Case c, Products products, Weights weights) {
+  c.label = "persistent " + nameOf(products) + "chain of " + c.label;
   for (double& y : c.expected) y = y > 0 ? 4 * y * y : 0;
   c.expected = pooled(c.expected, c.outputShape);
   c.tolerance *= 100;  // of sums up to about 20
@@ -119,7 +133,7 @@ void checkChain(Case c, Weights weights) {
     sketch.addTemporary(sum, 1, 2);
     sketch.addTemporary(twice, 2, 3);
     sketch.addTemporary(square, 3, 4);
-    run(sketch.finish(), weights, launch);
+    run(sketch.finish(), products, weights, launch);
   });
 }
 
@@ -131,11 +145,11 @@ void checkPool(Random& random) {
     for (int64_t i = 0; i < 5; i++)
       c.expected[yp * 5 + i] = std::fmax(c.expected[yp * 5 + i], static_cast<double>(x.at(xp * 5 + i)));
   });
-  checkAlone(c, Weights::resident);
+  checkAlone(c, Products::fma, Weights::resident);
 }
 
 void expectRefused(const char* label, Sketch& sketch, size_t sharedBytes, const char* reason) {
-  const std::string found = persistent::planPersistent(sketch.finish(), sharedBytes).refusal;
+  const std::string found = persistent::planPersistent(sketch.finish(), {sharedBytes, Products::tf32x3}).refusal;
   if (found != reason) std::printf("# %s\n", found.c_str());
   expect(found == reason, label, "is refused for another reason, or not");
 }
@@ -162,7 +176,10 @@ void checkPersistent(Random& random, Effort effort) {
   std::vector<Geometry> geometries = {{2, 4, 4, 8, 12, 3, 3, 1, 1, 1, 1, 1, 1},     // in vectors
                                       {3, 5, 7, 3, 5, 3, 2, 2, 1, 1, 0, 0, 1},       // odd
                                       {1, 2, 2, 64, 16, 2, 2, 2, 2},                 // few outputs of long sums
-                                      {2, 6, 5, 9, 7, 3, 3, 1, 2, 2, 2, 2, 1, 2, 2}};  // dilated
+                                      {2, 6, 5, 9, 7, 3, 3, 1, 2, 2, 2, 2, 1, 2, 2},  // dilated
+                                      {2, 2, 2, 64, 32, 3, 3, 1, 1, 1, 1, 1, 1},     // begins in registers
+                                      {1, 4, 4, 32, 48, 3, 3, 1, 1, 1, 1, 1, 1},     // in parts, of two tiles
+                                      {2, 6, 6, 16, 32, 2, 2, 2, 2}};                // taps of some pixels only
   for (int round = 1; round < effort.rounds; round++) {
     const Geometry g = {random.between(1, 3), random.between(1, 9), random.between(1, 9), random.between(1, 20),
                         random.between(1, 20), random.between(1, 3), random.between(1, 3), random.between(1, 2),
@@ -172,10 +189,15 @@ void checkPersistent(Random& random, Effort effort) {
   }
   for (const Geometry& g : geometries) {
     const auto [forward, backward, weightGradient] = convolutionCases(g, random, true);
-    checkAlone(forward, Weights::resident);
-    checkAlone(backward, Weights::streamed);
-    checkChain(forward, Weights::streamed);
-    checkChain(backward, Weights::resident);
+    for (const Products products : {Products::fma, Products::tf32x3}) {
+      checkAlone(forward, products, Weights::resident);
+      checkAlone(backward, products, Weights::streamed);
+      checkChain(forward, products, Weights::streamed);
+      checkChain(backward, products, Weights::resident);
+    }
+    const auto [rounded, roundedBack, roundedGradient] = convolutionCases(g, random, true, inTf32);
+    checkAlone(rounded, Products::tf32, Weights::resident);
+    checkAlone(roundedBack, Products::tf32, Weights::streamed);
   }
   checkPool(random);
   checkRefusals(random);
