@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kMostNumber = int64_t{1} << 30;  // instructions count in int32
 constexpr int kLeastChannels = 2;                  // of the part of a product that a thread adds up by fma
+constexpr int kSums = 128;                         // of a tile: 16 channels of 8 pixels
 // Tables of products count in int16.
 constexpr int kMostRows = 128, kMostColumns = 256, kMostEntries = 32767;
 
@@ -342,7 +343,7 @@ class Planner {
     int64_t strides[kMaxRank] = {};
     table.strides(strides);
     in.rows = count(table.shape[0]);
-    in.perRow = count(strides[0]);
+    in.rowStride = count(strides[0]);
     resultView(command.output, in);
     Operand first = table;
     dropFirst(first);
@@ -355,7 +356,7 @@ class Planner {
     resultView(y, in);
     addPlain(table, false, in);
     in.rows = count(table.shape[0]);
-    in.perRow = count(table.pitch);
+    in.rowStride = count(table.pitch);
     if (index.rank > 1) refuse("an index of more than one axis");
     const bool batched = isBatched(y) && isBatched(index);
     View& v = addPlain(index, batched, in);
@@ -455,7 +456,7 @@ class Planner {
     addPlain(t, true, in);
     addPlain(table, false, in);
     in.rows = count(table.shape[0]);
-    in.perRow = count(table.pitch);
+    in.rowStride = count(table.pitch);
     drawBefore(in);
   }
 
@@ -643,7 +644,6 @@ class Planner {
     sampler_->products = device_.products;
     for (size_t i = 0; i < sampler_->instructions.size(); i++)
       if (sampler_->instructions[i].operation == Operation::product) cut(i);
-    sampler_->tables.resize(aligned(sampler_->tables.size() * sizeof(int16_t)) / sizeof(int16_t), 0);
   }
 
   // By shape alone, so that sums depend on nothing else.
@@ -660,15 +660,18 @@ class Planner {
     p.tiles = groups.tiles;
     p.groups = static_cast<int32_t>(groups.meetings.size());
     int32_t fewest = p.steps;
-    for (const std::vector<int16_t>& meetings : groups.meetings)
-      if (p.chunks > 0) fewest = std::min(fewest, static_cast<int32_t>(meetings.size() / groups.wordsEach()) * p.chunks);
+    for (size_t group = 0; group < groups.meetings.size(); group++) fewest = std::min(fewest, groups.stepsOf(p, group));
     p.parts = std::max(1, std::min(kWarps / (p.blocks * p.groups), fewest));
-    p.table = static_cast<int32_t>(intern(groups.words()) * sizeof(int16_t));
+    p.perPart = p.blocks * p.groups * p.tiles;
+    if (int64_t{p.perPart} * p.parts > kMostEntries) refuse("a product is too large");
+    p.positions = intern(groups.words());
     p.packed = count(sampler_->packedFloats);
     sampler_->packings.push_back({static_cast<const float*>(in.inputs[1].device), p.taps, w.channels, in.size[2], w.perTap,
                                   w.perSource, w.perOutput, p.steps, p.blocks, p.packed});
     sampler_->packedFloats += int64_t{p.blocks} * p.steps * kBlockFloats;
     count(sampler_->packedFloats);
+    p.units = append(unitsOf(p, groups));
+    p.finishes = append(finishesOf(p));
   }
 
   // Output pixels in groups, and what meets each group, as Pieces has it.
@@ -677,21 +680,17 @@ class Planner {
     std::vector<int16_t> positions;
     std::vector<std::vector<int16_t>> meetings;  // of each group
 
+    int32_t meetingsOf(size_t group) const { return static_cast<int32_t>(meetings[group].size() / wordsEach()); }
+    int32_t stepsOf(const Pieces& p, size_t group) const { return p.chunks > 0 ? meetingsOf(group) * p.chunks : p.steps; }
     size_t wordsEach() const { return 1 + static_cast<size_t>(tiles) * kColumns; }
     // What adding them up takes, roughly: a step of two tiles takes half as much again as one of one, whose weights are the same.
-    size_t cost() const {
-      size_t all = 0;
-      for (const std::vector<int16_t>& group : meetings) all += group.size() / wordsEach();
+    int32_t cost() const {
+      int32_t all = 0;
+      for (size_t group = 0; group < meetings.size(); group++) all += meetingsOf(group);
       return all * (tiles == 1 ? 2 : 3);
     }
     std::vector<int16_t> words() const {
       std::vector<int16_t> all = positions;
-      size_t first = 0;
-      for (const std::vector<int16_t>& group : meetings) {
-        all.push_back(static_cast<int16_t>(first));
-        first += group.size() / wordsEach();
-      }
-      all.push_back(static_cast<int16_t>(first));
       for (const std::vector<int16_t>& group : meetings) all.insert(all.end(), group.begin(), group.end());
       return all;
     }
@@ -745,11 +744,60 @@ class Planner {
     return y < 0 || x < 0 ? -1 : y * w.source[1] + x;
   }
 
-  // Where this table begins; products of the same shape share one.
-  size_t intern(const std::vector<int16_t>& words) {
-    const auto [found, fresh] = tables_.emplace(words, static_cast<int32_t>(sampler_->tables.size()));
-    if (fresh) sampler_->tables.insert(sampler_->tables.end(), words.begin(), words.end());
-    return static_cast<size_t>(found->second);
+  // The units of a block's parts come one after the other, so that warps share in what they read at the same time.
+  static std::vector<Unit> unitsOf(const Pieces& p, const Groups& groups) {
+    std::vector<Unit> units;
+    for (int part = 0; part < p.parts; part++) {
+      size_t word = groups.positions.size();
+      for (int group = 0; group < p.groups; group++) {
+        const int steps = groups.stepsOf(p, static_cast<size_t>(group));
+        const int begin = part * steps / p.parts, count = (part + 1) * steps / p.parts - begin;
+        const int meeting = p.chunks > 0 ? begin / p.chunks : 0;
+        for (int block = 0; block < p.blocks; block++) {
+          Unit unit{};
+          unit.weights = p.packed + block * p.steps * kBlockFloats;
+          unit.meeting = static_cast<int32_t>(word + static_cast<size_t>(meeting) * groups.wordsEach());
+          unit.at = static_cast<int16_t>(begin - meeting * p.chunks);
+          unit.count = static_cast<int16_t>(count);
+          unit.sums = static_cast<int16_t>(part * p.perPart + (block * p.groups + group) * p.tiles);
+          units.push_back(unit);
+        }
+        word += groups.meetings[static_cast<size_t>(group)].size();
+      }
+    }
+    return units;
+  }
+
+  // Sums that have no parts are finished by the warps that added them up; no barrier is needed then.
+  static std::vector<Finish> finishesOf(Pieces& p) {
+    std::vector<Finish> finishes;
+    const int inARow = p.parts == 1 ? p.tiles : 1;
+    p.turns = (p.perPart / inARow + kWarps - 1) / kWarps * inARow;
+    for (int turn = 0; turn < p.turns; turn++)
+      for (int warp = 0; warp < kWarps; warp++) {
+        // In the order of units: block within group.
+        const int number = turn / inARow * kWarps + warp, block = number % p.blocks;
+        const int tile = number / p.blocks * inARow + turn % inARow;
+        const bool any = number < p.perPart / inARow;
+        finishes.push_back({static_cast<int16_t>(any ? block : -1), static_cast<int16_t>(tile),
+                            static_cast<int16_t>(block * p.groups * p.tiles + tile), 0});
+      }
+    return finishes;
+  }
+
+  // Where this table begins, in bytes; products of the same shape share one.
+  int32_t intern(const std::vector<int16_t>& words) {
+    const auto found = tables_.find(words);
+    return found != tables_.end() ? found->second : tables_[words] = append(words);
+  }
+
+  template <class Entry>
+  int32_t append(const std::vector<Entry>& entries) {
+    std::vector<int16_t>& tables = sampler_->tables;
+    const size_t at = tables.size(), bytes = entries.size() * sizeof(Entry);
+    tables.resize(at + aligned(bytes) / sizeof(int16_t), 0);
+    std::memcpy(tables.data() + at, entries.data(), bytes);
+    return count(static_cast<int64_t>(at * sizeof(int16_t)));
   }
 
   // --- Rounds ---
@@ -843,7 +891,7 @@ class Planner {
   // That have something to do.
   int warpsOf(const Instruction& in) const {
     const Pieces& p = in.pieces;
-    if (in.operation == Operation::product && p.blocks > 0) return std::min(kWarps, p.blocks * p.groups * p.parts);
+    if (in.operation == Operation::product && p.blocks > 0) return std::min(kWarps, p.unitCount());
     const int elements = in.size[0] * in.size[1] * in.size[2];
     const int each = in.operation == Operation::randn ? 4 : 1;
     return std::min(kWarps, (elements + 32 * each - 1) / (32 * each));
@@ -854,7 +902,7 @@ class Planner {
     if (in.operation != Operation::product) return 0;
     const Pieces& p = in.pieces;
     const size_t floats =
-        p.blocks > 0 ? static_cast<size_t>(p.parts * p.groups * p.tiles) * static_cast<size_t>(p.blocks) * 128
+        p.blocks > 0 ? static_cast<size_t>(p.parts) * static_cast<size_t>(p.perPart) * kSums
                      : static_cast<size_t>(in.weights.parts) * static_cast<size_t>(in.size[0] * in.size[1]) *
                            static_cast<size_t>((in.size[2] + kTile - 1) / kTile * kTile);
     return floats * sizeof(float);
@@ -876,10 +924,14 @@ class Planner {
       settle(in.result, homes_[i].result);
       for (int k = 0; k < in.inputCount; k++) settle(in.inputs[k], homes_[i].inputs[k]);
       for (int k = 0; k < in.tailCount; k++) settle(in.tails[k].other, homes_[i].tails[k]);
-      in.pieces.table += sampler_->tablesShared;
+      in.perPixel = Divider(std::max(1, in.size[2]));
+      in.perRow = Divider(std::max(1, in.size[1]));
+      in.weights.perChannel = Divider(std::max(1, in.weights.channels));
     }
     if (sampler_->products != Products::fma) fillRegisters();
     sampler_->sharedBytes = std::max<size_t>(placeWeights(used), 16);
+    for (Instruction& in : sampler_->instructions)
+      for (int32_t* const table : {&in.pieces.positions, &in.pieces.units, &in.pieces.finishes}) *table += sampler_->tablesShared;
   }
 
   void settle(View& view, int home) const {
@@ -909,23 +961,43 @@ class Planner {
     for (const size_t number : byReads()) {
       Instruction& in = sampler_->instructions[number];
       const bool packed = sampler_->products != Products::fma;
-      const int32_t floats = packed ? floatsOf(in.pieces) : count(homes_[number].weightFloats);
-      sampler_->weights += floats;
-      const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
-      if (used + bytes > device_.sharedBytes) continue;
-      const int32_t at = static_cast<int32_t>(used);
-      View& weights = in.inputs[1];
-      sampler_->residents.push_back({packed ? nullptr : static_cast<const float*>(weights.device), in.pieces.packed, floats, at});
-      if (packed) {
-        in.pieces.shared = at;
-      } else {
-        weights.device = nullptr;
-        weights.shared = at;
-      }
-      used += bytes;
-      sampler_->residentWeights += floats;
+      sampler_->weights += packed ? floatsOf(in.pieces) : homes_[number].weightFloats;
+      used += packed ? placeBlocks(in, used) : placeWhole(in, homes_[number].weightFloats, used);
     }
     return used;
+  }
+
+  size_t placeWhole(Instruction& in, int64_t floats, size_t used) {
+    const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
+    if (used + bytes > device_.sharedBytes) return 0;
+    View& weights = in.inputs[1];
+    sampler_->residents.push_back({static_cast<const float*>(weights.device), 0, count(floats), static_cast<int32_t>(used)});
+    weights.device = nullptr;
+    weights.shared = static_cast<int32_t>(used);
+    sampler_->residentWeights += floats;
+    return bytes;
+  }
+
+  // As many blocks of channels as there is room for.
+  size_t placeBlocks(const Instruction& in, size_t used) {
+    const Pieces& p = in.pieces;
+    const int32_t floats = p.steps * kBlockFloats;  // of a block
+    const size_t each = static_cast<size_t>(floats) * sizeof(float);
+    const int32_t fit = std::min(p.blocks, static_cast<int32_t>((device_.sharedBytes - used) / each));
+    if (fit == 0) return 0;
+    sampler_->residents.push_back({nullptr, p.packed, fit * floats, static_cast<int32_t>(used)});
+    sampler_->residentWeights += fit * floats;
+    char* const units = reinterpret_cast<char*>(sampler_->tables.data()) + p.units;
+    for (int number = 0; number < p.unitCount(); number++) {
+      const int block = number % p.blocks;
+      if (block >= fit) continue;
+      Unit unit;
+      std::memcpy(&unit, units + number * static_cast<int>(sizeof unit), sizeof unit);
+      unit.weights = static_cast<int32_t>(used) + block * static_cast<int32_t>(each);
+      unit.resident = 1;
+      std::memcpy(units + number * static_cast<int>(sizeof unit), &unit, sizeof unit);
+    }
+    return static_cast<size_t>(fit) * each;
   }
 
   // Products whose weights lie in device memory and do not change: those first whose weights are read most often, that in
@@ -1020,6 +1092,7 @@ Run placeAt(char* memory, const Sampler& s, Progress* progress, const std::funct
   run.packed = reinterpret_cast<float*>(memory);
   run.instructionCount = counted(s.instructions);
   run.residentCount = counted(s.residents);
+  run.products = s.products;
   run.packingCount = counted(s.packings);
   run.tableCount = counted(s.tables);
   run.partials = s.partials;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "../core/program.h"
+#include "divider.h"
 #include "launch.h"
 #include "steps.h"
 
@@ -82,25 +83,47 @@ LANGEVIN_HD int sourceOf(const Window& w, int axis, int o, int k) {
 }
 
 // How a product runs on tensor cores: y[channel, pixel] = sum of weights[channel, k] x[k, pixel] over k = (tap, source channel),
-// in steps of kBlock k. A warp takes a unit: kBlock channels, a group of pixels, and a part of the steps. Output pixels are put
-// into groups, and with each group goes which taps meet it and where. That is a table of int16 in shared memory:
+// in steps of kBlock k. A warp takes a unit: kBlock channels, a group of pixels, and a part of the steps. All that threads would
+// have to divide or to look for is in tables in shared memory:
 //
-//   position[group][pixel]        256 row + column of the result; -1 beyond the last
-//   first[group], first[groups]   of the group's meetings
-//   meeting                       tap, then source pixel[pixel] = row width + column; -1 where the tap meets padding
+//   int16 position[tile][pixel]    256 row + column of the result; -1 beyond the last
+//   int16 meeting[]                a tap that meets a group of pixels; source pixel[pixel] = row width + column, -1 for padding
+//   Unit units[]                   in the order in which warps take them
+//   Finish finishes[turn][warp]    which sums of tiles are finished by whom
+struct Unit {
+  int32_t weights;   // of its block: floats into the packed weights, or bytes into shared memory
+  int32_t meeting;   // the first one: words from the first position
+  int16_t at;        // the first step: from the meeting's on; where they go on from tap to tap, from the group's on
+  int16_t count;     // of steps
+  int16_t sums;      // where those of its first tile go
+  int16_t resident;  // whether weights are in shared memory
+};
+
+struct Finish {
+  int16_t block;  // negative: nothing to do
+  int16_t tile;
+  int16_t sums;  // of the first part
+  int16_t unused;
+};
+
 struct Pieces {
-  int32_t blocks = 0;   // of channels
-  int32_t groups = 0;   // of pixels
-  int32_t tiles = 1;    // of kColumns pixels in a group, 1 or 2
+  int32_t blocks = 0;  // of channels
+  int32_t groups = 0;  // of pixels
+  int32_t tiles = 1;   // of kColumns pixels in a group, 1 or 2
   int32_t parts = 1;
+  int32_t perPart = 0;  // sums of tiles
   int32_t taps = 0;
-  int32_t chunks = 0;   // of kBlock source channels; 0: steps go on from tap to tap, all of which are in the table
-  int32_t steps = 0;    // of all taps
-  int32_t table = 0;    // bytes into shared memory
-  int32_t packed = 0;   // floats into the packed weights: [block][step][half a block's channels][lane][4]
-  int32_t shared = -1;  // bytes into shared memory, where they lie there
+  int32_t chunks = 0;     // of kBlock source channels; 0: steps go on from tap to tap, all of which are in the table
+  int32_t steps = 0;      // of all taps
+  int32_t positions = 0;  // bytes into shared memory, as are the next two
+  int32_t units = 0;
+  int32_t finishes = 0;
+  int32_t turns = 0;
+  int32_t packed = 0;    // floats into the packed weights: [block][step][half a block's channels][lane][4]
   bool vectors = false;  // four source channels may be loaded at a time
   bool banked = false;   // weights of each warp's first steps are in its registers
+
+  LANGEVIN_HD int32_t unitCount() const { return blocks * groups * parts; }
 };
 
 // Where weights come from that are packed.
@@ -116,6 +139,7 @@ struct Packing {
 struct Weights {
   int32_t channels = 0;  // of the source
   int32_t perTap = 0, perSource = 0, perOutput = 0;
+  Divider perChannel;    // by channels
   int32_t parts = 1;     // of the source channels, which different threads add up, `adjacent` ones at a time
   int32_t adjacent = 1;  // 1 or kTile
   bool vectors = false;  // four elements of each row may be loaded at a time
@@ -131,6 +155,7 @@ struct Tail {
 struct Instruction {
   Operation operation;
   int32_t size[kAxes] = {1, 1, 1};  // of the result: height, width, channels
+  Divider perRow, perPixel;         // by width and channels
   View result;
   View inputs[kMostInputs];
   int32_t inputCount = 0;
@@ -142,7 +167,7 @@ struct Instruction {
   Pieces pieces;
   Tail tails[kMostTails];
   int32_t tailCount = 0;
-  int32_t rows = 0, perRow = 0;  // of a table, and elements from one to the next
+  int32_t rows = 0, rowStride = 0;  // of a table, and elements from one to the next
   uint64_t seed = 0;
   uint32_t draw = 0;
   StepNumber number, image, step;  // number: of fill, or the row
@@ -163,6 +188,7 @@ struct Run {
   const Packing* packings;
   const int16_t* tables;
   float* packed;
+  Products products;
   int32_t instructionCount, residentCount, packingCount, tableCount;
   int32_t partials;     // where sums of parts lie in shared memory, in bytes
   int32_t tablesShared;  // where the tables lie there, in bytes

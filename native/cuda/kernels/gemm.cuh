@@ -16,6 +16,7 @@
 // registers by fma, tf32 and bf16 on tensor cores with float32 sums. Each output is one chain of sums in the order of k.
 #pragma once
 
+#include "../divider.h"
 #include "../gpu.h"
 #include "activation.cuh"
 #include "operands.cuh"
@@ -24,32 +25,6 @@ namespace langevin {
 namespace cuda {
 
 enum class Arithmetic { float32, tf32, bf16 };
-
-// Division by a number that is known when a kernel is launched (Granlund and Montgomery 1994), for n < 2^31.
-class Divider {
- public:
-  Divider() = default;
-  explicit Divider(int divisor) : divisor_(divisor) {
-    while ((int64_t{1} << shift_) < divisor) shift_++;
-    const uint64_t excess = (uint64_t{1} << shift_) - static_cast<uint64_t>(divisor);
-    multiplier_ = static_cast<uint32_t>((excess << 32) / static_cast<uint64_t>(divisor) + 1);
-  }
-  __device__ __forceinline__ int quotient(int n) const {
-    const uint32_t high = static_cast<uint32_t>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * multiplier_ >> 32);
-    return static_cast<int>((high + static_cast<uint32_t>(n)) >> shift_);
-  }
-  // n = quotient * divisor + rest.
-  __device__ __forceinline__ int divide(int n, int& rest) const {
-    const int q = quotient(n);
-    rest = n - q * divisor_;
-    return q;
-  }
-
- private:
-  int divisor_ = 1;
-  uint32_t multiplier_ = 1;
-  int shift_ = 0;
-};
 
 // Loader of a matrix whose rows are the outer index.
 template <class Element>

@@ -43,8 +43,9 @@ struct Element {
 };
 
 __device__ __forceinline__ Element elementAt(const Instruction& in, int i) {
-  const int pixel = i / in.size[2], row = pixel / in.size[1];
-  return {row, pixel - row * in.size[1], i - pixel * in.size[2]};
+  Element e;
+  e.row = in.perRow.divide(in.perPixel.divide(i, e.channel), e.column);
+  return e;
 }
 
 __device__ __forceinline__ int offsetOf(const View& view, const Element& e) {
@@ -142,7 +143,7 @@ __device__ void fillElements(const Instruction& in, const Place& place) {
 // A row of a table, whose number was checked.
 __device__ void pickRow(const Instruction& in, const Place& place) {
   uint32_t* const y = place.data<uint32_t>(in.result);
-  const uint32_t* const row = place.data<const uint32_t>(in.inputs[0]) + place.integer(in.number) * in.perRow;
+  const uint32_t* const row = place.data<const uint32_t>(in.inputs[0]) + place.integer(in.number) * in.rowStride;
   forEachElement(in, place, [&](const Element& e) { y[offsetOf(in.result, e)] = row[offsetOf(in.inputs[0], e)]; });
 }
 
@@ -154,7 +155,7 @@ __device__ void pickRows(const Instruction& in, const Place& place) {
   forEachElement(in, place, [&](const Element& e) {
     const int32_t at = index[e.row * in.inputs[1].stride[0] + e.column * in.inputs[1].stride[1]];
     const bool inside = at >= 0 && at < in.rows;
-    y[offsetOf(in.result, e)] = inside ? table[at * in.perRow + e.channel] : fromBits(0x7FC00000u);
+    y[offsetOf(in.result, e)] = inside ? table[at * in.rowStride + e.channel] : fromBits(0x7FC00000u);
   });
 }
 
@@ -349,32 +350,6 @@ struct Operands {
 template <int tiles>
 using TileSums = float[tiles][4];  // channels lane / 4 (+ 8) of pixels lane % 4 * 2 (+ 1)
 
-// The table of a product.
-template <int tiles>
-struct Meetings {
-  static constexpr int pixels = kColumns * tiles, each = 1 + pixels;  // of a group; words of a meeting
-  const int16_t* positions;
-  const int16_t* firsts;
-  const int16_t* all;
-
-  __device__ __forceinline__ Meetings(const Pieces& pieces, const Place& place)
-      : positions(reinterpret_cast<const int16_t*>(place.shared + pieces.table)),
-        firsts(positions + pieces.groups * pixels),
-        all(firsts + pieces.groups + 1) {}
-};
-
-// The part of a product that a warp adds up at a time.
-struct Unit {
-  int block, group, part;
-
-  __device__ __forceinline__ Unit(const Pieces& pieces, int number)
-      : block(number % pieces.blocks),
-        group(number / pieces.blocks % pieces.groups),
-        part(number / (pieces.blocks * pieces.groups)) {}
-};
-
-__device__ __forceinline__ int unitsOf(const Pieces& pieces) { return pieces.blocks * pieces.groups * pieces.parts; }
-
 __device__ __forceinline__ float4 loadFour(const float* p, bool vectors) {
   return vectors ? *reinterpret_cast<const float4*>(p) : float4{p[0], p[1], p[2], p[3]};
 }
@@ -383,24 +358,14 @@ __device__ __forceinline__ float4 loadFour(const float* p, bool vectors) {
 template <int tiles, bool narrow>
 class Walk {
  public:
-  using Table = Meetings<tiles>;
-
   __device__ __forceinline__ Walk(const Instruction& in, const Place& place, const Unit& unit)
-      : pieces_(in.pieces), channels_(in.weights.channels), pitch_(in.inputs[0].stride[1]) {
-    const Table table(pieces_, place);
-    const int first = table.firsts[unit.group], meetings = table.firsts[unit.group + 1] - first;
-    const int steps = narrow ? pieces_.steps : meetings * pieces_.chunks;
-    const int begin = unit.part * steps / pieces_.parts;
-    count_ = (unit.part + 1) * steps / pieces_.parts - begin;
-    const int meeting = narrow ? 0 : begin / pieces_.chunks;
-    at_ = begin - meeting * pieces_.chunks;
-    meeting_ = table.all + (first + meeting) * Table::each;
+      : in_(in), pitch_(in.inputs[0].stride[1]), count_(unit.count), at_(unit.at), resident_(unit.resident != 0) {
+    meeting_ = reinterpret_cast<const int16_t*>(place.shared + in.pieces.positions) + unit.meeting;
     pixel_ = place.lane() / 4;
     element_ = place.lane() % 4 * 4;
     x_ = place.data<const float>(in.inputs[0]);
-    const int offset = unit.block * pieces_.steps * kBlockFloats + place.lane() * 4;
-    resident_ = pieces_.shared >= 0;
-    weights_ = (resident_ ? reinterpret_cast<const float*>(place.shared + pieces_.shared) : place.packed + pieces_.packed) + offset;
+    weights_ = (resident_ ? reinterpret_cast<const float*>(place.shared + unit.weights) : place.packed + unit.weights) +
+               place.lane() * 4;
   }
 
   __device__ __forceinline__ int count() const { return count_; }
@@ -412,7 +377,7 @@ class Walk {
   }
 
   __device__ __forceinline__ void takeWeights(float4 (&to)[2]) const {
-    const int step = narrow ? at_ : meeting_[0] * pieces_.chunks + at_;
+    const int step = narrow ? at_ : meeting_[0] * in_.pieces.chunks + at_;
     const float4* const from = reinterpret_cast<const float4*>(weights_ + step * kBlockFloats);
     GPU_UNROLL
     for (int half = 0; half < 2; half++) to[half] = resident_ ? from[half * 32] : gpu::loadStreamed(from + half * 32);
@@ -428,7 +393,7 @@ class Walk {
         to[tile] = {elementAtK(column, k), elementAtK(column, k + 1), elementAtK(column, k + 2), elementAtK(column, k + 3)};
       } else {
         const int pixel = meeting_[column];
-        to[tile] = pixel < 0 ? float4{0, 0, 0, 0} : loadFour(x_ + pixel * pitch_ + at_ * kBlock + element_, pieces_.vectors);
+        to[tile] = pixel < 0 ? float4{0, 0, 0, 0} : loadFour(x_ + pixel * pitch_ + at_ * kBlock + element_, in_.pieces.vectors);
       }
     }
     skip();
@@ -436,23 +401,26 @@ class Walk {
 
   __device__ __forceinline__ void skip() {
     at_++;
-    if (narrow || at_ < pieces_.chunks) return;
+    if (narrow || at_ < in_.pieces.chunks) return;
     at_ = 0;
-    meeting_ += Table::each;
+    meeting_ += kEach;
   }
 
  private:
+  static constexpr int kEach = 1 + kColumns * tiles;  // words of a meeting
+
   __device__ __forceinline__ float elementAtK(int column, int k) const {
-    const int tap = k / channels_;
-    if (tap >= pieces_.taps) return 0.0f;
-    const int pixel = meeting_[tap * Table::each + column];
-    return pixel < 0 ? 0.0f : x_[pixel * pitch_ + k - tap * channels_];
+    int channel;
+    const int tap = in_.weights.perChannel.divide(k, channel);
+    if (tap >= in_.pieces.taps) return 0.0f;
+    const int pixel = meeting_[tap * kEach + column];
+    return pixel < 0 ? 0.0f : x_[pixel * pitch_ + channel];
   }
 
-  const Pieces& pieces_;
-  const int channels_, pitch_;
-  int count_, at_, pixel_, element_;
-  bool resident_;
+  const Instruction& in_;
+  const int pitch_, count_;
+  int at_, pixel_, element_;
+  const bool resident_;
   const int16_t* meeting_;
   const float *x_, *weights_;
 };
@@ -460,10 +428,18 @@ class Walk {
 // A float32 as big + small. Tensor cores do not read the last 13 bits of what they take for tf32. An infinite one gives NaN.
 struct Split {
   uint32_t big, small;
-  __device__ __forceinline__ explicit Split(float x) : big((gpu::bitsOfFloat(x) + 0x1000u) & 0xFFFFE000u) {
-    small = gpu::bitsOfFloat(x - gpu::floatFromBits(big));
-  }
 };
+
+__device__ __forceinline__ Split splitByIntegers(float x) {
+  const uint32_t big = (gpu::bitsOfFloat(x) + 0x1000u) & 0xFFFFE000u;
+  return {big, gpu::bitsOfFloat(x - gpu::floatFromBits(big))};
+}
+
+// The same for numbers below 2^114, by float32 cores (Veltkamp 1968): they and integer ones work at the same time.
+__device__ __forceinline__ Split splitByFloats(float x) {
+  const float scaled = 8193.0f * x, big = scaled - (scaled - x);
+  return {gpu::bitsOfFloat(big), gpu::bitsOfFloat(x - big)};
+}
 
 // The halves of a step, of 8 k each, as tensor cores take them.
 __device__ __forceinline__ void dealWeights(const float4 (&w)[2], float (&to)[2][4]) {
@@ -476,7 +452,7 @@ __device__ __forceinline__ void dealSource(const float4& x, float (&to)[2][2]) {
   to[1][0] = x.z, to[1][1] = x.w;
 }
 
-// sums += weights source, operands rounded to tf32.
+// sums += weights source, operands rounded to tf32; weights were, when they were packed.
 template <int tiles>
 __device__ __forceinline__ void addRounded(const Operands<tiles>& o, TileSums<tiles>& sums) {
   float w[2][4];
@@ -485,7 +461,7 @@ __device__ __forceinline__ void addRounded(const Operands<tiles>& o, TileSums<ti
   for (int half = 0; half < 2; half++) {
     uint32_t a[4];
     GPU_UNROLL
-    for (int i = 0; i < 4; i++) a[i] = gpu::toTf32(w[half][i]);
+    for (int i = 0; i < 4; i++) a[i] = gpu::bitsOfFloat(w[half][i]);
     GPU_UNROLL
     for (int tile = 0; tile < tiles; tile++) {
       float x[2][2];
@@ -507,7 +483,7 @@ __device__ __forceinline__ void addSplit(const Operands<tiles>& o, TileSums<tile
     uint32_t aBig[4], aSmall[4], bBig[tiles][2], bSmall[tiles][2];
     GPU_UNROLL
     for (int i = 0; i < 4; i++) {
-      const Split a(w[half][i]);
+      const Split a = splitByFloats(w[half][i]);
       aBig[i] = a.big;
       aSmall[i] = a.small;
     }
@@ -517,7 +493,7 @@ __device__ __forceinline__ void addSplit(const Operands<tiles>& o, TileSums<tile
       dealSource(o.source[tile], x);
       GPU_UNROLL
       for (int i = 0; i < 2; i++) {
-        const Split b(x[half][i]);
+        const Split b = splitByIntegers(x[half][i]);
         bBig[tile][i] = b.big;
         bSmall[tile][i] = b.small;
       }
@@ -564,10 +540,13 @@ __device__ __forceinline__ void addSteps(Walk<tiles, narrow>& walk, int count, T
 // Weights of the first steps of a warp's only unit.
 using Bank = float4[kBankSteps][2];
 
+__device__ __forceinline__ const Unit& unitAt(const Pieces& pieces, const Place& place, int number) {
+  return reinterpret_cast<const Unit*>(place.shared + pieces.units)[number];
+}
+
 __device__ __forceinline__ void fillBank(const Instruction& in, const Place& place, Bank& bank) {
-  const Unit unit(in.pieces, place.warp());
-  if (place.warp() >= unitsOf(in.pieces)) return;
-  Walk<1, false> walk(in, place, unit);
+  if (place.warp() >= in.pieces.unitCount()) return;
+  Walk<1, false> walk(in, place, unitAt(in.pieces, place, place.warp()));
   GPU_UNROLL
   for (int step = 0; step < kBankSteps; step++) {
     if (step >= walk.count()) break;
@@ -592,18 +571,16 @@ __device__ __forceinline__ void addBanked(Walk<1, false>& walk, const Bank& bank
   }
 }
 
-// Where sums of units lie, in lanes' order: [part][tile of a group][block][lane][4].
-__device__ __forceinline__ float4* partialOf(const Pieces& pieces, const Place& place, int part, int block, int tile) {
-  const int number = (part * pieces.groups * pieces.tiles + tile) * pieces.blocks + block;
-  return reinterpret_cast<float4*>(place.partials) + number * 32 + place.lane();
+// Where a warp keeps sums of a tile, in lanes' order.
+__device__ __forceinline__ float4& sumsAt(const Place& place, int number) {
+  return reinterpret_cast<float4*>(place.partials)[number * 32 + place.lane()];
 }
 
 template <Products products, int tiles, bool narrow, bool banked>
 __device__ __forceinline__ void addUnits(const Instruction& in, const Place& place, const Bank& bank) {
-  const Pieces& pieces = in.pieces;
   GPU_NO_UNROLL
-  for (int number = place.warp(); number < unitsOf(pieces); number += kWarps) {
-    const Unit unit(pieces, number);
+  for (int number = place.warp(); number < in.pieces.unitCount(); number += kWarps) {
+    const Unit& unit = unitAt(in.pieces, place, number);
     Walk<tiles, narrow> walk(in, place, unit);
     TileSums<tiles> sums = {};
     int left = walk.count();
@@ -614,33 +591,43 @@ __device__ __forceinline__ void addUnits(const Instruction& in, const Place& pla
     addSteps<products, tiles, narrow>(walk, left, sums);
     GPU_UNROLL
     for (int tile = 0; tile < tiles; tile++)
-      *partialOf(pieces, place, unit.part, unit.block, unit.group * tiles + tile) =
-          float4{sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]};
+      sumsAt(place, unit.sums + tile) = float4{sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]};
   }
 }
 
-// Adds the parts of tiles up. Where there is one, each lane has what it stored itself.
+// The sum of all parts of a tile, a few of which are on their way at a time.
+__device__ __forceinline__ Four sumOfParts(const Pieces& pieces, const Place& place, int first) {
+  constexpr int atATime = 4;
+  Four sums = {};
+  GPU_NO_UNROLL
+  for (int part = 0; part < pieces.parts; part += atATime) {
+    float4 x[atATime];
+    GPU_UNROLL
+    for (int i = 0; i < atATime; i++)
+      x[i] = part + i < pieces.parts ? sumsAt(place, first + (part + i) * pieces.perPart) : float4{0, 0, 0, 0};
+    GPU_UNROLL
+    for (int i = 0; i < atATime; i++) addTo(sums, x[i]);
+  }
+  return sums;
+}
+
+// Where there is one part, each lane has what it stored itself.
 __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& place) {
   const Pieces& pieces = in.pieces;
-  const int16_t* const positions = reinterpret_cast<const int16_t*>(place.shared + pieces.table);
-  const int tiles = pieces.groups * pieces.tiles;
-  const int perTurn = pieces.parts == 1 ? pieces.tiles : 1;  // of a warp's tiles
+  const int16_t* const positions = reinterpret_cast<const int16_t*>(place.shared + pieces.positions);
+  const Finish* const finishes = reinterpret_cast<const Finish*>(place.shared + pieces.finishes);
   GPU_NO_UNROLL
-  for (int turn = 0; true; turn++) {
-    const int unit = place.warp() + turn / perTurn * kWarps;
-    const int block = unit % pieces.blocks, tile = unit / pieces.blocks * perTurn + turn % perTurn;
-    if (tile >= tiles) break;
+  for (int turn = 0; turn < pieces.turns; turn++) {
+    const Finish& what = finishes[turn * kWarps + place.warp()];
+    if (what.block < 0) continue;
     Elements elements;
     GPU_UNROLL
     for (int i = 0; i < 4; i++) {
-      const int position = positions[tile * kColumns + place.lane() % 4 * 2 + i % 2];
-      elements.at[i] = {position >> 8, position & 255, block * kBlock + place.lane() / 4 + i / 2 * 8};
+      const int position = positions[what.tile * kColumns + place.lane() % 4 * 2 + i % 2];
+      elements.at[i] = {position >> 8, position & 255, what.block * kBlock + place.lane() / 4 + i / 2 * 8};
       elements.inside[i] = position >= 0 && elements.at[i].channel < in.size[2];
     }
-    Four sums = {};
-    GPU_NO_UNROLL
-    for (int part = 0; part < pieces.parts; part++) addTo(sums, *partialOf(pieces, place, part, block, tile));
-    finish(in, place, elements, sums);
+    finish(in, place, elements, sumOfParts(pieces, place, what.sums));
   }
 }
 
@@ -686,7 +673,7 @@ __device__ void reverseStep(const Instruction& in, const Place& place) {
   const float* const table = place.data<const float>(in.inputs[3]);
   const float* const z = place.data<const float>(in.inputs[4]);
   const bool inside = t >= 0 && t < in.rows;
-  const auto scale = [&](int column) { return inside ? table[t * in.perRow + column] : fromBits(0x7FC00000u); };
+  const auto scale = [&](int column) { return inside ? table[t * in.rowStride + column] : fromBits(0x7FC00000u); };
   const float meanScale = scale(0), epsilonScale = scale(1), sigma = scale(2);
   forEachElement(in, place, [&](const Element& e) {
     const float predicted = noise::mul(epsilonScale, epsilon[offsetOf(in.inputs[1], e)]);
@@ -773,7 +760,7 @@ __global__ void __launch_bounds__(kThreads) runSteps(const Run run, const int st
   }
 }
 
-// A block for each product: weights in the order in which warps take them, zeros beyond the last channel and k.
+// A row of blocks for each product: weights in the order in which warps take them, zeros beyond the last channel and k.
 __global__ void __launch_bounds__(kThreads) packWeights(const Run run) {
   const Packing& p = run.packings[blockIdx.y];
   const int floats = p.blocks * p.steps * kBlockFloats;
@@ -783,7 +770,8 @@ __global__ void __launch_bounds__(kThreads) packWeights(const Run run) {
     const int output = block * kBlock + half * 8 + lane / 4, k = step * kBlock + lane % 4 * 4 + within % 4;
     const int tap = k / p.channels, source = k - tap * p.channels;
     const bool inside = output < p.outputs && tap < p.taps;
-    run.packed[p.packed + i] = inside ? p.from[tap * p.perTap + source * p.perSource + output * p.perOutput] : 0.0f;
+    const float weight = inside ? p.from[tap * p.perTap + source * p.perSource + output * p.perOutput] : 0.0f;
+    run.packed[p.packed + i] = run.products == Products::tf32 ? gpu::floatFromBits(gpu::toTf32(weight)) : weight;
   }
 }
 
