@@ -7,7 +7,7 @@
 // share nothing that they write, so that an image does not depend on the batch.
 //
 // Products run on tensor cores where a GPU has them (`Pieces`). Their weights are packed once a replay, in the order in which
-// warps take them; one product's begin in registers, those that are read most often lie in shared memory as far as there is
+// warps take them; the last of one product's are in registers, those that are read most often lie in shared memory as far as there is
 // room, and the others come from the second-level cache, a few steps ahead of their use.
 #pragma once
 
@@ -121,7 +121,7 @@ struct Pieces {
   int32_t turns = 0;
   int32_t packed = 0;    // floats into the packed weights: [block][step][half a block's channels][lane][4]
   bool vectors = false;  // four source channels may be loaded at a time
-  bool banked = false;   // weights of each warp's first steps are in its registers
+  bool banked = false;   // weights of each warp's last steps are in its registers
 
   LANGEVIN_HD int32_t unitCount() const { return blocks * groups * parts; }
 };

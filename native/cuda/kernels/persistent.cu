@@ -285,27 +285,47 @@ __device__ void addParts(const Instruction& in, const Place& place) {
   }
 }
 
-// Adds bias and tails to sums, and stores them.
-__device__ __forceinline__ void finish(const Instruction& in, const Place& place, const Elements& elements, Four sums) {
-  if (in.inputCount > 2) {
-    const float* const bias = place.data<const float>(in.inputs[2]);
+// What becomes of a product's sums. All of it is loaded before it is needed: latencies are most of what an instruction takes.
+class Finishing {
+ public:
+  __device__ __forceinline__ Finishing(const Instruction& in, const Place& place) : place_(place), result_(in.result) {
+    if (in.inputCount > 2) bias_ = place.data<const float>(in.inputs[2]);
     GPU_UNROLL
-    for (int i = 0; i < 4; i++) sums.v[i] = sums.v[i] + (elements.inside[i] ? bias[elements.at[i].channel] : 0.0f);
+    for (int i = 0; i < kMostTails; i++)
+      if (i < in.tailCount) tails_[i] = in.tails[i];
   }
-  GPU_NO_UNROLL
-  for (int i = 0; i < in.tailCount; i++) {
-    const Tail& tail = in.tails[i];
-    Four other = sums;
-    if (tail.operation >= Operation::add) other = elements.load(tail.other, place.data<const float>(tail.other));
-    if (!tail.reversed) {
-      apply(tail.operation, sums, other);
-    } else {
-      apply(tail.operation, other, sums);
-      sums = other;
-    }
+
+  // Loads what is added to these elements; `sums` are then asked for.
+  template <class Sums>
+  __device__ __forceinline__ void store(const Elements& elements, const Sums& sums) const {
+    Four bias = {}, others[kMostTails] = {};
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+      if (bias_ != nullptr && elements.inside[i]) bias.v[i] = bias_[elements.at[i].channel];
+    GPU_UNROLL
+    for (int i = 0; i < kMostTails; i++)
+      if (tails_[i].operation >= Operation::add)
+        others[i] = elements.load(tails_[i].other, place_.data<const float>(tails_[i].other));
+    Four x = sums();
+    if (bias_ != nullptr) apply(Operation::add, x, bias);
+    GPU_UNROLL
+    for (int i = 0; i < kMostTails; i++) applyTail(tails_[i], x, others[i]);
+    elements.store(result_, place_.data<float>(result_), x);
   }
-  elements.store(in.result, place.data<float>(in.result), sums);
-}
+
+ private:
+  __device__ static __forceinline__ void applyTail(const Tail& tail, Four& x, const Four& other) {
+    Four left = x, right = other;
+    if (tail.reversed) left = other, right = x;
+    apply(tail.operation, left, right);
+    x = left;
+  }
+
+  const Place& place_;
+  const View result_;
+  const float* bias_ = nullptr;
+  Tail tails_[kMostTails];
+};
 
 __device__ __forceinline__ void addTo(Four& sums, const float4& x) {
   sums.v[0] = sums.v[0] + x.x;
@@ -320,6 +340,7 @@ __device__ void multiplyByFma(const Instruction& in, const Place& place) {
   __syncthreads();
   // Four channels of a pixel are a thread's.
   const int pixels = in.size[0] * in.size[1], groups = (in.size[2] + kTile - 1) / kTile;
+  const Finishing finishing(in, place);
   GPU_NO_UNROLL
   for (int number = place.thread; number < pixels * groups; number += kThreads) {
     const int pixel = number / groups, channel = (number - pixel * groups) * kTile, row = pixel / in.size[1];
@@ -329,11 +350,13 @@ __device__ void multiplyByFma(const Instruction& in, const Place& place) {
       elements.at[i] = {row, pixel - row * in.size[1], channel + i};
       elements.inside[i] = channel + i < in.size[2];
     }
-    Four sums = {};
-    GPU_NO_UNROLL
-    for (int part = 0; part < in.weights.parts; part++)
-      addTo(sums, reinterpret_cast<const float4*>(place.partials)[part * pixels * groups + number]);
-    finish(in, place, elements, sums);
+    finishing.store(elements, [&] {
+      Four sums = {};
+      GPU_NO_UNROLL
+      for (int part = 0; part < in.weights.parts; part++)
+        addTo(sums, reinterpret_cast<const float4*>(place.partials)[part * pixels * groups + number]);
+      return sums;
+    });
   }
 }
 
@@ -518,26 +541,43 @@ __device__ __forceinline__ void addStep(const Operands<tiles>& o, TileSums<tiles
   else addSplit<tiles>(o, sums);
 }
 
-// What is left of a walk. Operands are under way while those before them are multiplied.
-template <Products products, int tiles, bool narrow>
-__device__ __forceinline__ void addSteps(Walk<tiles, narrow>& walk, int count, TileSums<tiles>& sums) {
-  constexpr int ahead = narrow ? 1 : tiles == 1 ? 3 : 2;  // steps whose operands are under way
-  Operands<tiles> operands[ahead] = {};
-  GPU_UNROLL
-  for (int i = 0; i < ahead; i++)
-    if (i < count) walk.take(operands[i]);
-  GPU_NO_UNROLL
-  for (int step = 0; step < count; step += ahead) {
+// The operands of a walk's first steps, which are under way while those before them are multiplied. Weights depend on no other
+// instruction: they may be on their way before a barrier.
+template <int tiles, bool narrow>
+struct Ahead {
+  static constexpr int steps = narrow ? 1 : tiles == 1 ? 3 : 2;
+  Operands<tiles> operands[steps] = {};
+
+  __device__ __forceinline__ void takeWeights(Walk<tiles, narrow> walk, int count) {
     GPU_UNROLL
-    for (int i = 0; i < ahead; i++) {
+    for (int i = 0; i < steps; i++) {
+      if (i >= count) break;
+      walk.takeWeights(operands[i].weights);
+      walk.skip();
+    }
+  }
+};
+
+// Adds up so many steps of a walk, after `ahead` has its weights.
+template <Products products, int tiles, bool narrow>
+__device__ __forceinline__ void addSteps(Walk<tiles, narrow>& walk, int count, Ahead<tiles, narrow>& ahead,
+                                         TileSums<tiles>& sums) {
+  constexpr int steps = Ahead<tiles, narrow>::steps;
+  GPU_UNROLL
+  for (int i = 0; i < steps; i++)
+    if (i < count) walk.takeSource(ahead.operands[i].source);
+  GPU_NO_UNROLL
+  for (int step = 0; step < count; step += steps) {
+    GPU_UNROLL
+    for (int i = 0; i < steps; i++) {
       if (step + i >= count) break;
-      addStep<products, tiles>(operands[i], sums);
-      if (step + i + ahead < count) walk.take(operands[i]);
+      addStep<products, tiles>(ahead.operands[i], sums);
+      if (step + i + steps < count) walk.take(ahead.operands[i]);
     }
   }
 }
 
-// Weights of the first steps of a warp's only unit.
+// Weights of the last steps of a warp's only unit.
 using Bank = float4[kBankSteps][2];
 
 __device__ __forceinline__ const Unit& unitAt(const Pieces& pieces, const Place& place, int number) {
@@ -547,6 +587,7 @@ __device__ __forceinline__ const Unit& unitAt(const Pieces& pieces, const Place&
 __device__ __forceinline__ void fillBank(const Instruction& in, const Place& place, Bank& bank) {
   if (place.warp() >= in.pieces.unitCount()) return;
   Walk<1, false> walk(in, place, unitAt(in.pieces, place, place.warp()));
+  for (int step = kBankSteps; step < walk.count(); step++) walk.skip();
   GPU_UNROLL
   for (int step = 0; step < kBankSteps; step++) {
     if (step >= walk.count()) break;
@@ -562,9 +603,10 @@ __device__ __forceinline__ float4 opaque(const float4& w) {
 
 template <Products products>
 __device__ __forceinline__ void addBanked(Walk<1, false>& walk, const Bank& bank, TileSums<1>& sums) {
+  const int count = walk.count();
   GPU_UNROLL
   for (int step = 0; step < kBankSteps; step++) {
-    if (step >= walk.count()) break;
+    if (step >= count) break;
     Operands<1> operands = {{opaque(bank[step][0]), opaque(bank[step][1])}, {}};
     walk.takeSource(operands.source);
     addStep<products, 1>(operands, sums);
@@ -578,21 +620,25 @@ __device__ __forceinline__ float4& sumsAt(const Place& place, int number) {
 
 template <Products products, int tiles, bool narrow, bool banked>
 __device__ __forceinline__ void addUnits(const Instruction& in, const Place& place, const Bank& bank) {
-  GPU_NO_UNROLL
-  for (int number = place.warp(); number < in.pieces.unitCount(); number += kWarps) {
-    const Unit& unit = unitAt(in.pieces, place, number);
+  bool waits = in.waits;
+  int number = place.warp();
+  do {
+    const bool any = number < in.pieces.unitCount();
+    const Unit unit = any ? unitAt(in.pieces, place, number) : Unit{};
     Walk<tiles, narrow> walk(in, place, unit);
+    const int before = !banked ? walk.count() : walk.count() > kBankSteps ? walk.count() - kBankSteps : 0;  // the bank's steps
+    Ahead<tiles, narrow> ahead;
+    ahead.takeWeights(walk, before);
+    if (waits) __syncthreads();
+    waits = false;
     TileSums<tiles> sums = {};
-    int left = walk.count();
-    if constexpr (banked) {
-      addBanked<products>(walk, bank, sums);
-      left -= kBankSteps;
-    }
-    addSteps<products, tiles, narrow>(walk, left, sums);
+    addSteps<products, tiles, narrow>(walk, before, ahead, sums);
+    if constexpr (banked) addBanked<products>(walk, bank, sums);
     GPU_UNROLL
     for (int tile = 0; tile < tiles; tile++)
-      sumsAt(place, unit.sums + tile) = float4{sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]};
-  }
+      if (any) sumsAt(place, unit.sums + tile) = float4{sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]};
+    number += kWarps;
+  } while (number < in.pieces.unitCount());
 }
 
 // The sum of all parts of a tile, a few of which are on their way at a time.
@@ -616,9 +662,10 @@ __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& 
   const Pieces& pieces = in.pieces;
   const int16_t* const positions = reinterpret_cast<const int16_t*>(place.shared + pieces.positions);
   const Finish* const finishes = reinterpret_cast<const Finish*>(place.shared + pieces.finishes);
+  const Finishing finishing(in, place);
   GPU_NO_UNROLL
   for (int turn = 0; turn < pieces.turns; turn++) {
-    const Finish& what = finishes[turn * kWarps + place.warp()];
+    const Finish what = finishes[turn * kWarps + place.warp()];
     if (what.block < 0) continue;
     Elements elements;
     GPU_UNROLL
@@ -627,13 +674,15 @@ __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& 
       elements.at[i] = {position >> 8, position & 255, what.block * kBlock + place.lane() / 4 + i / 2 * 8};
       elements.inside[i] = position >= 0 && elements.at[i].channel < in.size[2];
     }
-    finish(in, place, elements, sumOfParts(pieces, place, what.sums));
+    finishing.store(elements, [&] { return sumOfParts(pieces, place, what.sums); });
   }
 }
 
+// Does not wait for the instructions before it until it must.
 template <Products products>
 __device__ __forceinline__ void multiply(const Instruction& in, const Place& place, const Bank& bank) {
   if constexpr (products == Products::fma || !gpu::kTensorCores) {
+    if (in.waits) __syncthreads();
     multiplyByFma(in, place);
   } else {
     const bool narrow = in.pieces.chunks == 0, one = in.pieces.tiles == 1;
@@ -696,6 +745,8 @@ __device__ void combine(const Instruction& in, const Place& place) {
 
 template <Products products>
 __device__ __forceinline__ void execute(const Instruction& in, const Place& place, const Bank& bank) {
+  if (in.operation == Operation::product) return multiply<products>(in, place, bank);
+  if (in.waits) __syncthreads();
   switch (in.operation) {
     case Operation::copy: return copyElements(in, place);
     case Operation::toFloat: return castElements(in, place);
@@ -705,7 +756,6 @@ __device__ __forceinline__ void execute(const Instruction& in, const Place& plac
     case Operation::row: return pickRow(in, place);
     case Operation::embedding: return pickRows(in, place);
     case Operation::maxPool: return poolMaximum(in, place);
-    case Operation::product: return multiply<products>(in, place, bank);
     case Operation::ddpmStep: return reverseStep(in, place);
     case Operation::linearCombination: return combine(in, place);
     default: return mapElements(in, place);
@@ -752,7 +802,6 @@ __global__ void __launch_bounds__(kThreads) runSteps(const Run run, const int st
   for (int step = 0; step < steps; step++) {
     for (int i = 0; i < run.instructionCount; i++) {
       const Instruction& in = run.instructions[i];
-      if (in.waits) __syncthreads();
       enter(in, run, place);
       execute<products>(in, place, bank);
     }
