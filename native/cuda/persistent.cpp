@@ -91,6 +91,7 @@ class Planner {
     if (usesTensorCores()) cutProducts();
     else divideProducts();
     order();
+    if (sampler_->products != Products::fma) spreadPixels();
     shareOut();
     return std::move(sampler_);
   }
@@ -910,6 +911,46 @@ class Planner {
 
   // --- Shared memory and registers ---
 
+  // Neighbouring pixels that a warp reads at the same time must not lie in the same banks, as they do where they are a multiple
+  // of 32 words apart: gaps move them on by half of that.
+  void spreadPixels() {
+    constexpr int32_t banks = 32, gap = 16;
+    std::vector<std::vector<View*>> views(rooms_.size());
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) forEachView(i, [&](View& view, int home) {
+      if (home >= 0) views[static_cast<size_t>(home)].push_back(&view);
+    });
+    for (size_t room = 0; room < rooms_.size(); room++) {
+      const int32_t pitch = pitchOf(views[room]);
+      if (pitch == 0 || pitch % banks != 0) continue;
+      for (View* const view : views[room]) {
+        const int32_t words = view->shared / 4;
+        view->shared = (words / pitch * (pitch + gap) + words % pitch) * 4;
+        for (int axis = 0; axis < 2; axis++) view->stride[axis] = view->stride[axis] / pitch * (pitch + gap);
+      }
+      const size_t pixel = static_cast<size_t>(pitch) * 4;
+      rooms_[room].bytes = (rooms_[room].bytes + pixel - 1) / pixel * (pixel + gap * 4);
+    }
+  }
+
+  template <class F>
+  void forEachView(size_t instruction, const F& f) {
+    Instruction& in = sampler_->instructions[instruction];
+    const Homes& homes = homes_[instruction];
+    f(in.result, homes.result);
+    for (int k = 0; k < in.inputCount; k++) f(in.inputs[k], homes.inputs[k]);
+    for (int k = 0; k < in.tailCount; k++) f(in.tails[k].other, homes.tails[k]);
+  }
+
+  // Words from pixel to pixel, where all views of a room agree on that; else 0.
+  static int32_t pitchOf(const std::vector<View*>& views) {
+    int32_t pitch = 0;
+    for (const View* const view : views) pitch = std::max(pitch, view->stride[1]);
+    const auto agrees = [&](const View* view) {
+      return view->stride[1] == pitch && view->stride[0] % pitch == 0 && view->stride[2] <= 1;
+    };
+    return pitch > 0 && std::all_of(views.begin(), views.end(), agrees) ? pitch : 0;
+  }
+
   // Rooms, sums of parts, tables, and as many weights as there is room for.
   void shareOut() {
     const size_t rooms = arrange(rooms_);
@@ -921,9 +962,7 @@ class Planner {
              std::to_string(device_.sharedBytes));
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       Instruction& in = sampler_->instructions[i];
-      settle(in.result, homes_[i].result);
-      for (int k = 0; k < in.inputCount; k++) settle(in.inputs[k], homes_[i].inputs[k]);
-      for (int k = 0; k < in.tailCount; k++) settle(in.tails[k].other, homes_[i].tails[k]);
+      forEachView(i, [&](View& view, int home) { settle(view, home); });
       in.perPixel = Divider(std::max(1, in.size[2]));
       in.perRow = Divider(std::max(1, in.size[1]));
       in.weights.perChannel = Divider(std::max(1, in.weights.channels));
