@@ -666,11 +666,11 @@ class Planner {
     p.perPart = p.blocks * p.groups * p.tiles;
     if (int64_t{p.perPart} * p.parts > kMostEntries) refuse("a product is too large");
     p.positions = intern(groups.words());
-    p.packed = count(sampler_->packedFloats);
+    p.packed = count(sampler_->packedWords);
     sampler_->packings.push_back({static_cast<const float*>(in.inputs[1].device), p.taps, w.channels, in.size[2], w.perTap,
                                   w.perSource, w.perOutput, p.steps, p.blocks, p.packed});
-    sampler_->packedFloats += int64_t{p.blocks} * p.steps * kBlockFloats;
-    count(sampler_->packedFloats);
+    sampler_->packedWords += int64_t{p.blocks} * p.steps * wordsOf(sampler_->products);
+    count(sampler_->packedWords);
     p.units = append(unitsOf(p, groups));
     p.finishes = append(finishesOf(p));
   }
@@ -746,7 +746,7 @@ class Planner {
   }
 
   // The units of a block's parts come one after the other, so that warps share in what they read at the same time.
-  static std::vector<Unit> unitsOf(const Pieces& p, const Groups& groups) {
+  std::vector<Unit> unitsOf(const Pieces& p, const Groups& groups) const {
     std::vector<Unit> units;
     for (int part = 0; part < p.parts; part++) {
       size_t word = groups.positions.size();
@@ -756,7 +756,7 @@ class Planner {
         const int meeting = p.chunks > 0 ? begin / p.chunks : 0;
         for (int block = 0; block < p.blocks; block++) {
           Unit unit{};
-          unit.weights = p.packed + block * p.steps * kBlockFloats;
+          unit.weights = p.packed + block * p.steps * wordsOf(sampler_->products);
           unit.meeting = static_cast<int32_t>(word + static_cast<size_t>(meeting) * groups.wordsEach());
           unit.at = static_cast<int16_t>(begin - meeting * p.chunks);
           unit.count = static_cast<int16_t>(count);
@@ -977,7 +977,7 @@ class Planner {
     if (home >= 0) view.shared += static_cast<int32_t>(rooms_[static_cast<size_t>(home)].shared);
   }
 
-  static int32_t floatsOf(const Pieces& p) { return p.blocks * p.steps * kBlockFloats; }
+  static int32_t weightsOf(const Pieces& p) { return p.blocks * p.steps * kBlockWeights; }
 
   // The largest product that reads its weights only once, and has no more units than there are warps.
   void fillRegisters() {
@@ -986,13 +986,13 @@ class Planner {
       const Instruction& in = sampler_->instructions[i];
       const Pieces& p = in.pieces;
       if (in.operation != Operation::product || p.tiles > 1 || p.groups > 1 || p.chunks == 0 || p.blocks > kWarps) continue;
-      if (best < 0 || floatsOf(p) > floatsOf(sampler_->instructions[static_cast<size_t>(best)].pieces)) best = static_cast<int>(i);
+      if (best < 0 || weightsOf(p) > weightsOf(sampler_->instructions[static_cast<size_t>(best)].pieces)) best = static_cast<int>(i);
     }
     sampler_->banked = best;
     if (best < 0) return;
     Pieces& p = sampler_->instructions[static_cast<size_t>(best)].pieces;
     p.banked = 1;
-    sampler_->bankedWeights = std::min<int64_t>(floatsOf(p), int64_t{p.blocks} * p.parts * kBankSteps * kBlockFloats);
+    sampler_->bankedWeights = std::min<int64_t>(weightsOf(p), int64_t{p.blocks} * p.parts * kBankSteps * kBlockWeights);
   }
 
   // Returns how much of shared memory is used then.
@@ -1000,7 +1000,7 @@ class Planner {
     for (const size_t number : byReads()) {
       Instruction& in = sampler_->instructions[number];
       const bool packed = sampler_->products != Products::fma;
-      sampler_->weights += packed ? floatsOf(in.pieces) : homes_[number].weightFloats;
+      sampler_->weights += packed ? weightsOf(in.pieces) : homes_[number].weightFloats;
       used += packed ? placeBlocks(in, used) : placeWhole(in, homes_[number].weightFloats, used);
     }
     return used;
@@ -1020,12 +1020,12 @@ class Planner {
   // As many blocks of channels as there is room for.
   size_t placeBlocks(const Instruction& in, size_t used) {
     const Pieces& p = in.pieces;
-    const int32_t floats = p.steps * kBlockFloats;  // of a block
-    const size_t each = static_cast<size_t>(floats) * sizeof(float);
+    const int32_t words = p.steps * wordsOf(sampler_->products);  // of a block
+    const size_t each = static_cast<size_t>(words) * sizeof(float);
     const int32_t fit = std::min(p.blocks, static_cast<int32_t>((device_.sharedBytes - used) / each));
     if (fit == 0) return 0;
-    sampler_->residents.push_back({nullptr, p.packed, fit * floats, static_cast<int32_t>(used)});
-    sampler_->residentWeights += fit * floats;
+    sampler_->residents.push_back({nullptr, p.packed, fit * words, static_cast<int32_t>(used)});
+    sampler_->residentWeights += fit * p.steps * kBlockWeights;
     char* const units = reinterpret_cast<char*>(sampler_->tables.data()) + p.units;
     for (int number = 0; number < p.unitCount(); number++) {
       const int block = number % p.blocks;
@@ -1100,7 +1100,8 @@ std::string describe(const Decision& decision) {
   const auto barriers = std::count_if(s.instructions.begin(), s.instructions.end(), [](const Instruction& in) { return in.waits; });
   const char* const products = s.products == Products::fma      ? "by float32 cores"
                                : s.products == Products::tf32x3 ? "on tensor cores, each as three of tf32"
-                                                                : "on tensor cores in tf32";
+                               : s.products == Products::tf32   ? "on tensor cores in tf32"
+                                                                : "on tensor cores in bf16";
   return "Runs in one persistent kernel, an image a block: " + std::to_string(s.instructions.size()) + " instructions in " +
          std::to_string(barriers) + " rounds, products " + products + ", " + std::to_string(s.sharedBytes) +
          " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " + std::to_string(s.weights) +
@@ -1110,7 +1111,7 @@ std::string describe(const Decision& decision) {
 size_t bytesOf(const Sampler& s) {
   return aligned(s.instructions.size() * sizeof(Instruction)) + aligned(s.residents.size() * sizeof(Resident)) +
          aligned(s.packings.size() * sizeof(Packing)) + aligned(s.tables.size() * sizeof(int16_t)) +
-         static_cast<size_t>(s.packedFloats) * sizeof(float);
+         static_cast<size_t>(s.packedWords) * sizeof(float);
 }
 
 Run placeAt(char* memory, const Sampler& s, Progress* progress, const std::function<void(void*, const void*, size_t)>& upload) {

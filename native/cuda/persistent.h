@@ -34,13 +34,13 @@ constexpr int kTile = 4;  // by fma, a thread adds up so many pixels times so ma
 constexpr int kWarps = kThreads / 32;
 // On tensor cores, a step adds the products of so many source channels to so many channels of 8 or 16 pixels.
 constexpr int kBlock = 16;
-constexpr int kBlockFloats = kBlock * kBlock;  // weights of a step
-constexpr int kColumns = 8;                    // pixels that a tensor core takes at a time
-constexpr int kBankSteps = 16;                 // of which a warp keeps weights in registers
+constexpr int kBlockWeights = kBlock * kBlock;  // of a step
+constexpr int kColumns = 8;                     // pixels that a tensor core takes at a time
+constexpr int kBankSteps = 16;                  // of which a warp keeps weights in registers
 
 // What multiplies: float32 cores by fma; tensor cores with each float32 as the sum of two tf32 numbers, whose three larger
-// products keep float32's accuracy; or tensor cores with operands rounded to tf32.
-enum class Products : int32_t { fma, tf32x3, tf32 };
+// products keep float32's accuracy; or tensor cores with operands rounded to tf32 or bf16. Sums and what is stored are float32.
+enum class Products : int32_t { fma, tf32x3, tf32, bf16 };
 
 // An operand as one image sees it.
 struct View {
@@ -71,6 +71,11 @@ struct Window {
   bool transposed = false;
 };
 
+// 16 bytes that a lane reads of a step's weights: four of float32, or eight of bf16.
+LANGEVIN_HD constexpr int vectorsOf(Products products) { return products == Products::bf16 ? 1 : 2; }
+// Words of 4 bytes that a step's weights take.
+LANGEVIN_HD constexpr int wordsOf(Products products) { return vectorsOf(products) * 32 * 4; }
+
 // Where output position o and tap k meet the source; negative where they do not.
 LANGEVIN_HD int sourceOf(const Window& w, int axis, int o, int k) {
   int at = o * w.stride[axis] - w.padding[axis] + k * w.dilation[axis];
@@ -91,7 +96,7 @@ LANGEVIN_HD int sourceOf(const Window& w, int axis, int o, int k) {
 //   Unit units[]                   in the order in which warps take them
 //   Finish finishes[turn][warp]    which sums of tiles are finished by whom
 struct Unit {
-  int32_t weights;   // of its block: floats into the packed weights, or bytes into shared memory
+  int32_t weights;   // of its block: words into the packed weights, or bytes into shared memory
   int32_t meeting;   // the first one: words from the first position
   int16_t at;        // the first step: from the meeting's on; where they go on from tap to tap, from the group's on
   int16_t count;     // of steps
@@ -119,7 +124,7 @@ struct Pieces {
   int32_t units = 0;
   int32_t finishes = 0;
   int32_t turns = 0;
-  int32_t packed = 0;    // floats into the packed weights: [block][step][half a block's channels][lane][4]
+  int32_t packed = 0;    // words into the packed weights: [block][step][vector][lane][4]
   bool vectors = false;  // four source channels may be loaded at a time
   bool banked = false;   // weights of each warp's last steps are in its registers
 
@@ -177,7 +182,7 @@ struct Instruction {
 struct Resident {
   const float* from;  // null: packed
   int32_t packed;
-  int32_t floats;
+  int32_t words;
   int32_t shared;
 };
 
@@ -204,7 +209,7 @@ struct Sampler {
   std::vector<Resident> residents;
   std::vector<Packing> packings;
   std::vector<int16_t> tables;
-  int64_t packedFloats = 0;
+  int64_t packedWords = 0;
   int images = 0;
   int partials = 0;
   int tablesShared = 0;

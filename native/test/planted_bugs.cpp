@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "../cuda/gpu.h"
+#include "../cuda/persistent.h"
+#include "cuda/sketch.h"
+#include "tensors.h"
 
 namespace {
 
@@ -29,6 +32,7 @@ enum class Bug {
   earlyOverwrite,
   raceBetweenBlocks,
   misalignedCopy,
+  missingRound,
 };
 
 constexpr unsigned kBlock = 128, kWarps = kBlock / 32;
@@ -212,6 +216,46 @@ bool countsAreRight() {
   return true;
 }
 
+// y = the largest neighbour of each pixel of a convolution of x with weights of one kind only: the persistent sampler's two
+// instructions. The bug is in their list: the second one does not wait for the first.
+template <Bug bug>
+bool samplerIsRight() {
+  using namespace langevin;
+  using namespace langevin::cuda;
+  constexpr int side = 6, inner = 16, outer = 32;
+  Random random(1);
+  const Tensor x = Tensor::random({2, side, side, inner}, random);
+  Tensor weights({1, 1, inner, outer}), between({2, side, side, outer}), y({2, side, side, outer});
+  for (int64_t i = 0; i < weights.size(); i++) weights.at(i) = 0.25f;
+  const Words product = join({ints({1, 1}), ints({0, 0, 0, 0}), ints({1, 1})}), pool = join({ints({3, 3}), ints({1, 1}), ints({1, 1, 1, 1})});
+  Sketch sketch;
+  sketch.add("conv2d", {x.operand(), weights.operand()}, between.operand(), AttributeReader(product.data()));
+  sketch.add("maxPool2d", {between.operand()}, y.operand(), AttributeReader(pool.data()));
+  sketch.addTemporary(between.operand(), 0, 1);
+  persistent::Decision decision = persistent::planPersistent(sketch.finish(), {size_t{200} << 10, persistent::Products::tf32x3});
+  if (decision.sampler == nullptr) return false;
+  if (bug == Bug::missingRound) decision.sampler->instructions[1].waits = false;
+  std::vector<double> memory(persistent::bytesOf(*decision.sampler) / sizeof(double) + 2);
+  Progress progress{};
+  char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data()) + 15) / 16 * 16);
+  const persistent::Run run = persistent::placeAt(aligned, *decision.sampler, &progress, std::memcpy);
+  persistent::enqueuePacking(nullptr, run);
+  persistent::enqueueSteps(nullptr, run, *decision.sampler, 1);
+  for (int pixel = 0; pixel < 2 * side * side; pixel++) {
+    double most = -1e9;
+    for (int row = pixel / side % side - 1; row <= pixel / side % side + 1; row++)
+      for (int column = pixel % side - 1; column <= pixel % side + 1; column++) {
+        if (row < 0 || row >= side || column < 0 || column >= side) continue;
+        double sum = 0;
+        for (int i = 0; i < inner; i++) sum += 0.25 * static_cast<double>(x.at(((pixel / (side * side) * side + row) * side + column) * inner + i));
+        most = std::fmax(most, sum);
+      }
+    for (int channel = 0; channel < outer; channel++)
+      if (!near(y.at(pixel * outer + channel), most)) return false;
+  }
+  return true;
+}
+
 using Check = bool (*)();
 
 struct Plant {
@@ -222,7 +266,7 @@ struct Plant {
 const Plant plants[] = {
     {"none",
      {sumsAreRight<Bug::none>, differencesAreRight<Bug::none>, pairsAreRight<Bug::none>, rowsAreRight<Bug::none>,
-      countsAreRight<Bug::none>}},
+      countsAreRight<Bug::none>, samplerIsRight<Bug::none>}},
     {"missing barrier", {sumsAreRight<Bug::missingBarrier>}},
     {"divergent barrier", {sumsAreRight<Bug::divergentBarrier>}},
     {"divergent shuffle", {sumsAreRight<Bug::divergentShuffle>}},
@@ -238,6 +282,7 @@ const Plant plants[] = {
     {"early overwrite", {rowsAreRight<Bug::earlyOverwrite>}},
     {"race between blocks", {countsAreRight<Bug::raceBetweenBlocks>}},
     {"misaligned copy", {rowsAreRight<Bug::misalignedCopy>}},
+    {"missing round", {samplerIsRight<Bug::missingRound>}},
 };
 
 }  // namespace

@@ -364,9 +364,12 @@ __device__ void multiplyByFma(const Instruction& in, const Place& place) {
 
 // What a lane brings to a step, four k of each: weights of the channels lane / 4 and lane / 4 + 8 of the block, and the source
 // at pixel lane / 4 of each tile. A lane's k are neighbours, whatever k tensor cores take them for.
-template <int tiles>
+template <Products products>
+using WeightVectors = float4[vectorsOf(products)];  // by channel; for bf16 pairs of k of both: the first pair of each, the second
+
+template <Products products, int tiles>
 struct Operands {
-  float4 weights[2];
+  WeightVectors<products> weights;
   float4 source[tiles];
 };
 
@@ -378,7 +381,7 @@ __device__ __forceinline__ float4 loadFour(const float* p, bool vectors) {
 }
 
 // A lane's way through the steps of a unit. `narrow`: steps go on from tap to tap, an element at a time.
-template <int tiles, bool narrow>
+template <Products products, int tiles, bool narrow>
 class Walk {
  public:
   __device__ __forceinline__ Walk(const Instruction& in, const Place& place, const Unit& unit)
@@ -394,16 +397,16 @@ class Walk {
   __device__ __forceinline__ int count() const { return count_; }
 
   // The next step's operands.
-  __device__ __forceinline__ void take(Operands<tiles>& to) {
+  __device__ __forceinline__ void take(Operands<products, tiles>& to) {
     takeWeights(to.weights);
     takeSource(to.source);
   }
 
-  __device__ __forceinline__ void takeWeights(float4 (&to)[2]) const {
+  __device__ __forceinline__ void takeWeights(WeightVectors<products>& to) const {
     const int step = narrow ? at_ : meeting_[0] * in_.pieces.chunks + at_;
-    const float4* const from = reinterpret_cast<const float4*>(weights_ + step * kBlockFloats);
+    const float4* const from = reinterpret_cast<const float4*>(weights_ + step * wordsOf(products));
     GPU_UNROLL
-    for (int half = 0; half < 2; half++) to[half] = resident_ ? from[half * 32] : gpu::loadStreamed(from + half * 32);
+    for (int i = 0; i < vectorsOf(products); i++) to[i] = resident_ ? from[i * 32] : gpu::loadStreamed(from + i * 32);
   }
 
   // ... and goes on.
@@ -475,9 +478,22 @@ __device__ __forceinline__ void dealSource(const float4& x, float (&to)[2][2]) {
   to[1][0] = x.z, to[1][1] = x.w;
 }
 
-// sums += weights source, operands rounded to tf32; weights were, when they were packed.
+// sums += weights source, in bf16.
 template <int tiles>
-__device__ __forceinline__ void addRounded(const Operands<tiles>& o, TileSums<tiles>& sums) {
+__device__ __forceinline__ void addBf16(const Operands<Products::bf16, tiles>& o, TileSums<tiles>& sums) {
+  const float4& w = o.weights[0];
+  const uint32_t a[4] = {gpu::bitsOfFloat(w.x), gpu::bitsOfFloat(w.y), gpu::bitsOfFloat(w.z), gpu::bitsOfFloat(w.w)};
+  GPU_UNROLL
+  for (int tile = 0; tile < tiles; tile++) {
+    const float4& x = o.source[tile];
+    const uint32_t b[2] = {gpu::packBf16(x.x, x.y), gpu::packBf16(x.z, x.w)};
+    gpu::mmaBf16(sums[tile], a, b);
+  }
+}
+
+// The same in tf32. Weights were rounded when they were packed.
+template <int tiles>
+__device__ __forceinline__ void addTf32(const Operands<Products::tf32, tiles>& o, TileSums<tiles>& sums) {
   float w[2][4];
   dealWeights(o.weights, w);
   GPU_UNROLL
@@ -497,7 +513,7 @@ __device__ __forceinline__ void addRounded(const Operands<tiles>& o, TileSums<ti
 
 // The same with operands as they are. Six products of a tile make three chains of two, so that they need not wait so long.
 template <int tiles>
-__device__ __forceinline__ void addSplit(const Operands<tiles>& o, TileSums<tiles>& sums) {
+__device__ __forceinline__ void addSplit(const Operands<Products::tf32x3, tiles>& o, TileSums<tiles>& sums) {
   float w[2][4];
   dealWeights(o.weights, w);
   float chains[3][tiles][4] = {};
@@ -536,19 +552,20 @@ __device__ __forceinline__ void addSplit(const Operands<tiles>& o, TileSums<tile
 }
 
 template <Products products, int tiles>
-__device__ __forceinline__ void addStep(const Operands<tiles>& o, TileSums<tiles>& sums) {
-  if (products == Products::tf32) addRounded<tiles>(o, sums);
+__device__ __forceinline__ void addStep(const Operands<products, tiles>& o, TileSums<tiles>& sums) {
+  if constexpr (products == Products::bf16) addBf16<tiles>(o, sums);
+  else if constexpr (products == Products::tf32) addTf32<tiles>(o, sums);
   else addSplit<tiles>(o, sums);
 }
 
 // The operands of a walk's first steps, which are under way while those before them are multiplied. Weights depend on no other
 // instruction: they may be on their way before a barrier.
-template <int tiles, bool narrow>
+template <Products products, int tiles, bool narrow>
 struct Ahead {
   static constexpr int steps = narrow ? 1 : tiles == 1 ? 3 : 2;
-  Operands<tiles> operands[steps] = {};
+  Operands<products, tiles> operands[steps] = {};
 
-  __device__ __forceinline__ void takeWeights(Walk<tiles, narrow> walk, int count) {
+  __device__ __forceinline__ void takeWeights(Walk<products, tiles, narrow> walk, int count) {
     GPU_UNROLL
     for (int i = 0; i < steps; i++) {
       if (i >= count) break;
@@ -560,9 +577,9 @@ struct Ahead {
 
 // Adds up so many steps of a walk, after `ahead` has its weights.
 template <Products products, int tiles, bool narrow>
-__device__ __forceinline__ void addSteps(Walk<tiles, narrow>& walk, int count, Ahead<tiles, narrow>& ahead,
-                                         TileSums<tiles>& sums) {
-  constexpr int steps = Ahead<tiles, narrow>::steps;
+__device__ __forceinline__ void addSteps(Walk<products, tiles, narrow>& walk, int count,
+                                         Ahead<products, tiles, narrow>& ahead, TileSums<tiles>& sums) {
+  constexpr int steps = Ahead<products, tiles, narrow>::steps;
   GPU_UNROLL
   for (int i = 0; i < steps; i++)
     if (i < count) walk.takeSource(ahead.operands[i].source);
@@ -578,15 +595,17 @@ __device__ __forceinline__ void addSteps(Walk<tiles, narrow>& walk, int count, A
 }
 
 // Weights of the last steps of a warp's only unit.
-using Bank = float4[kBankSteps][2];
+template <Products products>
+using Bank = WeightVectors<products>[kBankSteps];
 
 __device__ __forceinline__ const Unit& unitAt(const Pieces& pieces, const Place& place, int number) {
   return reinterpret_cast<const Unit*>(place.shared + pieces.units)[number];
 }
 
-__device__ __forceinline__ void fillBank(const Instruction& in, const Place& place, Bank& bank) {
+template <Products products>
+__device__ __forceinline__ void fillBank(const Instruction& in, const Place& place, Bank<products>& bank) {
   if (place.warp() >= in.pieces.unitCount()) return;
-  Walk<1, false> walk(in, place, unitAt(in.pieces, place, place.warp()));
+  Walk<products, 1, false> walk(in, place, unitAt(in.pieces, place, place.warp()));
   for (int step = kBankSteps; step < walk.count(); step++) walk.skip();
   GPU_UNROLL
   for (int step = 0; step < kBankSteps; step++) {
@@ -602,12 +621,14 @@ __device__ __forceinline__ float4 opaque(const float4& w) {
 }
 
 template <Products products>
-__device__ __forceinline__ void addBanked(Walk<1, false>& walk, const Bank& bank, TileSums<1>& sums) {
+__device__ __forceinline__ void addBanked(Walk<products, 1, false>& walk, const Bank<products>& bank, TileSums<1>& sums) {
   const int count = walk.count();
   GPU_UNROLL
   for (int step = 0; step < kBankSteps; step++) {
     if (step >= count) break;
-    Operands<1> operands = {{opaque(bank[step][0]), opaque(bank[step][1])}, {}};
+    Operands<products, 1> operands;
+    GPU_UNROLL
+    for (int i = 0; i < vectorsOf(products); i++) operands.weights[i] = opaque(bank[step][i]);
     walk.takeSource(operands.source);
     addStep<products, 1>(operands, sums);
   }
@@ -619,15 +640,15 @@ __device__ __forceinline__ float4& sumsAt(const Place& place, int number) {
 }
 
 template <Products products, int tiles, bool narrow, bool banked>
-__device__ __forceinline__ void addUnits(const Instruction& in, const Place& place, const Bank& bank) {
+__device__ __forceinline__ void addUnits(const Instruction& in, const Place& place, const Bank<products>& bank) {
   bool waits = in.waits;
   int number = place.warp();
   do {
     const bool any = number < in.pieces.unitCount();
     const Unit unit = any ? unitAt(in.pieces, place, number) : Unit{};
-    Walk<tiles, narrow> walk(in, place, unit);
+    Walk<products, tiles, narrow> walk(in, place, unit);
     const int before = !banked ? walk.count() : walk.count() > kBankSteps ? walk.count() - kBankSteps : 0;  // the bank's steps
-    Ahead<tiles, narrow> ahead;
+    Ahead<products, tiles, narrow> ahead;
     ahead.takeWeights(walk, before);
     if (waits) __syncthreads();
     waits = false;
@@ -680,7 +701,7 @@ __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& 
 
 // Does not wait for the instructions before it until it must.
 template <Products products>
-__device__ __forceinline__ void multiply(const Instruction& in, const Place& place, const Bank& bank) {
+__device__ __forceinline__ void multiply(const Instruction& in, const Place& place, const Bank<products>& bank) {
   if constexpr (products == Products::fma || !gpu::kTensorCores) {
     if (in.waits) __syncthreads();
     multiplyByFma(in, place);
@@ -744,7 +765,7 @@ __device__ void combine(const Instruction& in, const Place& place) {
 }
 
 template <Products products>
-__device__ __forceinline__ void execute(const Instruction& in, const Place& place, const Bank& bank) {
+__device__ __forceinline__ void execute(const Instruction& in, const Place& place, const Bank<products>& bank) {
   if (in.operation == Operation::product) return multiply<products>(in, place, bank);
   if (in.waits) __syncthreads();
   switch (in.operation) {
@@ -773,9 +794,9 @@ __device__ void fetchResidents(const Run& run, unsigned char* shared) {
   for (int i = 0; i < run.residentCount; i++) {
     const Resident& resident = run.residents[i];
     const float* const from = resident.from == nullptr ? run.packed + resident.packed : resident.from;
-    if (resident.from == nullptr) fetch(resident.shared, from, resident.floats * static_cast<int>(sizeof(float)));
+    if (resident.from == nullptr) fetch(resident.shared, from, resident.words * static_cast<int>(sizeof(float)));
     else
-      for (int k = thread; k < resident.floats; k += kThreads) reinterpret_cast<float*>(shared + resident.shared)[k] = from[k];
+      for (int k = thread; k < resident.words; k += kThreads) reinterpret_cast<float*>(shared + resident.shared)[k] = from[k];
   }
   gpu::commitCopies();
   gpu::waitCopies<0>();
@@ -788,16 +809,16 @@ __device__ __forceinline__ void enter(const Instruction& in, const Run& run, Pla
 }
 
 template <Products products>
-__global__ void __launch_bounds__(kThreads) runSteps(const Run run, const int steps) {
+__global__ void __launch_bounds__(kThreads, 1) runSteps(const Run run, const int steps) {
   GPU_DYNAMIC_SHARED(shared);
   if (run.progress->fault != 0) return;
   fetchResidents(run, shared);
   const double* numbers = run.slots > 0 ? run.progress->values + run.progress->cursor : nullptr;
   Place place = {shared, numbers, run.packed, nullptr, static_cast<int>(blockIdx.x), 0};
-  Bank bank = {};
+  Bank<products> bank = {};
   if (products != Products::fma && run.banked >= 0) {
     enter(run.instructions[run.banked], run, place);
-    fillBank(run.instructions[run.banked], place, bank);
+    fillBank<products>(run.instructions[run.banked], place, bank);
   }
   for (int step = 0; step < steps; step++) {
     for (int i = 0; i < run.instructionCount; i++) {
@@ -809,18 +830,28 @@ __global__ void __launch_bounds__(kThreads) runSteps(const Run run, const int st
   }
 }
 
+__device__ __forceinline__ float weightAt(const Packing& p, int output, int k) {
+  const int tap = k / p.channels, source = k - tap * p.channels;
+  const bool inside = output < p.outputs && tap < p.taps;
+  return inside ? p.from[tap * p.perTap + source * p.perSource + output * p.perOutput] : 0.0f;
+}
+
 // A row of blocks for each product: weights in the order in which warps take them, zeros beyond the last channel and k.
 __global__ void __launch_bounds__(kThreads) packWeights(const Run run) {
   const Packing& p = run.packings[blockIdx.y];
-  const int floats = p.blocks * p.steps * kBlockFloats;
-  for (int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x); i < floats; i += static_cast<int>(gridDim.x) * kThreads) {
-    const int within = i % kBlockFloats, step = i / kBlockFloats % p.steps, block = i / (kBlockFloats * p.steps);
-    const int half = within / 128, lane = within / 4 % 32;
-    const int output = block * kBlock + half * 8 + lane / 4, k = step * kBlock + lane % 4 * 4 + within % 4;
-    const int tap = k / p.channels, source = k - tap * p.channels;
-    const bool inside = output < p.outputs && tap < p.taps;
-    const float weight = inside ? p.from[tap * p.perTap + source * p.perSource + output * p.perOutput] : 0.0f;
-    run.packed[p.packed + i] = run.products == Products::tf32 ? gpu::floatFromBits(gpu::toTf32(weight)) : weight;
+  const bool bf16 = run.products == Products::bf16;
+  const int perStep = wordsOf(run.products), words = p.blocks * p.steps * perStep;
+  for (int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x); i < words; i += static_cast<int>(gridDim.x) * kThreads) {
+    const int within = i % perStep, step = i / perStep % p.steps, block = i / (perStep * p.steps);
+    const int lane = within / 4 % 32, at = within % 4;
+    // Which of the lane's two channels, and of its four k the first one.
+    const int second = bf16 ? at % 2 : within / 128, first = bf16 ? at / 2 * 2 : at;
+    const int output = block * kBlock + second * 8 + lane / 4, k = step * kBlock + lane % 4 * 4 + first;
+    const float weight = weightAt(p, output, k);
+    uint32_t word = gpu::bitsOfFloat(weight);
+    if (run.products == Products::tf32) word = gpu::toTf32(weight);
+    if (bf16) word = gpu::packBf16(weight, weightAt(p, output, k + 1));
+    run.packed[p.packed + i] = gpu::floatFromBits(word);
   }
 }
 
@@ -853,6 +884,9 @@ void enqueueSteps(cudaStream_t stream, const Run& run, const Sampler& sampler, i
       break;
     case Products::tf32:
       GPU_LAUNCH_SHARED(runSteps<Products::tf32>, grid, block, sampler.sharedBytes, stream, run, steps);
+      break;
+    case Products::bf16:
+      GPU_LAUNCH_SHARED(runSteps<Products::bf16>, grid, block, sampler.sharedBytes, stream, run, steps);
       break;
   }
 }

@@ -5,6 +5,7 @@
 
 #include "../../cuda/gpu.h"
 #include "../../cuda/persistent.h"
+#include "sketch.h"
 #include "suite.h"
 
 namespace langevin {
@@ -12,40 +13,6 @@ namespace cuda {
 namespace {
 
 constexpr size_t kSharedBytes = 227 << 10;
-
-// A program of one list, put together command by command.
-class Sketch {
- public:
-  Sketch() { program_.batch = std::make_unique<Batch>(); }
-
-  void add(const char* op, std::vector<Operand> inputs, const Operand& output, AttributeReader attributes = {}) {
-    inputs_.push_back(std::move(inputs));
-    kernels_.push_back({op, "", {}});
-    Batch::Step step{};
-    step.command.inputs = inputs_.back().data();
-    step.command.inputCount = static_cast<int>(inputs_.back().size());
-    step.command.output = output;
-    step.command.attributes = attributes;
-    program_.batch->steps.push_back(step);
-  }
-
-  // Of commands first to last.
-  void addTemporary(const Operand& x, int64_t first, int64_t last) {
-    program_.temporaries.push_back({static_cast<const char*>(x.data), x.size() * 4, first, last});
-  }
-
-  const Program& finish() {
-    for (size_t i = 0; i < kernels_.size(); i++) program_.batch->steps[i].kernel = &kernels_[i];
-    program_.lists = {{0, kernels_.size(), {}}};
-    program_.instructions = {{Program::Instruction::Kind::list}};
-    return program_;
-  }
-
- private:
-  Program program_;
-  std::vector<std::vector<Operand>> inputs_;
-  std::vector<RegisteredKernel> kernels_;
-};
 
 void runSampler(const Program& program, const persistent::Device& device, int steps, Launch& launch) {
   const persistent::Decision decision = persistent::planPersistent(program, device);
@@ -80,10 +47,16 @@ std::vector<Operand> inputsOf(const Command& command) { return {command.inputs, 
 
 using persistent::Products;
 
+float inBf16(float x) { return gpu::floatFromBits(gpu::packBf16(0, x) & 0xFFFF0000u); }
 float inTf32(float x) { return gpu::floatFromBits(gpu::toTf32(x)); }
 
 std::string nameOf(Products products) {
-  return products == Products::fma ? "fma " : products == Products::tf32x3 ? "3 tf32 " : "tf32 ";
+  switch (products) {
+    case Products::fma: return "fma ";
+    case Products::tf32x3: return "3 tf32 ";
+    case Products::tf32: return "tf32 ";
+    default: return "bf16 ";
+  }
 }
 
 void checkAlone(Case c, Products products, Weights weights) {
@@ -134,6 +107,40 @@ void checkChain(Case c, Products products, Weights weights) {
     sketch.addTemporary(twice, 2, 3);
     sketch.addTemporary(square, 3, 4);
     run(sketch.finish(), products, weights, launch);
+  });
+}
+
+// Operands that rounding leaves as they are: so the results are those of float32.
+void checkRounded(const Geometry& g, Products products, float (*rounded)(float), Random& random) {
+  const auto [forward, backward, weightGradient] = convolutionCases(g, random, true, rounded);
+  checkAlone(forward, products, Weights::resident);
+  checkAlone(backward, products, Weights::streamed);
+}
+
+// Twice the largest neighbour, by two chains that do not need each other: their instructions share rounds.
+void checkRounds(Case c, Products products) {
+  c.label = "persistent " + nameOf(products) + "two of " + c.label;
+  c.expected = pooled(c.expected, c.outputShape);
+  for (double& y : c.expected) y *= 2;
+  c.tolerance *= 2;
+  const Words window = join({ints({3, 3}), ints({1, 1}), ints({1, 1, 1, 1})});
+  check(c, [&](Command& command, Launch& launch) {
+    std::vector<Operand> operands;
+    for (int i = 0; i < 6; i++) operands.push_back(temporaryLike(command.output, launch));
+    Sketch sketch;
+    for (int i = 0; i < 2; i++) sketch.add(c.kernel.c_str(), inputsOf(command), operands[i], command.attributes);
+    for (int i = 0; i < 2; i++) sketch.add("relu", {operands[i]}, operands[2 + i]);
+    for (int i = 0; i < 2; i++)
+      sketch.add("maxPool2d", {operands[2 + i]}, operands[4 + i], AttributeReader(window.data()));
+    sketch.add("add", {operands[4], operands[5]}, command.output);
+    for (int i = 0; i < 6; i++) sketch.addTemporary(operands[i], i, i < 4 ? i + 2 : 6);
+    const Program& program = sketch.finish();
+    const persistent::Decision decision = persistent::planPersistent(program, {kSharedBytes, products});
+    int rounds = 0;
+    if (decision.sampler != nullptr)
+      for (const persistent::Instruction& in : decision.sampler->instructions) rounds += in.waits;
+    expect(rounds == 4, c.label, "takes another number of rounds than four");
+    run(program, products, Weights::resident, launch);
   });
 }
 
@@ -194,10 +201,10 @@ void checkPersistent(Random& random, Effort effort) {
       checkAlone(backward, products, Weights::streamed);
       checkChain(forward, products, Weights::streamed);
       checkChain(backward, products, Weights::resident);
+      checkRounds(forward, products);
     }
-    const auto [rounded, roundedBack, roundedGradient] = convolutionCases(g, random, true, inTf32);
-    checkAlone(rounded, Products::tf32, Weights::resident);
-    checkAlone(roundedBack, Products::tf32, Weights::streamed);
+    checkRounded(g, Products::tf32, inTf32, random);
+    checkRounded(g, Products::bf16, inBf16, random);
   }
   checkPool(random);
   checkRefusals(random);
