@@ -69,7 +69,7 @@ CudaBackend::~CudaBackend() {
 const Kernels& CudaBackend::kernels() const { return cuda::kernels(); }
 
 std::string CudaBackend::describe(const Program& program) const {
-  return persistent::describe(persistent::planPersistent(program, persistent::deviceWith(engine_->sharedBytes)));
+  return persistent::describe(persistent::planPersistent(program, persistent::deviceWith(engine_->sharedBytes, engine_->multiprocessors)));
 }
 
 // Runs `action`, which returns a Failure, and makes one of what it throws.

@@ -68,8 +68,14 @@ __device__ __forceinline__ float opaque(float x) {
   return x;
 }
 
-// Past the first-level cache: for what is read once in a while, and much of it.
-__device__ __forceinline__ float4 loadStreamed(const float4* p) { return __ldcg(p); }
+// From global memory that nobody writes meanwhile, and that is too much for the first-level cache: what else is there stays.
+__device__ __forceinline__ float4 loadStreamed(const float4* p) {
+  float4 x;
+  asm("ld.global.L1::evict_first.v4.f32 {%0,%1,%2,%3}, [%4];"
+      : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+      : "l"(__cvta_generic_to_global(p)));
+  return x;
+}
 
 // Rounded to tf32 (11 bits of significand, to nearest, ties away from zero), as the bits of a float.
 __device__ __forceinline__ uint32_t toTf32(float x) {

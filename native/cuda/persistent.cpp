@@ -953,13 +953,18 @@ class Planner {
 
   // Rooms, sums of parts, tables, and as many weights as there is room for.
   void shareOut() {
-    const size_t rooms = arrange(rooms_);
-    sampler_->partials = static_cast<int>(rooms);
-    sampler_->tablesShared = static_cast<int>(rooms + aligned(partialBytes_));
-    const size_t used = rooms + aligned(partialBytes_) + sampler_->tables.size() * sizeof(int16_t);
-    if (used > device_.sharedBytes)
-      refuse("an image takes " + std::to_string(used) + " bytes of shared memory, and a block has " +
+    const size_t rooms = arrange(rooms_), perImage = rooms + aligned(partialBytes_);
+    const size_t tables = sampler_->tables.size() * sizeof(int16_t);
+    if (perImage + tables > device_.sharedBytes)
+      refuse("an image takes " + std::to_string(perImage + tables) + " bytes of shared memory, and a block has " +
              std::to_string(device_.sharedBytes));
+    if (sampler_->products != Products::fma && sampler_->images > device_.multiprocessors &&
+        2 * perImage + tables <= device_.sharedBytes / 2)
+      sampler_->together = 2;
+    const size_t used = static_cast<size_t>(sampler_->together) * perImage + tables;
+    sampler_->partials = static_cast<int>(rooms);
+    sampler_->perImage = static_cast<int>(perImage);
+    sampler_->tablesShared = static_cast<int>(used - tables);
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       Instruction& in = sampler_->instructions[i];
       forEachView(i, [&](View& view, int home) { settle(view, home); });
@@ -967,7 +972,7 @@ class Planner {
       in.perRow = Divider(std::max(1, in.size[1]));
       in.weights.perChannel = Divider(std::max(1, in.weights.channels));
     }
-    if (sampler_->products != Products::fma) fillRegisters();
+    fillRegisters();
     sampler_->sharedBytes = std::max<size_t>(placeWeights(used), 16);
     for (Instruction& in : sampler_->instructions)
       for (int32_t* const table : {&in.pieces.positions, &in.pieces.units, &in.pieces.finishes}) *table += sampler_->tablesShared;
@@ -981,6 +986,8 @@ class Planner {
 
   // The largest product that reads its weights only once, and has no more units than there are warps.
   void fillRegisters() {
+    const int bankSteps = bankStepsOf(sampler_->products, sampler_->together);
+    if (bankSteps == 0) return;
     int best = -1;
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       const Instruction& in = sampler_->instructions[i];
@@ -992,7 +999,7 @@ class Planner {
     if (best < 0) return;
     Pieces& p = sampler_->instructions[static_cast<size_t>(best)].pieces;
     p.banked = 1;
-    sampler_->bankedWeights = std::min<int64_t>(weightsOf(p), int64_t{p.blocks} * p.parts * kBankSteps * kBlockWeights);
+    sampler_->bankedWeights = std::min<int64_t>(weightsOf(p), int64_t{p.blocks} * p.parts * bankSteps * kBlockWeights);
   }
 
   // Returns how much of shared memory is used then.
@@ -1079,9 +1086,9 @@ class Planner {
 
 }  // namespace
 
-Device deviceWith(size_t sharedBytes) {
+Device deviceWith(size_t sharedBytes, int multiprocessors) {
   constexpr size_t leastWithTf32 = 99 << 10;
-  return {sharedBytes, sharedBytes >= leastWithTf32 ? Products::tf32x3 : Products::fma};
+  return {sharedBytes, sharedBytes >= leastWithTf32 ? Products::tf32x3 : Products::fma, multiprocessors};
 }
 
 Decision planPersistent(const Program& program, const Device& device) {
@@ -1102,7 +1109,7 @@ std::string describe(const Decision& decision) {
                                : s.products == Products::tf32x3 ? "on tensor cores, each as three of tf32"
                                : s.products == Products::tf32   ? "on tensor cores in tf32"
                                                                 : "on tensor cores in bf16";
-  return "Runs in one persistent kernel, an image a block: " + std::to_string(s.instructions.size()) + " instructions in " +
+  return std::string("Runs in one persistent kernel, ") + (s.together == 1 ? "an image" : "two images") + " a block: " + std::to_string(s.instructions.size()) + " instructions in " +
          std::to_string(barriers) + " rounds, products " + products + ", " + std::to_string(s.sharedBytes) +
          " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " + std::to_string(s.weights) +
          " weights there" + (s.bankedWeights > 0 ? " and " + std::to_string(s.bankedWeights) + " in registers." : ".");
@@ -1135,6 +1142,8 @@ Run placeAt(char* memory, const Sampler& s, Progress* progress, const std::funct
   run.products = s.products;
   run.packingCount = counted(s.packings);
   run.tableCount = counted(s.tables);
+  run.images = s.images;
+  run.perImage = s.perImage;
   run.partials = s.partials;
   run.tablesShared = s.tablesShared;
   run.banked = s.banked;

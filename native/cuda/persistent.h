@@ -3,8 +3,9 @@
 // `planPersistent` (persistent.cpp) reads a loaded program and either says why it must run as graphs or writes it as a short
 // list of instructions on the data of one image. The kernel (kernels/persistent.cu) is their interpreter: all threads of a
 // block work on one instruction, or on several that do not need each other, with a barrier where one does. What only the
-// commands of a step use lies in shared memory, one image's share of it. Everything else stays where the commands say. Blocks
-// share nothing that they write, so that an image does not depend on the batch.
+// commands of a step use lies in shared memory, one image's share of it. Everything else stays where the commands say. Images
+// share nothing that is written, so that none depends on the batch; where there are more of them than multiprocessors, two run
+// in a block, side by side, and hide each other's latencies.
 //
 // Products run on tensor cores where a GPU has them (`Pieces`). Their weights are packed once a replay, in the order in which
 // warps take them; the last of one product's are in registers, those that are read most often lie in shared memory as far as there is
@@ -26,7 +27,7 @@ namespace langevin {
 namespace cuda {
 namespace persistent {
 
-constexpr int kThreads = 256;  // of a block
+constexpr int kThreads = 256;  // that work on an image
 constexpr int kAxes = 3;       // within an image
 constexpr int kMostInputs = 9;  // linearCombination: coefficients and 8 tensors
 constexpr int kMostTails = 2;
@@ -36,7 +37,6 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kBlock = 16;
 constexpr int kBlockWeights = kBlock * kBlock;  // of a step
 constexpr int kColumns = 8;                     // pixels that a tensor core takes at a time
-constexpr int kBankSteps = 16;                  // of which a warp keeps weights in registers
 
 // What multiplies: float32 cores by fma; tensor cores with each float32 as the sum of two tf32 numbers, whose three larger
 // products keep float32's accuracy; or tensor cores with operands rounded to tf32 or bf16. Sums and what is stored are float32.
@@ -75,6 +75,13 @@ struct Window {
 LANGEVIN_HD constexpr int vectorsOf(Products products) { return products == Products::bf16 ? 1 : 2; }
 // Words of 4 bytes that a step's weights take.
 LANGEVIN_HD constexpr int wordsOf(Products products) { return vectorsOf(products) * 32 * 4; }
+
+// Of how many steps a warp keeps weights in registers, where a block runs so many images together: what ptxas leaves free.
+LANGEVIN_HD constexpr int bankStepsOf(Products products, int together) {
+  if (products == Products::fma) return 0;
+  if (products == Products::bf16) return together == 1 ? 18 : 8;
+  return together == 1 ? 16 : 0;
+}
 
 // Where output position o and tap k meet the source; negative where they do not.
 LANGEVIN_HD int sourceOf(const Window& w, int axis, int o, int k) {
@@ -195,8 +202,10 @@ struct Run {
   float* packed;
   Products products;
   int32_t instructionCount, residentCount, packingCount, tableCount;
-  int32_t partials;     // where sums of parts lie in shared memory, in bytes
-  int32_t tablesShared;  // where the tables lie there, in bytes
+  int32_t images;
+  int32_t perImage;      // bytes of shared memory that belong to an image
+  int32_t partials;      // where sums of parts lie there, in bytes
+  int32_t tablesShared;  // where the tables lie in shared memory, in bytes
   int32_t banked;       // the instruction whose weights are in registers; -1: none
   int32_t slots;        // of the list
   Progress* progress;
@@ -211,6 +220,8 @@ struct Sampler {
   std::vector<int16_t> tables;
   int64_t packedWords = 0;
   int images = 0;
+  int together = 1;  // in a block
+  int perImage = 0;
   int partials = 0;
   int tablesShared = 0;
   int banked = -1;
@@ -229,10 +240,11 @@ struct Decision {
 struct Device {
   size_t sharedBytes;  // that a block may have
   Products products;   // the most that is wished for; fma where weights cannot be packed
+  int multiprocessors;
 };
 
 // For float32. GPUs whose tensor cores take tf32 give a block at least 99 KiB; those before them, 64 KiB.
-Device deviceWith(size_t sharedBytes);
+Device deviceWith(size_t sharedBytes, int multiprocessors);
 
 // LANGEVIN_PERSISTENT=off in the environment leaves all programs to graphs, for comparison.
 Decision planPersistent(const Program& program, const Device& device);

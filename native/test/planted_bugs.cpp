@@ -232,7 +232,7 @@ bool samplerIsRight() {
   sketch.add("conv2d", {x.operand(), weights.operand()}, between.operand(), AttributeReader(product.data()));
   sketch.add("maxPool2d", {between.operand()}, y.operand(), AttributeReader(pool.data()));
   sketch.addTemporary(between.operand(), 0, 1);
-  persistent::Decision decision = persistent::planPersistent(sketch.finish(), {size_t{200} << 10, persistent::Products::tf32x3});
+  persistent::Decision decision = persistent::planPersistent(sketch.finish(), {size_t{200} << 10, persistent::Products::tf32x3, 132});
   if (decision.sampler == nullptr) return false;
   if (bug == Bug::missingRound) decision.sampler->instructions[1].waits = false;
   std::vector<double> memory(persistent::bytesOf(*decision.sampler) / sizeof(double) + 2);

@@ -19,11 +19,13 @@ namespace {
 // What the threads of a block know of their image and step.
 struct Place {
   unsigned char* shared;
+  unsigned char* own;     // the image's part of it
   const double* numbers;  // of the step's slots
   const float* packed;    // weights, in device memory
   float* partials;
   int image;
-  int thread;  // counted from the warp where the instruction begins
+  bool idle;   // there is no such image: the threads only meet the others
+  int thread;  // counted from the warp where the instruction begins; none of these where they are idle
 
   __device__ int lane() const { return thread % 32; }
   __device__ int warp() const { return thread / 32; }
@@ -33,7 +35,7 @@ struct Place {
 
   template <class T>
   __device__ T* data(const View& view) const {
-    if (view.shared >= 0) return reinterpret_cast<T*>(shared + view.shared);
+    if (view.shared >= 0) return reinterpret_cast<T*>(own + view.shared);
     return static_cast<T*>(view.device) + static_cast<int64_t>(image) * view.image;
   }
 };
@@ -595,22 +597,25 @@ __device__ __forceinline__ void addSteps(Walk<products, tiles, narrow>& walk, in
 }
 
 // Weights of the last steps of a warp's only unit.
-template <Products products>
-using Bank = WeightVectors<products>[kBankSteps];
+template <Products products, int together>
+struct Bank {
+  static constexpr int steps = bankStepsOf(products, together);
+  WeightVectors<products> weights[steps > 0 ? steps : 1];
+};
 
 __device__ __forceinline__ const Unit& unitAt(const Pieces& pieces, const Place& place, int number) {
   return reinterpret_cast<const Unit*>(place.shared + pieces.units)[number];
 }
 
-template <Products products>
-__device__ __forceinline__ void fillBank(const Instruction& in, const Place& place, Bank<products>& bank) {
+template <Products products, int together>
+__device__ __forceinline__ void fillBank(const Instruction& in, const Place& place, Bank<products, together>& bank) {
   if (place.warp() >= in.pieces.unitCount()) return;
   Walk<products, 1, false> walk(in, place, unitAt(in.pieces, place, place.warp()));
-  for (int step = kBankSteps; step < walk.count(); step++) walk.skip();
+  for (int step = bank.steps; step < walk.count(); step++) walk.skip();
   GPU_UNROLL
-  for (int step = 0; step < kBankSteps; step++) {
+  for (int step = 0; step < bank.steps; step++) {
     if (step >= walk.count()) break;
-    walk.takeWeights(bank[step]);
+    walk.takeWeights(bank.weights[step]);
     walk.skip();
   }
 }
@@ -620,15 +625,15 @@ __device__ __forceinline__ float4 opaque(const float4& w) {
   return {gpu::opaque(w.x), gpu::opaque(w.y), gpu::opaque(w.z), gpu::opaque(w.w)};
 }
 
-template <Products products>
-__device__ __forceinline__ void addBanked(Walk<products, 1, false>& walk, const Bank<products>& bank, TileSums<1>& sums) {
+template <Products products, int together>
+__device__ __forceinline__ void addBanked(Walk<products, 1, false>& walk, const Bank<products, together>& bank, TileSums<1>& sums) {
   const int count = walk.count();
   GPU_UNROLL
-  for (int step = 0; step < kBankSteps; step++) {
+  for (int step = 0; step < bank.steps; step++) {
     if (step >= count) break;
     Operands<products, 1> operands;
     GPU_UNROLL
-    for (int i = 0; i < vectorsOf(products); i++) operands.weights[i] = opaque(bank[step][i]);
+    for (int i = 0; i < vectorsOf(products); i++) operands.weights[i] = opaque(bank.weights[step][i]);
     walk.takeSource(operands.source);
     addStep<products, 1>(operands, sums);
   }
@@ -639,22 +644,22 @@ __device__ __forceinline__ float4& sumsAt(const Place& place, int number) {
   return reinterpret_cast<float4*>(place.partials)[number * 32 + place.lane()];
 }
 
-template <Products products, int tiles, bool narrow, bool banked>
-__device__ __forceinline__ void addUnits(const Instruction& in, const Place& place, const Bank<products>& bank) {
+template <int tiles, bool narrow, bool banked, Products products, int together>
+__device__ __forceinline__ void addUnits(const Instruction& in, const Place& place, const Bank<products, together>& bank) {
   bool waits = in.waits;
   int number = place.warp();
   do {
     const bool any = number < in.pieces.unitCount();
     const Unit unit = any ? unitAt(in.pieces, place, number) : Unit{};
     Walk<products, tiles, narrow> walk(in, place, unit);
-    const int before = !banked ? walk.count() : walk.count() > kBankSteps ? walk.count() - kBankSteps : 0;  // the bank's steps
+    const int before = !banked ? walk.count() : walk.count() > bank.steps ? walk.count() - bank.steps : 0;  // the bank's
     Ahead<products, tiles, narrow> ahead;
     ahead.takeWeights(walk, before);
     if (waits) __syncthreads();
     waits = false;
     TileSums<tiles> sums = {};
     addSteps<products, tiles, narrow>(walk, before, ahead, sums);
-    if constexpr (banked) addBanked<products>(walk, bank, sums);
+    if constexpr (banked) addBanked(walk, bank, sums);
     GPU_UNROLL
     for (int tile = 0; tile < tiles; tile++)
       if (any) sumsAt(place, unit.sums + tile) = float4{sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]};
@@ -684,6 +689,7 @@ __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& 
   const int16_t* const positions = reinterpret_cast<const int16_t*>(place.shared + pieces.positions);
   const Finish* const finishes = reinterpret_cast<const Finish*>(place.shared + pieces.finishes);
   const Finishing finishing(in, place);
+  if (place.idle) return;
   GPU_NO_UNROLL
   for (int turn = 0; turn < pieces.turns; turn++) {
     const Finish what = finishes[turn * kWarps + place.warp()];
@@ -700,18 +706,19 @@ __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& 
 }
 
 // Does not wait for the instructions before it until it must.
-template <Products products>
-__device__ __forceinline__ void multiply(const Instruction& in, const Place& place, const Bank<products>& bank) {
+template <Products products, int together>
+__device__ __forceinline__ void multiply(const Instruction& in, const Place& place, const Bank<products, together>& bank) {
   if constexpr (products == Products::fma || !gpu::kTensorCores) {
     if (in.waits) __syncthreads();
     multiplyByFma(in, place);
   } else {
     const bool narrow = in.pieces.chunks == 0, one = in.pieces.tiles == 1;
-    if (in.pieces.banked) addUnits<products, 1, false, true>(in, place, bank);
-    else if (narrow && one) addUnits<products, 1, true, false>(in, place, bank);
-    else if (narrow) addUnits<products, 2, true, false>(in, place, bank);
-    else if (one) addUnits<products, 1, false, false>(in, place, bank);
-    else addUnits<products, 2, false, false>(in, place, bank);
+    constexpr bool hasBank = Bank<products, together>::steps > 0;
+    if (hasBank && in.pieces.banked) addUnits<1, false, hasBank>(in, place, bank);
+    else if (narrow && one) addUnits<1, true, false>(in, place, bank);
+    else if (narrow) addUnits<2, true, false>(in, place, bank);
+    else if (one) addUnits<1, false, false>(in, place, bank);
+    else addUnits<2, false, false>(in, place, bank);
     if (in.pieces.parts > 1) __syncthreads();
     finishTiles(in, place);
   }
@@ -764,9 +771,9 @@ __device__ void combine(const Instruction& in, const Place& place) {
   });
 }
 
-template <Products products>
-__device__ __forceinline__ void execute(const Instruction& in, const Place& place, const Bank<products>& bank) {
-  if (in.operation == Operation::product) return multiply<products>(in, place, bank);
+template <Products products, int together>
+__device__ __forceinline__ void execute(const Instruction& in, const Place& place, const Bank<products, together>& bank) {
+  if (in.operation == Operation::product) return multiply(in, place, bank);
   if (in.waits) __syncthreads();
   switch (in.operation) {
     case Operation::copy: return copyElements(in, place);
@@ -785,18 +792,20 @@ __device__ __forceinline__ void execute(const Instruction& in, const Place& plac
 
 // Copies what stays in shared memory: tables, and weights.
 __device__ void fetchResidents(const Run& run, unsigned char* shared) {
-  const int thread = static_cast<int>(threadIdx.x);
+  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const auto fetch = [&](int to, const void* from, int bytes) {
-    for (int at = 16 * thread; at < bytes; at += 16 * kThreads)
+    for (int at = 16 * thread; at < bytes; at += 16 * threads)
       gpu::copyAsync<16>(shared + to + at, static_cast<const unsigned char*>(from) + at, true);
   };
   fetch(run.tablesShared, run.tables, run.tableCount * static_cast<int>(sizeof(int16_t)));
   for (int i = 0; i < run.residentCount; i++) {
     const Resident& resident = run.residents[i];
-    const float* const from = resident.from == nullptr ? run.packed + resident.packed : resident.from;
-    if (resident.from == nullptr) fetch(resident.shared, from, resident.words * static_cast<int>(sizeof(float)));
-    else
-      for (int k = thread; k < resident.words; k += kThreads) reinterpret_cast<float*>(shared + resident.shared)[k] = from[k];
+    if (resident.from == nullptr) {
+      fetch(resident.shared, run.packed + resident.packed, resident.words * static_cast<int>(sizeof(float)));
+      continue;
+    }
+    float* const to = reinterpret_cast<float*>(shared + resident.shared);
+    for (int k = thread; k < resident.words; k += threads) to[k] = resident.from[k];
   }
   gpu::commitCopies();
   gpu::waitCopies<0>();
@@ -804,27 +813,31 @@ __device__ void fetchResidents(const Run& run, unsigned char* shared) {
 }
 
 __device__ __forceinline__ void enter(const Instruction& in, const Run& run, Place& place) {
-  place.thread = (static_cast<int>(threadIdx.x) + kThreads - 32 * in.firstWarp) % kThreads;
-  place.partials = reinterpret_cast<float*>(place.shared + run.partials + in.partials);
+  constexpr int beyond = 1 << 30;
+  const int thread = static_cast<int>(threadIdx.x);
+  place.thread = (thread + kThreads - 32 * in.firstWarp) % kThreads + (place.idle ? beyond : 0);
+  place.partials = reinterpret_cast<float*>(place.own + run.partials + in.partials);
 }
 
-template <Products products>
-__global__ void __launch_bounds__(kThreads, 1) runSteps(const Run run, const int steps) {
+template <Products products, int together>
+__global__ void __launch_bounds__(kThreads * together, 1) runSteps(const Run run, const int steps) {
   GPU_DYNAMIC_SHARED(shared);
   if (run.progress->fault != 0) return;
   fetchResidents(run, shared);
   const double* numbers = run.slots > 0 ? run.progress->values + run.progress->cursor : nullptr;
-  Place place = {shared, numbers, run.packed, nullptr, static_cast<int>(blockIdx.x), 0};
-  Bank<products> bank = {};
-  if (products != Products::fma && run.banked >= 0) {
+  const int which = together == 1 ? 0 : static_cast<int>(threadIdx.x) / kThreads;
+  const int image = static_cast<int>(blockIdx.x) * together + which;
+  Place place = {shared, shared + which * run.perImage, numbers, run.packed, nullptr, image, image >= run.images, 0};
+  Bank<products, together> bank = {};
+  if (bank.steps > 0 && run.banked >= 0) {
     enter(run.instructions[run.banked], run, place);
-    fillBank<products>(run.instructions[run.banked], place, bank);
+    fillBank(run.instructions[run.banked], place, bank);
   }
   for (int step = 0; step < steps; step++) {
     for (int i = 0; i < run.instructionCount; i++) {
       const Instruction& in = run.instructions[i];
       enter(in, run, place);
-      execute<products>(in, place, bank);
+      execute(in, place, bank);
     }
     place.numbers += run.slots;
   }
@@ -873,21 +886,25 @@ void enqueuePacking(cudaStream_t stream, const Run& run) {
   GPU_LAUNCH(packWeights, dim3(blocks, static_cast<unsigned>(run.packingCount)), dim3(kThreads), stream, run);
 }
 
+template <Products products, int together>
 void enqueueSteps(cudaStream_t stream, const Run& run, const Sampler& sampler, int steps) {
-  const dim3 grid(static_cast<unsigned>(sampler.images)), block(kThreads);
+  const unsigned blocks = static_cast<unsigned>((sampler.images + together - 1) / together);
+  GPU_LAUNCH_SHARED((runSteps<products, together>), dim3(blocks), dim3(kThreads * together), sampler.sharedBytes, stream, run,
+                    steps);
+}
+
+template <Products products>
+void enqueueSteps(cudaStream_t stream, const Run& run, const Sampler& sampler, int steps) {
+  if (sampler.together == 1) enqueueSteps<products, 1>(stream, run, sampler, steps);
+  else enqueueSteps<products, 2>(stream, run, sampler, steps);
+}
+
+void enqueueSteps(cudaStream_t stream, const Run& run, const Sampler& sampler, int steps) {
   switch (sampler.products) {
-    case Products::fma:
-      GPU_LAUNCH_SHARED(runSteps<Products::fma>, grid, block, sampler.sharedBytes, stream, run, steps);
-      break;
-    case Products::tf32x3:
-      GPU_LAUNCH_SHARED(runSteps<Products::tf32x3>, grid, block, sampler.sharedBytes, stream, run, steps);
-      break;
-    case Products::tf32:
-      GPU_LAUNCH_SHARED(runSteps<Products::tf32>, grid, block, sampler.sharedBytes, stream, run, steps);
-      break;
-    case Products::bf16:
-      GPU_LAUNCH_SHARED(runSteps<Products::bf16>, grid, block, sampler.sharedBytes, stream, run, steps);
-      break;
+    case Products::fma: return enqueueSteps<Products::fma, 1>(stream, run, sampler, steps);
+    case Products::tf32x3: return enqueueSteps<Products::tf32x3>(stream, run, sampler, steps);
+    case Products::tf32: return enqueueSteps<Products::tf32>(stream, run, sampler, steps);
+    case Products::bf16: return enqueueSteps<Products::bf16>(stream, run, sampler, steps);
   }
 }
 

@@ -13,6 +13,7 @@ namespace cuda {
 namespace {
 
 constexpr size_t kSharedBytes = 227 << 10;
+constexpr int kMultiprocessors = 132;
 
 void runSampler(const Program& program, const persistent::Device& device, int steps, Launch& launch) {
   const persistent::Decision decision = persistent::planPersistent(program, device);
@@ -27,11 +28,11 @@ void runSampler(const Program& program, const persistent::Device& device, int st
   expect(progress.steps == steps && progress.lists == steps, "persistent", "counts its steps");
 }
 
-// With as many weights in shared memory as fit, one step; or with none, two steps.
+// With as many weights in shared memory as fit, one step, two images a block; or with none, two steps, an image a block.
 enum class Weights { resident, streamed };
 
 void run(const Program& program, persistent::Products products, Weights weights, Launch& launch) {
-  persistent::Device device = {kSharedBytes, products};
+  persistent::Device device = {kSharedBytes, products, weights == Weights::resident ? 1 : kMultiprocessors};
   if (weights == Weights::streamed) {
     const persistent::Decision all = persistent::planPersistent(program, device);
     if (all.sampler != nullptr && !all.sampler->residents.empty())
@@ -39,6 +40,11 @@ void run(const Program& program, persistent::Products products, Weights weights,
     const persistent::Decision none = persistent::planPersistent(program, device);
     expect(none.sampler != nullptr && none.sampler->residentWeights == 0, "persistent", "streams all weights");
     expect(none.sampler != nullptr && none.sampler->products == products, "persistent", "multiplies as it is told");
+  }
+  const persistent::Decision decision = persistent::planPersistent(program, device);
+  if (decision.sampler != nullptr) {
+    const bool two = weights == Weights::resident && products != persistent::Products::fma && decision.sampler->images > 1;
+    expect(decision.sampler->together == (two ? 2 : 1), "persistent", "has another number of images a block");
   }
   runSampler(program, device, weights == Weights::resident ? 1 : 2, launch);
 }
@@ -135,7 +141,7 @@ void checkRounds(Case c, Products products) {
     sketch.add("add", {operands[4], operands[5]}, command.output);
     for (int i = 0; i < 6; i++) sketch.addTemporary(operands[i], i, i < 4 ? i + 2 : 6);
     const Program& program = sketch.finish();
-    const persistent::Decision decision = persistent::planPersistent(program, {kSharedBytes, products});
+    const persistent::Decision decision = persistent::planPersistent(program, {kSharedBytes, products, kMultiprocessors});
     int rounds = 0;
     if (decision.sampler != nullptr)
       for (const persistent::Instruction& in : decision.sampler->instructions) rounds += in.waits;
@@ -156,7 +162,7 @@ void checkPool(Random& random) {
 }
 
 void expectRefused(const char* label, Sketch& sketch, size_t sharedBytes, const char* reason) {
-  const std::string found = persistent::planPersistent(sketch.finish(), {sharedBytes, Products::tf32x3}).refusal;
+  const std::string found = persistent::planPersistent(sketch.finish(), {sharedBytes, Products::tf32x3, kMultiprocessors}).refusal;
   if (found != reason) std::printf("# %s\n", found.c_str());
   expect(found == reason, label, "is refused for another reason, or not");
 }
