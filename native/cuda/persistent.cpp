@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "persistent_products.h"
+
 namespace langevin {
 namespace cuda {
 namespace persistent {
@@ -472,7 +474,7 @@ class Planner {
     draw.step = in.step;
     const int64_t position = homes_.back().position;
     Room room;
-    room.bytes = sizeof(float) * static_cast<size_t>(in.size[0]) * static_cast<size_t>(in.size[1]) * static_cast<size_t>(in.size[2]);
+    room.bytes = sizeof(float) * static_cast<size_t>(int64_t{in.size[0]} * in.size[1] * in.size[2]);
     room.memory = {nullptr, 0, position, position};
     room.known = room.batched = true;
     draw.result.shared = 0;
@@ -583,8 +585,10 @@ class Planner {
   }
 
   bool joins(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) const {
-    const bool elementwise = next.operation >= Operation::relu && next.operation <= Operation::div && next.operation != Operation::toFloat;
-    if (product.operation != Operation::product || product.tailCount == kMostTails || !elementwise || home.result < 0) return false;
+    const bool elementwise =
+        next.operation >= Operation::relu && next.operation <= Operation::div && next.operation != Operation::toFloat;
+    if (product.operation != Operation::product || product.tailCount == kMostTails) return false;
+    if (!elementwise || home.result < 0) return false;
     if (!std::equal(product.size, product.size + kAxes, next.size)) return false;
     if (inputFrom(product, home, next, nextHomes) < 0) return false;
     const bool inPlace = nextHomes.result == home.result && same(next.result, product.result);
@@ -638,7 +642,8 @@ class Planner {
     const int64_t pixels = int64_t{in.size[0]} * in.size[1], taps = int64_t{w.kernel[0]} * w.kernel[1];
     return in.inputs[1].device != nullptr && !isWritten(product) && in.size[0] <= kMostRows && in.size[1] <= kMostColumns &&
            (w.source[0] == 1 || x.stride[0] == w.source[1] * x.stride[1]) &&
-           int64_t{w.source[0]} * w.source[1] <= kMostEntries && (pixels + kColumns) * taps <= kMostEntries;
+           int64_t{w.source[0]} * w.source[1] <= kMostEntries && (pixels + kColumns) * taps <= kMostEntries &&
+           taps * ((in.weights.channels + kBlock - 1) / kBlock) <= kMostEntries;
   }
 
   void cutProducts() {
@@ -656,7 +661,8 @@ class Planner {
     p.chunks = w.channels % kBlock == 0 ? w.channels / kBlock : 0;
     p.steps = p.chunks > 0 ? p.taps * p.chunks : (p.taps * w.channels + kBlock - 1) / kBlock;
     p.blocks = (in.size[2] + kBlock - 1) / kBlock;
-    p.vectors = homes_[product].sourceInFours && in.inputs[0].shared % 16 == 0 && in.inputs[0].image % kTile == 0;
+    const View& x = in.inputs[0];
+    p.vectors = homes_[product].sourceInFours && (x.shared < 0 || x.shared % 16 == 0) && x.image % kTile == 0;
     const Groups groups = groupPixels(in);
     p.tiles = groups.tiles;
     p.groups = static_cast<int32_t>(groups.meetings.size());
@@ -671,119 +677,8 @@ class Planner {
                                   w.perSource, w.perOutput, p.steps, p.blocks, p.packed});
     sampler_->packedWords += int64_t{p.blocks} * p.steps * wordsOf(sampler_->products);
     count(sampler_->packedWords);
-    p.units = append(unitsOf(p, groups));
+    p.units = append(unitsOf(p, groups, sampler_->products));
     p.finishes = append(finishesOf(p));
-  }
-
-  // Output pixels in groups, and what meets each group, as Pieces has it.
-  struct Groups {
-    int tiles = 1;
-    std::vector<int16_t> positions;
-    std::vector<std::vector<int16_t>> meetings;  // of each group
-
-    int32_t meetingsOf(size_t group) const { return static_cast<int32_t>(meetings[group].size() / wordsEach()); }
-    int32_t stepsOf(const Pieces& p, size_t group) const { return p.chunks > 0 ? meetingsOf(group) * p.chunks : p.steps; }
-    size_t wordsEach() const { return 1 + static_cast<size_t>(tiles) * kColumns; }
-    // What adding them up takes, roughly: a step of two tiles takes half as much again as one of one, whose weights are the same.
-    int32_t cost() const {
-      int32_t all = 0;
-      for (size_t group = 0; group < meetings.size(); group++) all += meetingsOf(group);
-      return all * (tiles == 1 ? 2 : 3);
-    }
-    std::vector<int16_t> words() const {
-      std::vector<int16_t> all = positions;
-      for (const std::vector<int16_t>& group : meetings) all.insert(all.end(), group.begin(), group.end());
-      return all;
-    }
-  };
-
-  static Groups groupPixels(const Instruction& in) {
-    Groups one = groupPixels(in, 1), two = groupPixels(in, 2);
-    return two.cost() < one.cost() ? two : one;
-  }
-
-  static Groups groupPixels(const Instruction& in, int tiles) {
-    Groups groups;
-    groups.tiles = tiles;
-    const size_t each = static_cast<size_t>(tiles) * kColumns;
-    std::vector<std::pair<int, int>> pixels = orderedPixels(in);
-    while (pixels.size() % each != 0) pixels.push_back({-1, -1});
-    for (const auto& [row, column] : pixels) groups.positions.push_back(static_cast<int16_t>(row < 0 ? -1 : row * 256 + column));
-    for (size_t first = 0; first < pixels.size(); first += each) {
-      groups.meetings.emplace_back();
-      for (int tap = 0; tap < in.pieces.taps; tap++) {
-        std::vector<int16_t> meeting = {static_cast<int16_t>(tap)};
-        bool any = in.pieces.chunks == 0;  // steps that go on from tap to tap leave none out
-        for (size_t i = first; i < first + each; i++) {
-          const int at = sourcePixel(in.window, pixels[i].first, pixels[i].second, tap);
-          meeting.push_back(static_cast<int16_t>(at));
-          any = any || at >= 0;
-        }
-        if (any) groups.meetings.back().insert(groups.meetings.back().end(), meeting.begin(), meeting.end());
-      }
-    }
-    return groups;
-  }
-
-  // Where a transposed product has a stride, neighbours meet different taps: those that meet the same ones come together.
-  static std::vector<std::pair<int, int>> orderedPixels(const Instruction& in) {
-    std::vector<std::pair<int, int>> pixels;
-    for (int row = 0; row < in.size[0]; row++)
-      for (int column = 0; column < in.size[1]; column++) pixels.push_back({row, column});
-    const Window& w = in.window;
-    if (w.transposed)
-      std::stable_sort(pixels.begin(), pixels.end(), [&](const auto& a, const auto& b) {
-        return std::make_pair(a.first % w.stride[0], a.second % w.stride[1]) <
-               std::make_pair(b.first % w.stride[0], b.second % w.stride[1]);
-      });
-    return pixels;
-  }
-
-  static int sourcePixel(const Window& w, int row, int column, int tap) {
-    if (row < 0) return -1;
-    const int y = sourceOf(w, 0, row, tap / w.kernel[1]), x = sourceOf(w, 1, column, tap % w.kernel[1]);
-    return y < 0 || x < 0 ? -1 : y * w.source[1] + x;
-  }
-
-  // The units of a block's parts come one after the other, so that warps share in what they read at the same time.
-  std::vector<Unit> unitsOf(const Pieces& p, const Groups& groups) const {
-    std::vector<Unit> units;
-    for (int part = 0; part < p.parts; part++) {
-      size_t word = groups.positions.size();
-      for (int group = 0; group < p.groups; group++) {
-        const int steps = groups.stepsOf(p, static_cast<size_t>(group));
-        const int begin = part * steps / p.parts, count = (part + 1) * steps / p.parts - begin;
-        const int meeting = p.chunks > 0 ? begin / p.chunks : 0;
-        for (int block = 0; block < p.blocks; block++) {
-          Unit unit{};
-          unit.weights = p.packed + block * p.steps * wordsOf(sampler_->products);
-          unit.meeting = static_cast<int32_t>(word + static_cast<size_t>(meeting) * groups.wordsEach());
-          unit.at = static_cast<int16_t>(begin - meeting * p.chunks);
-          unit.count = static_cast<int16_t>(count);
-          unit.sums = static_cast<int16_t>(part * p.perPart + (block * p.groups + group) * p.tiles);
-          units.push_back(unit);
-        }
-        word += groups.meetings[static_cast<size_t>(group)].size();
-      }
-    }
-    return units;
-  }
-
-  // Sums that have no parts are finished by the warps that added them up; no barrier is needed then.
-  static std::vector<Finish> finishesOf(Pieces& p) {
-    std::vector<Finish> finishes;
-    const int inARow = p.parts == 1 ? p.tiles : 1;
-    p.turns = (p.perPart / inARow + kWarps - 1) / kWarps * inARow;
-    for (int turn = 0; turn < p.turns; turn++)
-      for (int warp = 0; warp < kWarps; warp++) {
-        // In the order of units: block within group.
-        const int number = turn / inARow * kWarps + warp, block = number % p.blocks;
-        const int tile = number / p.blocks * inARow + turn % inARow;
-        const bool any = number < p.perPart / inARow;
-        finishes.push_back({static_cast<int16_t>(any ? block : -1), static_cast<int16_t>(tile),
-                            static_cast<int16_t>(block * p.groups * p.tiles + tile), 0});
-      }
-    return finishes;
   }
 
   // Where this table begins, in bytes; products of the same shape share one.
@@ -821,8 +716,8 @@ class Planner {
     return reach;
   }
 
-  // Puts instructions into rounds: each into the first one after all that it needs. Those of a round are done at the same time, by
-  // different warps where they leave some idle; between rounds there is a barrier.
+  // Puts instructions into rounds: each into the first one after all that it needs. Those of a round are done at the same
+  // time, by different warps where they leave some idle; between rounds there is a barrier.
   void order() {
     std::vector<Instruction>& instructions = sampler_->instructions;
     const std::vector<int> rounds = roundsOf();
@@ -988,17 +883,16 @@ class Planner {
   void fillRegisters() {
     const int bankSteps = bankStepsOf(sampler_->products, sampler_->together);
     if (bankSteps == 0) return;
-    int best = -1;
-    for (size_t i = 0; i < sampler_->instructions.size(); i++) {
-      const Instruction& in = sampler_->instructions[i];
+    Instruction* best = nullptr;
+    for (Instruction& in : sampler_->instructions) {
       const Pieces& p = in.pieces;
       if (in.operation != Operation::product || p.tiles > 1 || p.groups > 1 || p.chunks == 0 || p.blocks > kWarps) continue;
-      if (best < 0 || weightsOf(p) > weightsOf(sampler_->instructions[static_cast<size_t>(best)].pieces)) best = static_cast<int>(i);
+      if (best == nullptr || weightsOf(p) > weightsOf(best->pieces)) best = &in;
     }
-    sampler_->banked = best;
-    if (best < 0) return;
-    Pieces& p = sampler_->instructions[static_cast<size_t>(best)].pieces;
-    p.banked = 1;
+    if (best == nullptr) return;
+    Pieces& p = best->pieces;
+    p.banked = true;
+    sampler_->banked = static_cast<int>(best - sampler_->instructions.data());
     sampler_->bankedWeights = std::min<int64_t>(weightsOf(p), int64_t{p.blocks} * p.parts * bankSteps * kBlockWeights);
   }
 
@@ -1104,15 +998,18 @@ Decision planPersistent(const Program& program, const Device& device) {
 std::string describe(const Decision& decision) {
   if (decision.sampler == nullptr) return "Runs as CUDA graphs, not in one kernel: " + decision.refusal + ".";
   const Sampler& s = *decision.sampler;
-  const auto barriers = std::count_if(s.instructions.begin(), s.instructions.end(), [](const Instruction& in) { return in.waits; });
+  int rounds = 0;
+  for (const Instruction& in : s.instructions) rounds += in.waits;
   const char* const products = s.products == Products::fma      ? "by float32 cores"
                                : s.products == Products::tf32x3 ? "on tensor cores, each as three of tf32"
                                : s.products == Products::tf32   ? "on tensor cores in tf32"
                                                                 : "on tensor cores in bf16";
-  return std::string("Runs in one persistent kernel, ") + (s.together == 1 ? "an image" : "two images") + " a block: " + std::to_string(s.instructions.size()) + " instructions in " +
-         std::to_string(barriers) + " rounds, products " + products + ", " + std::to_string(s.sharedBytes) +
-         " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " + std::to_string(s.weights) +
-         " weights there" + (s.bankedWeights > 0 ? " and " + std::to_string(s.bankedWeights) + " in registers." : ".");
+  const std::string images = s.together == 1 ? "an image" : "two images";
+  return "Runs in one persistent kernel, " + images + " a block: " + std::to_string(s.instructions.size()) +
+         " instructions in " + std::to_string(rounds) + " rounds, products " + products + ", " +
+         std::to_string(s.sharedBytes) + " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " +
+         std::to_string(s.weights) + " weights there" +
+         (s.bankedWeights > 0 ? " and " + std::to_string(s.bankedWeights) + " in registers." : ".");
 }
 
 size_t bytesOf(const Sampler& s) {

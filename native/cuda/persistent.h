@@ -8,8 +8,8 @@
 // in a block, side by side, and hide each other's latencies.
 //
 // Products run on tensor cores where a GPU has them (`Pieces`). Their weights are packed once a replay, in the order in which
-// warps take them; the last of one product's are in registers, those that are read most often lie in shared memory as far as there is
-// room, and the others come from the second-level cache, a few steps ahead of their use.
+// warps take them; the last of one product's are in registers, those that are read most often lie in shared memory as far as
+// there is room, and the others come from the second-level cache, a few steps ahead of their use.
 #pragma once
 
 #include <cstdint>

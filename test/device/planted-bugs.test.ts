@@ -17,7 +17,7 @@ const outsideDynamic = /subtractNeighbours.*wrote outside of its 516 bytes of dy
 
 const sources = [
   "native/test/planted_bugs.cpp",
-  ...["persistent.cpp", "kernels/persistent.cu"].map((name) => `native/cuda/${name}`),
+  ...["persistent.cpp", "persistent_products.cpp", "kernels/persistent.cu"].map((name) => `native/cuda/${name}`),
   ...cudaHost,
 ];
 

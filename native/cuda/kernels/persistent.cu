@@ -626,7 +626,8 @@ __device__ __forceinline__ float4 opaque(const float4& w) {
 }
 
 template <Products products, int together>
-__device__ __forceinline__ void addBanked(Walk<products, 1, false>& walk, const Bank<products, together>& bank, TileSums<1>& sums) {
+__device__ __forceinline__ void addBanked(Walk<products, 1, false>& walk, const Bank<products, together>& bank,
+                                          TileSums<1>& sums) {
   const int count = walk.count();
   GPU_UNROLL
   for (int step = 0; step < bank.steps; step++) {
@@ -708,7 +709,7 @@ __device__ __forceinline__ void finishTiles(const Instruction& in, const Place& 
 // Does not wait for the instructions before it until it must.
 template <Products products, int together>
 __device__ __forceinline__ void multiply(const Instruction& in, const Place& place, const Bank<products, together>& bank) {
-  if constexpr (products == Products::fma || !gpu::kTensorCores) {
+  if constexpr (products == Products::fma) {
     if (in.waits) __syncthreads();
     multiplyByFma(in, place);
   } else {

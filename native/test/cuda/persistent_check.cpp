@@ -162,7 +162,8 @@ void checkPool(Random& random) {
 }
 
 void expectRefused(const char* label, Sketch& sketch, size_t sharedBytes, const char* reason) {
-  const std::string found = persistent::planPersistent(sketch.finish(), {sharedBytes, Products::tf32x3, kMultiprocessors}).refusal;
+  const persistent::Device device = {sharedBytes, Products::tf32x3, kMultiprocessors};
+  const std::string found = persistent::planPersistent(sketch.finish(), device).refusal;
   if (found != reason) std::printf("# %s\n", found.c_str());
   expect(found == reason, label, "is refused for another reason, or not");
 }
