@@ -448,6 +448,22 @@ class Planner {
     homes_.back().sourceInFours = inFours(x);
   }
 
+  void normalised(const Command& command, Instruction& in) {
+    expectFloats(command);
+    AttributeReader attributes = command.attributes;
+    in.groups = count(attributes.i());
+    in.number = number(attributes);
+    if (!isBatched(command.output)) refuse("no batch of images");
+    resultView(command.output, in);
+    if (command.inputs[0].shape[0] != command.output.shape[0]) refuse("no batch of images");
+    in.weights.channels = in.size[2] / in.groups;
+    addBroadcast(command.inputs[0], command.output, in);
+    for (int i = 1; i < 3; i++) {
+      if (!command.has(i)) refuse("no weight and bias");
+      addPlain(command.inputs[i], false, in);
+    }
+  }
+
   void reversed(const Command& command, Instruction& in) {
     AttributeReader attributes = command.attributes;
     readNoise(attributes, in);
@@ -519,6 +535,7 @@ class Planner {
         {"conv2d", {Operation::product, &Planner::convolved}},
         {"convTranspose2d", {Operation::product, &Planner::convolvedTransposed}},
         {"matmul", {Operation::product, &Planner::multiplied}},
+        {"groupNorm", {Operation::groupNorm, &Planner::normalised}},
         {"ddpmStep", {Operation::ddpmStep, &Planner::reversed}},
         {"linearCombination", {Operation::linearCombination, &Planner::combined}},
     };
@@ -551,8 +568,8 @@ class Planner {
     return a.batched && b.batched && a.operand.data == b.operand.data && strideA[0] == strideB[0];
   }
 
-  // Element-wise instructions that follow on a product, in its place or where nothing needs the product any more, become a
-  // part of it: that saves a barrier and a pass.
+  // Element-wise instructions that follow on a product or groupNorm, in its place or where nothing needs it any more, become
+  // a part of it: that saves a barrier and a pass.
   void joinTails() {
     std::vector<Instruction> kept;
     std::vector<Homes> keptHomes;
@@ -587,7 +604,8 @@ class Planner {
   bool joins(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) const {
     const bool elementwise =
         next.operation >= Operation::relu && next.operation <= Operation::div && next.operation != Operation::toFloat;
-    if (product.operation != Operation::product || product.tailCount == kMostTails) return false;
+    const bool hasTails = product.operation == Operation::product || product.operation == Operation::groupNorm;
+    if (!hasTails || product.tailCount == kMostTails) return false;
     if (!elementwise || home.result < 0) return false;
     if (!std::equal(product.size, product.size + kAxes, next.size)) return false;
     if (inputFrom(product, home, next, nextHomes) < 0) return false;
@@ -788,6 +806,7 @@ class Planner {
   int warpsOf(const Instruction& in) const {
     const Pieces& p = in.pieces;
     if (in.operation == Operation::product && p.blocks > 0) return std::min(kWarps, p.unitCount());
+    if (in.operation == Operation::groupNorm) return std::min(kWarps, in.groups);
     const int elements = in.size[0] * in.size[1] * in.size[2];
     const int each = in.operation == Operation::randn ? 4 : 1;
     return std::min(kWarps, (elements + 32 * each - 1) / (32 * each));

@@ -54,7 +54,7 @@ struct View {
 enum class Operation : int32_t {
   copy, relu, silu, sigmoid, tanh, toFloat,  // of one operand
   add, sub, mul, div,                        // of two
-  fill, fillIntegers, randn, embedding, row, maxPool, product, ddpmStep, linearCombination,
+  fill, fillIntegers, randn, embedding, row, maxPool, product, groupNorm, ddpmStep, linearCombination,
 };
 
 // A number of a step: fixed, or one of the list's slots.
@@ -157,7 +157,7 @@ struct Weights {
   bool vectors = false;  // four elements of each row may be loaded at a time
 };
 
-// What follows on a product, element by element, before it is stored.
+// What follows on a product or groupNorm, element by element, before it is stored.
 struct Tail {
   Operation operation = Operation::copy;
   View other;            // the second operand
@@ -180,9 +180,10 @@ struct Instruction {
   Tail tails[kMostTails];
   int32_t tailCount = 0;
   int32_t rows = 0, rowStride = 0;  // of a table, and elements from one to the next
+  int32_t groups = 0;               // of channels, weights.channels each
   uint64_t seed = 0;
   uint32_t draw = 0;
-  StepNumber number, image, step;  // number: of fill, or the row
+  StepNumber number, image, step;  // number: of fill, the row, or what is added to a variance
 };
 
 // Weights that blocks copy into shared memory first: from where they are, or from among the packed ones.

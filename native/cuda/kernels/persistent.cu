@@ -10,6 +10,7 @@
 
 #include "../gpu.h"
 #include "functions.cuh"
+#include "reduce.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -287,11 +288,12 @@ __device__ void addParts(const Instruction& in, const Place& place) {
   }
 }
 
-// What becomes of a product's sums. All of it is loaded before it is needed: latencies are most of what an instruction takes.
+// What becomes of a product's sums, or of what else has tails. All of it is loaded before it is needed: latencies are most of
+// what an instruction takes.
 class Finishing {
  public:
   __device__ __forceinline__ Finishing(const Instruction& in, const Place& place) : place_(place), result_(in.result) {
-    if (in.inputCount > 2) bias_ = place.data<const float>(in.inputs[2]);
+    if (in.operation == Operation::product && in.inputCount > 2) bias_ = place.data<const float>(in.inputs[2]);
     GPU_UNROLL
     for (int i = 0; i < kMostTails; i++)
       if (i < in.tailCount) tails_[i] = in.tails[i];
@@ -725,6 +727,52 @@ __device__ __forceinline__ void multiply(const Instruction& in, const Place& pla
   }
 }
 
+// (x - mean) / sqrt(variance + epsilon) weight + bias; inputs x, weight, bias. A group of channels is a warp's, which goes over
+// it three times: for the mean, for the variance about it, and for what becomes of it.
+__device__ __forceinline__ void normaliseGroups(const Instruction& in, const Place& place) {
+  const View& from = in.inputs[0];
+  const float* const x = place.data<const float>(from);
+  const float* const weight = place.data<const float>(in.inputs[1]);
+  const float* const bias = place.data<const float>(in.inputs[2]);
+  const Finishing finishing(in, place);
+  const int count = in.size[0] * in.size[1] * in.weights.channels;
+  GPU_NO_UNROLL
+  for (int group = place.warp(); group < in.groups; group += kWarps) {
+    const auto at = [&](int i) {
+      Element e;
+      e.row = in.perRow.divide(in.weights.perChannel.divide(i, e.channel), e.column);
+      e.channel += group * in.weights.channels;
+      return e;
+    };
+    double sum = 0;
+    GPU_NO_UNROLL
+    for (int i = place.lane(); i < count; i += 32) sum += static_cast<double>(x[offsetOf(from, at(i))]);
+    const double mean = warpSum(sum) / count;
+    double squares = 0;
+    GPU_NO_UNROLL
+    for (int i = place.lane(); i < count; i += 32) {
+      const double distance = static_cast<double>(x[offsetOf(from, at(i))]) - mean;
+      squares += distance * distance;
+    }
+    const double scale = 1 / sqrt(warpSum(squares) / count + place.real(in.number));
+    GPU_NO_UNROLL
+    for (int i = place.lane(); i < count; i += 4 * 32) {
+      Elements elements;
+      Four normal = {};
+      GPU_UNROLL
+      for (int k = 0; k < 4; k++) {
+        elements.inside[k] = i + k * 32 < count;
+        elements.at[k] = at(i + k * 32);
+        if (!elements.inside[k]) continue;
+        const int channel = elements.at[k].channel;
+        const float z = static_cast<float>((static_cast<double>(x[offsetOf(from, elements.at[k])]) - mean) * scale);
+        normal.v[k] = gpu::fma(z, weight[channel], bias[channel]);
+      }
+      finishing.store(elements, [&] { return normal; });
+    }
+  }
+}
+
 __device__ noise::Floats4 normalsOf(const Instruction& in, const Place& place, int quad) {
   const noise::Counter counter = {static_cast<uint32_t>(quad), in.draw,
                                   static_cast<uint32_t>(place.integer(in.image)) + static_cast<uint32_t>(place.image),
@@ -785,6 +833,7 @@ __device__ __forceinline__ void execute(const Instruction& in, const Place& plac
     case Operation::row: return pickRow(in, place);
     case Operation::embedding: return pickRows(in, place);
     case Operation::maxPool: return poolMaximum(in, place);
+    case Operation::groupNorm: return normaliseGroups(in, place);
     case Operation::ddpmStep: return reverseStep(in, place);
     case Operation::linearCombination: return combine(in, place);
     default: return mapElements(in, place);

@@ -150,6 +150,42 @@ void checkRounds(Case c, Products products) {
   });
 }
 
+// What groupNorm gives, and silu of it: joined, and over a mean that is large beside what varies about it.
+void checkGroupNorm(const Shape& shape, int64_t groups, Random& random) {
+  Tensor x = Tensor::random(shape, random);
+  const int64_t channels = shape[3], perGroup = channels / groups, pixels = shape[1] * shape[2];
+  for (int64_t i = 0; i < x.size(); i++) x.at(i) += static_cast<float>(100 * (i % channels / perGroup));
+  const Tensor weight = Tensor::random({channels}, random), bias = Tensor::random({channels}, random);
+  const double epsilon = 1e-5;
+  Case c = {"persistent groupNorm " + text(shape), "groupNorm", {x, weight, bias}, {DType::f32, DType::f32, DType::f32},
+            {true, false, false}, {double(groups), epsilon}, shape, std::vector<double>(static_cast<size_t>(x.size())), 1e-5};
+  for (int64_t image = 0; image < shape[0]; image++)
+    for (int64_t group = 0; group < groups; group++) {
+      const auto at = [&](int64_t i) { return (image * pixels + i / perGroup) * channels + group * perGroup + i % perGroup; };
+      const int64_t count = pixels * perGroup;
+      double mean = 0, squares = 0;
+      for (int64_t i = 0; i < count; i++) mean += double(x.at(at(i))) / double(count);
+      for (int64_t i = 0; i < count; i++) squares += (double(x.at(at(i))) - mean) * (double(x.at(at(i))) - mean);
+      for (int64_t i = 0; i < count; i++) {
+        const int64_t channel = group * perGroup + i % perGroup;
+        const double z = (double(x.at(at(i))) - mean) / std::sqrt(squares / double(count) + epsilon);
+        const double u = z * double(weight.at(channel)) + double(bias.at(channel));
+        c.expected[at(i)] = u / (1 + std::exp(-u));
+      }
+    }
+  check(c, [&](Command& command, Launch& launch) {
+    const Operand normal = temporaryLike(command.output, launch);
+    Sketch sketch;
+    sketch.add("groupNorm", inputsOf(command), normal, command.attributes);
+    sketch.add("silu", {normal}, command.output);
+    sketch.addTemporary(normal, 0, 1);
+    const persistent::Decision decision =
+        persistent::planPersistent(sketch.finish(), {kSharedBytes, Products::tf32x3, kMultiprocessors});
+    expect(decision.sampler != nullptr && decision.sampler->instructions.size() == 1, c.label, "does not take silu in");
+    run(sketch.finish(), Products::fma, Weights::resident, launch);
+  });
+}
+
 void checkPool(Random& random) {
   const Tensor x = Tensor::random({3, 7, 6, 5}, random);
   Case c = {"persistent maxPool2d", "maxPool2d", {x}, {DType::f32}, {true},
@@ -172,8 +208,8 @@ void checkRefusals(Random& random) {
   const Tensor x = Tensor::random({2, 3, 3, 4}, random), y = Tensor::random({2, 3, 3, 4}, random);
   const Operand from = x.operand(), to = y.operand();
   Sketch unknown;
-  unknown.add("groupNorm", {from}, to);
-  expectRefused("an op without an instruction", unknown, kSharedBytes, "it has no instruction for groupNorm");
+  unknown.add("softmax", {from}, to);
+  expectRefused("an op without an instruction", unknown, kSharedBytes, "it has no instruction for softmax");
   Sketch mixing;
   Operand flipped = to;  // image 0 of it is image 1 of the other
   flipped.data = to.as<float>() + 36;
@@ -213,6 +249,8 @@ void checkPersistent(Random& random, Effort effort) {
     checkRounded(g, Products::tf32, inTf32, random);
     checkRounded(g, Products::bf16, inBf16, random);
   }
+  checkGroupNorm({2, 4, 3, 8}, 2, random);
+  checkGroupNorm({1, 3, 5, 30}, 10, random);
   checkPool(random);
   checkRefusals(random);
 }
