@@ -156,22 +156,13 @@ class Planner {
     if (command.inputCount > kMostInputs) refuse(name + " has too many operands");
     Instruction in{};
     in.operation = rule->second.operation;
-    Homes homes;
-    std::fill_n(homes.inputs, kMostInputs, -1);
-    homes.position = static_cast<int64_t>(at_);
-    homes_.push_back(homes);
+    homes_.push_back(noHomes());
     try {
       (this->*rule->second.handler)(command, in);
     } catch (const Refusal& refusal) {
       refuse(name + ": " + refusal.what());
     }
     sampler_->instructions.push_back(in);
-  }
-
-  // An instruction before that of the command under way, with what is known of it.
-  void insertBefore(const Instruction& in, const Homes& homes) {
-    sampler_->instructions.push_back(in);
-    homes_.insert(homes_.end() - 1, homes);
   }
 
   // --- Operands ---
@@ -473,10 +464,28 @@ class Planner {
     if (!isBatched(command.output) || !isBatched(t)) refuse("no batch of images");
     for (int i = 0; i < 2; i++) addBroadcast(command.inputs[i], command.output, in);
     addPlain(t, true, in);
-    addPlain(table, false, in);
-    in.rows = count(table.shape[0]);
-    in.rowStride = count(table.pitch);
+    lookUpBefore(table, in);
     drawBefore(in);
+  }
+
+  // The step's row of the table is looked up long before it is used: what it is read from is far away.
+  void lookUpBefore(const Operand& table, Instruction& in) {
+    constexpr int32_t columns = 3;
+    Instruction look{};
+    look.operation = Operation::embedding;
+    look.size[2] = columns;
+    look.inputs[0].device = table.data;
+    look.inputs[1] = in.inputs[2];
+    look.inputs[1].stride[0] = look.inputs[1].stride[1] = 0;
+    look.inputCount = 2;
+    look.rows = count(table.shape[0]);
+    look.rowStride = count(table.pitch);
+    Homes homes = noHomes();
+    homes.inputs[0] = roomOf(table);
+    homes.inputs[1] = homes_.back().inputs[2];
+    if (homes.inputs[0] >= 0) refuse("a table that a command of the step writes");
+    read_.push_back({table, false});
+    prepare(look, homes, in);
   }
 
   // Noise is drawn by an instruction of its own, since that takes long and may be done beside others.
@@ -488,22 +497,32 @@ class Planner {
     draw.draw = in.draw;
     draw.image = in.image;
     draw.step = in.step;
-    const int64_t position = homes_.back().position;
-    Room room;
-    room.bytes = sizeof(float) * static_cast<size_t>(int64_t{in.size[0]} * in.size[1] * in.size[2]);
-    room.memory = {nullptr, 0, position, position};
-    room.known = room.batched = true;
-    draw.result.shared = 0;
-    draw.result.stride[2] = 1;
-    draw.result.stride[1] = in.size[2];
-    draw.result.stride[0] = in.size[1] * in.size[2];
+    prepare(draw, noHomes(), in);
+  }
+
+  Homes noHomes() const {
     Homes homes;
     std::fill_n(homes.inputs, kMostInputs, -1);
-    homes.position = position;
+    homes.position = static_cast<int64_t>(at_);
+    return homes;
+  }
+
+  // Puts an instruction before that of the command under way, to which its result becomes an input, in a room of its own.
+  void prepare(Instruction& before, Homes homes, Instruction& in) {
+    const int32_t(&size)[kAxes] = before.size;
+    Room room;
+    room.bytes = sizeof(float) * static_cast<size_t>(int64_t{size[0]} * size[1] * size[2]);
+    room.memory = {nullptr, 0, homes.position, homes.position};
+    room.known = room.batched = true;
+    before.result.shared = 0;
+    before.result.stride[2] = 1;
+    before.result.stride[1] = size[2];
+    before.result.stride[0] = size[1] * size[2];
     homes.result = homes_.back().inputs[in.inputCount] = static_cast<int>(rooms_.size());
+    in.inputs[in.inputCount++] = before.result;
     rooms_.push_back(room);
-    in.inputs[in.inputCount++] = draw.result;
-    insertBefore(draw, homes);
+    sampler_->instructions.push_back(before);
+    homes_.insert(homes_.end() - 1, homes);
   }
 
   void combined(const Command& command, Instruction& in) {

@@ -35,8 +35,8 @@ const machine = {
   product: 350,
   /** Of an instruction without a product: a barrier, the instruction itself, one pass over shared memory. */
   other: 250,
-  /** Of the reverse step, whose x, timestep and row of the table come from the second-level cache, one after the other. */
-  reverseStep: 700,
+  /** Of the reverse step, whose x may come from the second-level cache. */
+  reverseStep: 500,
   /** Seconds for each launch of 16 steps: its start and the next one's, and 228 KB of weights for each block. */
   launch: 8e-6,
   stepsALaunch: 16,

@@ -790,17 +790,15 @@ __device__ void drawNormal(const Instruction& in, const Place& place) {
   }
 }
 
-// x[t-1] = meanScale (x[t] - epsilonScale epsilon) + sigma z, as diffusion.cu has it; inputs x, epsilon, t, table, z.
+// x[t-1] = meanScale (x[t] - epsilonScale epsilon) + sigma z, as diffusion.cu has it; inputs x, epsilon, t, scales, z.
 __device__ void reverseStep(const Instruction& in, const Place& place) {
   float* const y = place.data<float>(in.result);
   const float* const x = place.data<const float>(in.inputs[0]);
   const float* const epsilon = place.data<const float>(in.inputs[1]);
   const int32_t t = *place.data<const int32_t>(in.inputs[2]);
-  const float* const table = place.data<const float>(in.inputs[3]);
+  const float* const scales = place.data<const float>(in.inputs[3]);
   const float* const z = place.data<const float>(in.inputs[4]);
-  const bool inside = t >= 0 && t < in.rows;
-  const auto scale = [&](int column) { return inside ? table[t * in.rowStride + column] : fromBits(0x7FC00000u); };
-  const float meanScale = scale(0), epsilonScale = scale(1), sigma = scale(2);
+  const float meanScale = scales[0], epsilonScale = scales[1], sigma = scales[2];
   forEachElement(in, place, [&](const Element& e) {
     const float predicted = noise::mul(epsilonScale, epsilon[offsetOf(in.inputs[1], e)]);
     const float mean = noise::mul(meanScale, noise::sub(x[offsetOf(in.inputs[0], e)], predicted));
