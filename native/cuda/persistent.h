@@ -1,4 +1,4 @@
-// The persistent sampler: a program whose network fits one multiprocessor runs many steps in one kernel, an image a block.
+// The persistent sampler: a program whose network fits one multiprocessor runs many steps in one kernel, one or two images a block.
 //
 // `planPersistent` (persistent.cpp) reads a loaded program and either says why it must run as graphs or writes it as a short
 // list of instructions on the data of one image. The kernel (kernels/persistent.cu) is their interpreter: all threads of a
@@ -27,8 +27,8 @@ namespace langevin {
 namespace cuda {
 namespace persistent {
 
-constexpr int kThreads = 256;  // that work on an image
-constexpr int kAxes = 3;       // within an image
+constexpr int kThreads = 256;   // that work on an image
+constexpr int kAxes = 3;        // within an image
 constexpr int kMostInputs = 9;  // linearCombination: coefficients and 8 tensors
 constexpr int kMostTails = 2;
 constexpr int kTile = 4;  // by fma, a thread adds up so many pixels times so many channels
@@ -152,6 +152,7 @@ struct Weights {
   int32_t channels = 0;  // of the source
   int32_t perTap = 0, perSource = 0, perOutput = 0;
   Divider perChannel;    // by channels
+  // By fma:
   int32_t parts = 1;     // of the source channels, which different threads add up, `adjacent` ones at a time
   int32_t adjacent = 1;  // 1 or kTile
   bool vectors = false;  // four elements of each row may be loaded at a time
@@ -171,9 +172,9 @@ struct Instruction {
   View result;
   View inputs[kMostInputs];
   int32_t inputCount = 0;
-  bool waits = true;      // for those before it
-  int32_t partials = 0;   // bytes from where such sums lie
-  int32_t firstWarp = 0;  // where it begins: those that do not wait for each other are done by different warps
+  bool waits = true;      // for those before it: it begins a round
+  int32_t firstWarp = 0;  // where it begins: instructions of a round are done by different warps
+  int32_t partials = 0;   // where its sums of parts lie, in bytes from those of the round on
   Window window;
   Weights weights;
   Pieces pieces;
@@ -207,8 +208,8 @@ struct Run {
   int32_t perImage;      // bytes of shared memory that belong to an image
   int32_t partials;      // where sums of parts lie there, in bytes
   int32_t tablesShared;  // where the tables lie in shared memory, in bytes
-  int32_t banked;       // the instruction whose weights are in registers; -1: none
-  int32_t slots;        // of the list
+  int32_t banked;        // the instruction whose weights are in registers; -1: none
+  int32_t slots;         // of the list
   Progress* progress;
 };
 
