@@ -56,7 +56,7 @@ void Mark::enqueue(cudaStream_t stream, const Progress* progress, const double* 
 DeviceProgram::DeviceProgram(Engine& engine, const Program& program)
     : engine_(engine),
       program_(program),
-      sampler_(persistent::planPersistent(program, engine.sharedBytes).sampler),
+      sampler_(persistent::planPersistent(program, persistent::deviceWith(engine.sharedBytes, engine.multiprocessors)).sampler),
       stepIsOneGraph_(commandsInAStep() <= kMostCommands),
       lists_(program.lists.size()) {
   layOut(numberPlaces());
@@ -64,23 +64,13 @@ DeviceProgram::DeviceProgram(Engine& engine, const Program& program)
 }
 
 void DeviceProgram::uploadSampler() {
-  const size_t instructions = sampler_->instructions.size() * sizeof(persistent::Instruction);
-  const size_t residents = sampler_->residents.size() * sizeof(persistent::Resident);
-  samplerBlock_ = std::make_unique<DeviceBlock>(aligned(instructions) + aligned(residents));
-  char* const base = samplerBlock_->data();
-  engine_.staging.upload(base, sampler_->instructions.data(), instructions);
-  engine_.staging.upload(base + aligned(instructions), sampler_->residents.data(), residents);
-  samplerRun_ = {reinterpret_cast<const persistent::Instruction*>(base),
-                 reinterpret_cast<const persistent::Resident*>(base + aligned(instructions)),
-                 static_cast<int32_t>(sampler_->instructions.size()),
-                 static_cast<int32_t>(sampler_->residents.size()),
-                 sampler_->partials,
-                 sampler_->slots,
-                 tables_.progress};
+  samplerBlock_ = std::make_unique<DeviceBlock>(persistent::bytesOf(*sampler_));
+  samplerRun_ = persistent::placeAt(samplerBlock_->data(), *sampler_, tables_.progress,
+                                    [&](void* to, const void* from, size_t bytes) { engine_.staging.upload(to, from, bytes); });
 }
 
 void DeviceProgram::enqueueSampler(int steps) {
-  persistent::enqueueSteps(engine_.stream, samplerRun_, sampler_->images, steps, sampler_->sharedBytes);
+  persistent::enqueueSteps(engine_.stream, samplerRun_, *sampler_, steps);
   check(cudaGetLastError(), "the launch of the persistent sampler");
   const ListNumbers& numbers = numbersOfLists_.front();
   persistent::enqueueCountSteps(engine_.stream, tables_.progress, steps, sampler_->slots, tables_.pairs + numbers.firstPair,
@@ -143,6 +133,9 @@ void DeviceProgram::begin(const std::vector<double>& values) {
   engine_.staging.upload(tables_.progress, &start, sizeof start);
   walk_.emplace(program_);
   usesSampler_ = sampler_ != nullptr && persistent::acceptsNumbers(*sampler_, values);
+  if (!usesSampler_) return;
+  persistent::enqueuePacking(engine_.stream, samplerRun_);
+  check(cudaGetLastError(), "the launch of the packing of weights");
 }
 
 void DeviceProgram::captureList(size_t number) {

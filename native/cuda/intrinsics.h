@@ -61,6 +61,22 @@ __device__ __forceinline__ uint32_t packBf16(float low, float high) {
 #endif
 }
 
+// The same number, of which the compiler knows nothing any more: so it does not work out ahead, in registers that others need,
+// what follows from it.
+__device__ __forceinline__ float opaque(float x) {
+  asm volatile("" : "+f"(x));
+  return x;
+}
+
+// From global memory that nobody writes meanwhile, and that is too much for the first-level cache: what else is there stays.
+__device__ __forceinline__ float4 loadStreamed(const float4* p) {
+  float4 x;
+  asm("ld.global.L1::evict_first.v4.f32 {%0,%1,%2,%3}, [%4];"
+      : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+      : "l"(__cvta_generic_to_global(p)));
+  return x;
+}
+
 // Rounded to tf32 (11 bits of significand, to nearest, ties away from zero), as the bits of a float.
 __device__ __forceinline__ uint32_t toTf32(float x) {
 #if __CUDA_ARCH__ >= 800

@@ -4,8 +4,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "persistent_products.h"
 
 namespace langevin {
 namespace cuda {
@@ -14,7 +19,10 @@ namespace persistent {
 namespace {
 
 constexpr int64_t kMostNumber = int64_t{1} << 30;  // instructions count in int32
-constexpr int kLeastChannels = 2;                  // of the part of a product that a thread adds up
+constexpr int kLeastChannels = 2;                  // of the part of a product that a thread adds up by fma
+constexpr int kSums = 128;                         // of a tile: 16 channels of 8 pixels
+// Tables of products count in int16.
+constexpr int kMostRows = 128, kMostColumns = 256, kMostEntries = 32767;
 
 struct Refusal : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -70,7 +78,7 @@ size_t arrange(std::vector<Room>& rooms) {
 
 class Planner {
  public:
-  Planner(const Program& program, size_t sharedBytes) : program_(program), sharedBytes_(sharedBytes) {
+  Planner(const Program& program, const Device& device) : program_(program), device_(device) {
     for (const Program::Temporary& memory : program.temporaries) rooms_.push_back({memory});
   }
 
@@ -82,6 +90,10 @@ class Planner {
     for (at_ = 0; at_ < steps.size(); at_++) translate(steps[at_]);
     expectSafeMemory();
     joinTails();
+    if (usesTensorCores()) cutProducts();
+    else divideProducts();
+    order();
+    if (sampler_->products != Products::fma) spreadPixels();
     shareOut();
     return std::move(sampler_);
   }
@@ -100,6 +112,7 @@ class Planner {
     int tails[kMostTails] = {-1, -1};
     int64_t position = 0;      // of the command
     int64_t weightFloats = 0;  // from the first weight to behind the last
+    bool sourceInFours = false;  // four channels of a product's source may be loaded at a time
   };
 
   void expectOneList() const {
@@ -143,10 +156,7 @@ class Planner {
     if (command.inputCount > kMostInputs) refuse(name + " has too many operands");
     Instruction in{};
     in.operation = rule->second.operation;
-    Homes homes;
-    std::fill_n(homes.inputs, kMostInputs, -1);
-    homes.position = static_cast<int64_t>(at_);
-    homes_.push_back(homes);
+    homes_.push_back(noHomes());
     try {
       (this->*rule->second.handler)(command, in);
     } catch (const Refusal& refusal) {
@@ -327,7 +337,7 @@ class Planner {
     int64_t strides[kMaxRank] = {};
     table.strides(strides);
     in.rows = count(table.shape[0]);
-    in.perRow = count(strides[0]);
+    in.rowStride = count(strides[0]);
     resultView(command.output, in);
     Operand first = table;
     dropFirst(first);
@@ -340,7 +350,7 @@ class Planner {
     resultView(y, in);
     addPlain(table, false, in);
     in.rows = count(table.shape[0]);
-    in.perRow = count(table.pitch);
+    in.rowStride = count(table.pitch);
     if (index.rank > 1) refuse("an index of more than one axis");
     const bool batched = isBatched(y) && isBatched(index);
     View& v = addPlain(index, batched, in);
@@ -426,11 +436,23 @@ class Planner {
     // Where operands lie must not change the order of a sum.
     w.adjacent = w.channels % kTile == 0 ? kTile : 1;
     w.vectors = w.perOutput == 1 && w.adjacent == kTile && in.size[2] % kTile == 0 && inFours(x) && inFours(weight);
-    const int tiles = ((in.size[0] * in.size[1] + kTile - 1) / kTile) * ((in.size[2] + kTile - 1) / kTile);
-    const int most = std::max(1, w.channels / std::max(w.adjacent, kLeastChannels));
-    w.parts = std::max(1, std::min(kThreads / std::max(tiles, 1), most));
-    const int64_t sums = int64_t{w.parts} * in.size[0] * in.size[1] * ((in.size[2] + kTile - 1) / kTile * kTile);
-    partialBytes_ = std::max(partialBytes_, static_cast<size_t>(sums) * sizeof(float));
+    homes_.back().sourceInFours = inFours(x);
+  }
+
+  void normalised(const Command& command, Instruction& in) {
+    expectFloats(command);
+    AttributeReader attributes = command.attributes;
+    in.groups = count(attributes.i());
+    in.number = number(attributes);
+    if (!isBatched(command.output)) refuse("no batch of images");
+    resultView(command.output, in);
+    if (command.inputs[0].shape[0] != command.output.shape[0]) refuse("no batch of images");
+    in.weights.channels = in.size[2] / in.groups;
+    addBroadcast(command.inputs[0], command.output, in);
+    for (int i = 1; i < 3; i++) {
+      if (!command.has(i)) refuse("no weight and bias");
+      addPlain(command.inputs[i], false, in);
+    }
   }
 
   void reversed(const Command& command, Instruction& in) {
@@ -442,9 +464,65 @@ class Planner {
     if (!isBatched(command.output) || !isBatched(t)) refuse("no batch of images");
     for (int i = 0; i < 2; i++) addBroadcast(command.inputs[i], command.output, in);
     addPlain(t, true, in);
-    addPlain(table, false, in);
-    in.rows = count(table.shape[0]);
-    in.perRow = count(table.pitch);
+    lookUpBefore(table, in);
+    drawBefore(in);
+  }
+
+  // The step's row of the table is looked up long before it is used: what it is read from is far away.
+  void lookUpBefore(const Operand& table, Instruction& in) {
+    constexpr int32_t columns = 3;
+    Instruction look{};
+    look.operation = Operation::embedding;
+    look.size[2] = columns;
+    look.inputs[0].device = table.data;
+    look.inputs[1] = in.inputs[2];
+    look.inputs[1].stride[0] = look.inputs[1].stride[1] = 0;
+    look.inputCount = 2;
+    look.rows = count(table.shape[0]);
+    look.rowStride = count(table.pitch);
+    Homes homes = noHomes();
+    homes.inputs[0] = roomOf(table);
+    homes.inputs[1] = homes_.back().inputs[2];
+    if (homes.inputs[0] >= 0) refuse("a table that a command of the step writes");
+    read_.push_back({table, false});
+    prepare(look, homes, in);
+  }
+
+  // Noise is drawn by an instruction of its own, since that takes long and may be done beside others.
+  void drawBefore(Instruction& in) {
+    Instruction draw{};
+    draw.operation = Operation::randn;
+    std::copy_n(in.size, kAxes, draw.size);
+    draw.seed = in.seed;
+    draw.draw = in.draw;
+    draw.image = in.image;
+    draw.step = in.step;
+    prepare(draw, noHomes(), in);
+  }
+
+  Homes noHomes() const {
+    Homes homes;
+    std::fill_n(homes.inputs, kMostInputs, -1);
+    homes.position = static_cast<int64_t>(at_);
+    return homes;
+  }
+
+  // Puts an instruction before that of the command under way, to which its result becomes an input, in a room of its own.
+  void prepare(Instruction& before, Homes homes, Instruction& in) {
+    const int32_t(&size)[kAxes] = before.size;
+    Room room;
+    room.bytes = sizeof(float) * static_cast<size_t>(int64_t{size[0]} * size[1] * size[2]);
+    room.memory = {nullptr, 0, homes.position, homes.position};
+    room.known = room.batched = true;
+    before.result.shared = 0;
+    before.result.stride[2] = 1;
+    before.result.stride[1] = size[2];
+    before.result.stride[0] = size[1] * size[2];
+    homes.result = homes_.back().inputs[in.inputCount] = static_cast<int>(rooms_.size());
+    in.inputs[in.inputCount++] = before.result;
+    rooms_.push_back(room);
+    sampler_->instructions.push_back(before);
+    homes_.insert(homes_.end() - 1, homes);
   }
 
   void combined(const Command& command, Instruction& in) {
@@ -476,6 +554,7 @@ class Planner {
         {"conv2d", {Operation::product, &Planner::convolved}},
         {"convTranspose2d", {Operation::product, &Planner::convolvedTransposed}},
         {"matmul", {Operation::product, &Planner::multiplied}},
+        {"groupNorm", {Operation::groupNorm, &Planner::normalised}},
         {"ddpmStep", {Operation::ddpmStep, &Planner::reversed}},
         {"linearCombination", {Operation::linearCombination, &Planner::combined}},
     };
@@ -508,8 +587,8 @@ class Planner {
     return a.batched && b.batched && a.operand.data == b.operand.data && strideA[0] == strideB[0];
   }
 
-  // Element-wise instructions that follow on a product, in its place or where nothing needs the product any more, become a
-  // part of it: that saves a barrier and a pass.
+  // Element-wise instructions that follow on a product or groupNorm, in its place or where nothing needs it any more, become
+  // a part of it: that saves a barrier and a pass.
   void joinTails() {
     std::vector<Instruction> kept;
     std::vector<Homes> keptHomes;
@@ -542,8 +621,11 @@ class Planner {
   }
 
   bool joins(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) const {
-    const bool elementwise = next.operation >= Operation::relu && next.operation <= Operation::div && next.operation != Operation::toFloat;
-    if (product.operation != Operation::product || product.tailCount == kMostTails || !elementwise || home.result < 0) return false;
+    const bool elementwise =
+        next.operation >= Operation::relu && next.operation <= Operation::div && next.operation != Operation::toFloat;
+    const bool hasTails = product.operation == Operation::product || product.operation == Operation::groupNorm;
+    if (!hasTails || product.tailCount == kMostTails) return false;
+    if (!elementwise || home.result < 0) return false;
     if (!std::equal(product.size, product.size + kAxes, next.size)) return false;
     if (inputFrom(product, home, next, nextHomes) < 0) return false;
     const bool inPlace = nextHomes.result == home.result && same(next.result, product.result);
@@ -568,51 +650,348 @@ class Planner {
     memory.start = std::min(memory.start, home.position);
   }
 
-  // Shared memory: the rooms, the sums of parts, and as many weights as there is room for.
+  // --- Products ---
+
+  // By fma, threads add up parts of the source channels, `adjacent` ones at a time.
+  void divideProducts() {
+    for (Instruction& in : sampler_->instructions) {
+      if (in.operation != Operation::product) continue;
+      Weights& w = in.weights;
+      const int tiles = ((in.size[0] * in.size[1] + kTile - 1) / kTile) * ((in.size[2] + kTile - 1) / kTile);
+      const int most = std::max(1, w.channels / std::max(w.adjacent, kLeastChannels));
+      w.parts = std::max(1, std::min(kThreads / std::max(tiles, 1), most));
+    }
+  }
+
+  // All products do, or none.
+  bool usesTensorCores() const {
+    if (device_.products == Products::fma) return false;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++)
+      if (sampler_->instructions[i].operation == Operation::product && !fitsTensorCores(i)) return false;
+    return true;
+  }
+
+  // Whether its weights can be packed and its pixels counted.
+  bool fitsTensorCores(size_t product) const {
+    const Instruction& in = sampler_->instructions[product];
+    const View& x = in.inputs[0];
+    const Window& w = in.window;
+    const int64_t pixels = int64_t{in.size[0]} * in.size[1], taps = int64_t{w.kernel[0]} * w.kernel[1];
+    return in.inputs[1].device != nullptr && !isWritten(product) && in.size[0] <= kMostRows && in.size[1] <= kMostColumns &&
+           (w.source[0] == 1 || x.stride[0] == w.source[1] * x.stride[1]) &&
+           int64_t{w.source[0]} * w.source[1] <= kMostEntries && (pixels + kColumns) * taps <= kMostEntries &&
+           taps * ((in.weights.channels + kBlock - 1) / kBlock) <= kMostEntries;
+  }
+
+  void cutProducts() {
+    sampler_->products = device_.products;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++)
+      if (sampler_->instructions[i].operation == Operation::product) cut(i);
+  }
+
+  // By shape alone, so that sums depend on nothing else.
+  void cut(size_t product) {
+    Instruction& in = sampler_->instructions[product];
+    const Weights& w = in.weights;
+    Pieces& p = in.pieces;
+    p.taps = in.window.kernel[0] * in.window.kernel[1];
+    p.chunks = w.channels % kBlock == 0 ? w.channels / kBlock : 0;
+    p.steps = p.chunks > 0 ? p.taps * p.chunks : (p.taps * w.channels + kBlock - 1) / kBlock;
+    p.blocks = (in.size[2] + kBlock - 1) / kBlock;
+    const View& x = in.inputs[0];
+    p.vectors = homes_[product].sourceInFours && (x.shared < 0 || x.shared % 16 == 0) && x.image % kTile == 0;
+    const Groups groups = groupPixels(in);
+    p.tiles = groups.tiles;
+    p.groups = static_cast<int32_t>(groups.meetings.size());
+    int32_t fewest = p.steps;
+    for (size_t group = 0; group < groups.meetings.size(); group++) fewest = std::min(fewest, groups.stepsOf(p, group));
+    p.parts = std::max(1, std::min(kWarps / (p.blocks * p.groups), fewest));
+    p.perPart = p.blocks * p.groups * p.tiles;
+    if (int64_t{p.perPart} * p.parts > kMostEntries) refuse("a product is too large");
+    p.positions = intern(groups.words());
+    p.packed = count(sampler_->packedWords);
+    sampler_->packings.push_back({static_cast<const float*>(in.inputs[1].device), p.taps, w.channels, in.size[2], w.perTap,
+                                  w.perSource, w.perOutput, p.steps, p.blocks, p.packed});
+    sampler_->packedWords += int64_t{p.blocks} * p.steps * wordsOf(sampler_->products);
+    count(sampler_->packedWords);
+    p.units = append(unitsOf(p, groups, sampler_->products));
+    p.finishes = append(finishesOf(p));
+  }
+
+  // Where this table begins, in bytes; products of the same shape share one.
+  int32_t intern(const std::vector<int16_t>& words) {
+    const auto found = tables_.find(words);
+    return found != tables_.end() ? found->second : tables_[words] = append(words);
+  }
+
+  template <class Entry>
+  int32_t append(const std::vector<Entry>& entries) {
+    std::vector<int16_t>& tables = sampler_->tables;
+    const size_t at = tables.size(), bytes = entries.size() * sizeof(Entry);
+    tables.resize(at + aligned(bytes) / sizeof(int16_t), 0);
+    std::memcpy(tables.data() + at, entries.data(), bytes);
+    return count(static_cast<int64_t>(at * sizeof(int16_t)));
+  }
+
+  // --- Rounds ---
+
+  // What an instruction reads and writes: rooms, and all of device memory as one.
+  struct Reach {
+    static constexpr int deviceMemory = -1;
+    std::vector<int> reads;
+    int writes = deviceMemory;
+
+    bool touches(int room) const { return room == writes || std::find(reads.begin(), reads.end(), room) != reads.end(); }
+    bool meets(const Reach& other) const { return touches(other.writes) || other.touches(writes); }
+  };
+
+  Reach reachOf(size_t i) const {
+    const Instruction& in = sampler_->instructions[i];
+    Reach reach{{homes_[i].inputs, homes_[i].inputs + in.inputCount}, homes_[i].result};
+    for (int k = 0; k < in.tailCount; k++)
+      if (in.tails[k].other.present()) reach.reads.push_back(homes_[i].tails[k]);
+    return reach;
+  }
+
+  // Puts instructions into rounds: each into the first one after all that it needs. Those of a round are done at the same
+  // time, by different warps where they leave some idle; between rounds there is a barrier.
+  void order() {
+    std::vector<Instruction>& instructions = sampler_->instructions;
+    const std::vector<int> rounds = roundsOf();
+    std::vector<size_t> order(instructions.size());
+    for (size_t i = 0; i < order.size(); i++) order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rounds[a] < rounds[b]; });
+    for (Room& room : rooms_) room.memory.start = std::numeric_limits<int64_t>::max(), room.memory.end = -1;
+    std::vector<Instruction> sorted;
+    std::vector<Homes> homes;
+    int warps = 0;
+    size_t partials = 0;
+    for (const size_t i : order) {
+      Instruction in = instructions[i];
+      in.waits = sorted.empty() || rounds[i] != homes.back().position;
+      if (in.waits) warps = 0, partials = 0;
+      in.firstWarp = warps % kWarps;
+      in.partials = count(static_cast<int64_t>(partials));
+      warps += warpsOf(in);
+      partials += partialsOf(in);
+      partialBytes_ = std::max(partialBytes_, partials);
+      sorted.push_back(in);
+      homes.push_back(homes_[i]);
+      homes.back().position = rounds[i];
+      inhabit(reachOf(i), rounds[i]);
+    }
+    instructions = std::move(sorted);
+    homes_ = std::move(homes);
+  }
+
+  std::vector<int> roundsOf() const {
+    std::vector<Reach> reach;
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) reach.push_back(reachOf(i));
+    std::vector<int> rounds(reach.size(), 0);
+    for (size_t i = 0; i < reach.size(); i++)
+      for (size_t before = 0; before < i; before++)
+        if (reach[before].meets(reach[i])) rounds[i] = std::max(rounds[i], rounds[before] + 1);
+    putOffDraws(reach, rounds);
+    return rounds;
+  }
+
+  // Drawing noise takes as long as a product: it is done beside the first one.
+  void putOffDraws(const std::vector<Reach>& reach, std::vector<int>& rounds) const {
+    const std::vector<Instruction>& instructions = sampler_->instructions;
+    int product = std::numeric_limits<int>::max();
+    for (size_t i = 0; i < instructions.size(); i++)
+      if (instructions[i].operation == Operation::product) product = std::min(product, rounds[i]);
+    for (size_t i = 0; i < instructions.size(); i++) {
+      if (instructions[i].operation != Operation::randn) continue;
+      int needed = std::numeric_limits<int>::max();
+      for (size_t after = i + 1; after < instructions.size(); after++)
+        if (reach[i].meets(reach[after])) needed = std::min(needed, rounds[after]);
+      if (product > rounds[i] && product < needed) rounds[i] = product;
+    }
+  }
+
+  void inhabit(const Reach& reach, int64_t round) {
+    const auto extend = [&](int room) {
+      if (room == Reach::deviceMemory) return;
+      Program::Temporary& memory = rooms_[static_cast<size_t>(room)].memory;
+      memory.start = std::min(memory.start, round);
+      memory.end = std::max(memory.end, round);
+    };
+    extend(reach.writes);
+    for (const int room : reach.reads) extend(room);
+  }
+
+  // That have something to do.
+  int warpsOf(const Instruction& in) const {
+    const Pieces& p = in.pieces;
+    if (in.operation == Operation::product && p.blocks > 0) return std::min(kWarps, p.unitCount());
+    if (in.operation == Operation::groupNorm) return std::min(kWarps, in.groups);
+    const int elements = in.size[0] * in.size[1] * in.size[2];
+    const int each = in.operation == Operation::randn ? 4 : 1;
+    return std::min(kWarps, (elements + 32 * each - 1) / (32 * each));
+  }
+
+  // Bytes for sums of its parts.
+  static size_t partialsOf(const Instruction& in) {
+    if (in.operation != Operation::product) return 0;
+    const Pieces& p = in.pieces;
+    const size_t floats =
+        p.blocks > 0 ? static_cast<size_t>(p.parts) * static_cast<size_t>(p.perPart) * kSums
+                     : static_cast<size_t>(in.weights.parts) * static_cast<size_t>(in.size[0] * in.size[1]) *
+                           static_cast<size_t>((in.size[2] + kTile - 1) / kTile * kTile);
+    return floats * sizeof(float);
+  }
+
+  // --- Shared memory and registers ---
+
+  // Neighbouring pixels that a warp reads at the same time must not lie in the same banks, as they do where they are a multiple
+  // of 32 words apart: gaps move them on by half of that.
+  void spreadPixels() {
+    constexpr int32_t banks = 32, gap = 16;
+    std::vector<std::vector<View*>> views(rooms_.size());
+    for (size_t i = 0; i < sampler_->instructions.size(); i++) forEachView(i, [&](View& view, int home) {
+      if (home >= 0) views[static_cast<size_t>(home)].push_back(&view);
+    });
+    for (size_t room = 0; room < rooms_.size(); room++) {
+      const int32_t pitch = pitchOf(views[room]);
+      if (pitch == 0 || pitch % banks != 0) continue;
+      for (View* const view : views[room]) {
+        const int32_t words = view->shared / 4;
+        view->shared = (words / pitch * (pitch + gap) + words % pitch) * 4;
+        for (int axis = 0; axis < 2; axis++) view->stride[axis] = view->stride[axis] / pitch * (pitch + gap);
+      }
+      const size_t pixel = static_cast<size_t>(pitch) * 4;
+      rooms_[room].bytes = (rooms_[room].bytes + pixel - 1) / pixel * (pixel + gap * 4);
+    }
+  }
+
+  template <class F>
+  void forEachView(size_t instruction, const F& f) {
+    Instruction& in = sampler_->instructions[instruction];
+    const Homes& homes = homes_[instruction];
+    f(in.result, homes.result);
+    for (int k = 0; k < in.inputCount; k++) f(in.inputs[k], homes.inputs[k]);
+    for (int k = 0; k < in.tailCount; k++) f(in.tails[k].other, homes.tails[k]);
+  }
+
+  // Words from pixel to pixel, where all views of a room agree on that; else 0.
+  static int32_t pitchOf(const std::vector<View*>& views) {
+    int32_t pitch = 0;
+    for (const View* const view : views) pitch = std::max(pitch, view->stride[1]);
+    const auto agrees = [&](const View* view) {
+      return view->stride[1] == pitch && view->stride[0] % pitch == 0 && view->stride[2] <= 1;
+    };
+    return pitch > 0 && std::all_of(views.begin(), views.end(), agrees) ? pitch : 0;
+  }
+
+  // Rooms, sums of parts, tables, and as many weights as there is room for.
   void shareOut() {
-    const size_t rooms = arrange(rooms_);
+    const size_t rooms = arrange(rooms_), perImage = rooms + aligned(partialBytes_);
+    const size_t tables = sampler_->tables.size() * sizeof(int16_t);
+    if (perImage + tables > device_.sharedBytes)
+      refuse("an image takes " + std::to_string(perImage + tables) + " bytes of shared memory, and a block has " +
+             std::to_string(device_.sharedBytes));
+    if (sampler_->products != Products::fma && sampler_->images > device_.multiprocessors &&
+        2 * perImage + tables <= device_.sharedBytes / 2)
+      sampler_->together = 2;
+    const size_t used = static_cast<size_t>(sampler_->together) * perImage + tables;
     sampler_->partials = static_cast<int>(rooms);
-    size_t used = rooms + aligned(partialBytes_);
-    if (used > sharedBytes_)
-      refuse("an image takes " + std::to_string(used) + " bytes of shared memory, and a block has " + std::to_string(sharedBytes_));
+    sampler_->perImage = static_cast<int>(perImage);
+    sampler_->tablesShared = static_cast<int>(used - tables);
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       Instruction& in = sampler_->instructions[i];
-      settle(in.result, homes_[i].result);
-      for (int k = 0; k < in.inputCount; k++) settle(in.inputs[k], homes_[i].inputs[k]);
-      for (int k = 0; k < in.tailCount; k++) settle(in.tails[k].other, homes_[i].tails[k]);
+      forEachView(i, [&](View& view, int home) { settle(view, home); });
+      in.perPixel = Divider(std::max(1, in.size[2]));
+      in.perRow = Divider(std::max(1, in.size[1]));
+      in.weights.perChannel = Divider(std::max(1, in.weights.channels));
     }
-    for (const size_t number : byReads()) {
-      Instruction* const in = &sampler_->instructions[number];
-      const int64_t floats = homes_[number].weightFloats;
-      sampler_->weights += floats;
-      const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
-      if (used + bytes > sharedBytes_) continue;
-      View& weights = in->inputs[1];
-      sampler_->residents.push_back({static_cast<const float*>(weights.device), count(floats), static_cast<int32_t>(used)});
-      weights.device = nullptr;
-      weights.shared = static_cast<int32_t>(used);
-      used += bytes;
-      sampler_->residentWeights += floats;
-    }
-    sampler_->sharedBytes = std::max<size_t>(used, 16);
+    fillRegisters();
+    sampler_->sharedBytes = std::max<size_t>(placeWeights(used), 16);
+    for (Instruction& in : sampler_->instructions)
+      for (int32_t* const table : {&in.pieces.positions, &in.pieces.units, &in.pieces.finishes}) *table += sampler_->tablesShared;
   }
 
   void settle(View& view, int home) const {
     if (home >= 0) view.shared += static_cast<int32_t>(rooms_[static_cast<size_t>(home)].shared);
   }
 
-  // Products whose weights lie in device memory and do not change, those first whose weights are read most often.
+  static int32_t weightsOf(const Pieces& p) { return p.blocks * p.steps * kBlockWeights; }
+
+  // The largest product that reads its weights only once, and has no more units than there are warps.
+  void fillRegisters() {
+    const int bankSteps = bankStepsOf(sampler_->products, sampler_->together);
+    if (bankSteps == 0) return;
+    Instruction* best = nullptr;
+    for (Instruction& in : sampler_->instructions) {
+      const Pieces& p = in.pieces;
+      if (in.operation != Operation::product || p.tiles > 1 || p.groups > 1 || p.chunks == 0 || p.blocks > kWarps) continue;
+      if (best == nullptr || weightsOf(p) > weightsOf(best->pieces)) best = &in;
+    }
+    if (best == nullptr) return;
+    Pieces& p = best->pieces;
+    p.banked = true;
+    sampler_->banked = static_cast<int>(best - sampler_->instructions.data());
+    sampler_->bankedWeights = std::min<int64_t>(weightsOf(p), int64_t{p.blocks} * p.parts * bankSteps * kBlockWeights);
+  }
+
+  // Returns how much of shared memory is used then.
+  size_t placeWeights(size_t used) {
+    for (const size_t number : byReads()) {
+      Instruction& in = sampler_->instructions[number];
+      const bool packed = sampler_->products != Products::fma;
+      sampler_->weights += packed ? weightsOf(in.pieces) : homes_[number].weightFloats;
+      used += packed ? placeBlocks(in, used) : placeWhole(in, homes_[number].weightFloats, used);
+    }
+    return used;
+  }
+
+  size_t placeWhole(Instruction& in, int64_t floats, size_t used) {
+    const size_t bytes = aligned(static_cast<size_t>(floats) * sizeof(float));
+    if (used + bytes > device_.sharedBytes) return 0;
+    View& weights = in.inputs[1];
+    sampler_->residents.push_back({static_cast<const float*>(weights.device), 0, count(floats), static_cast<int32_t>(used)});
+    weights.device = nullptr;
+    weights.shared = static_cast<int32_t>(used);
+    sampler_->residentWeights += floats;
+    return bytes;
+  }
+
+  // As many blocks of channels as there is room for.
+  size_t placeBlocks(const Instruction& in, size_t used) {
+    const Pieces& p = in.pieces;
+    const int32_t words = p.steps * wordsOf(sampler_->products);  // of a block
+    const size_t each = static_cast<size_t>(words) * sizeof(float);
+    const int32_t fit = std::min(p.blocks, static_cast<int32_t>((device_.sharedBytes - used) / each));
+    if (fit == 0) return 0;
+    sampler_->residents.push_back({nullptr, p.packed, fit * words, static_cast<int32_t>(used)});
+    sampler_->residentWeights += fit * p.steps * kBlockWeights;
+    char* const units = reinterpret_cast<char*>(sampler_->tables.data()) + p.units;
+    for (int number = 0; number < p.unitCount(); number++) {
+      const int block = number % p.blocks;
+      if (block >= fit) continue;
+      Unit unit;
+      std::memcpy(&unit, units + number * static_cast<int>(sizeof unit), sizeof unit);
+      unit.weights = static_cast<int32_t>(used) + block * static_cast<int32_t>(each);
+      unit.resident = 1;
+      std::memcpy(units + number * static_cast<int>(sizeof unit), &unit, sizeof unit);
+    }
+    return static_cast<size_t>(fit) * each;
+  }
+
+  // Products whose weights lie in device memory and do not change: those first whose weights are read most often, that in
+  // registers last.
   std::vector<size_t> byReads() const {
     std::vector<size_t> products;
     for (size_t i = 0; i < sampler_->instructions.size(); i++) {
       const Instruction& in = sampler_->instructions[i];
       if (in.operation == Operation::product && in.inputs[1].device != nullptr && !isWritten(i)) products.push_back(i);
     }
-    const auto tiles = [&](size_t i) {
+    const auto reads = [&](size_t i) {
       const Instruction& in = sampler_->instructions[i];
-      return (in.size[0] * in.size[1] + kTile - 1) / kTile;
+      if (in.pieces.banked) return 0;
+      return in.pieces.blocks > 0 ? in.pieces.groups : (in.size[0] * in.size[1] + kTile - 1) / kTile;
     };
-    std::stable_sort(products.begin(), products.end(), [&](size_t a, size_t b) { return tiles(a) > tiles(b); });
+    std::stable_sort(products.begin(), products.end(), [&](size_t a, size_t b) { return reads(a) > reads(b); });
     return products;
   }
 
@@ -625,12 +1004,13 @@ class Planner {
   }
 
   const Program& program_;
-  const size_t sharedBytes_;
+  const Device device_;
   std::unique_ptr<Sampler> sampler_ = std::make_unique<Sampler>();
   std::vector<Room> rooms_;
   std::vector<Homes> homes_;  // of each instruction
   std::vector<Use> read_, written_;  // in device memory
   std::map<const double*, int32_t> slots_;
+  std::map<std::vector<int16_t>, int32_t> tables_;  // those there are, and where each begins
   size_t taken_ = 0;
   size_t partialBytes_ = 0;
   size_t at_ = 0;
@@ -638,11 +1018,16 @@ class Planner {
 
 }  // namespace
 
-Decision planPersistent(const Program& program, size_t sharedBytes) {
+Device deviceWith(size_t sharedBytes, int multiprocessors) {
+  constexpr size_t leastWithTf32 = 99 << 10;
+  return {sharedBytes, sharedBytes >= leastWithTf32 ? Products::tf32x3 : Products::fma, multiprocessors};
+}
+
+Decision planPersistent(const Program& program, const Device& device) {
   const char* const wish = std::getenv("LANGEVIN_PERSISTENT");
   if (wish != nullptr && std::strcmp(wish, "off") == 0) return {nullptr, "LANGEVIN_PERSISTENT is off"};
   try {
-    return {Planner(program, sharedBytes).plan(), {}};
+    return {Planner(program, device).plan(), {}};
   } catch (const Refusal& refusal) {
     return {nullptr, refusal.what()};
   }
@@ -651,9 +1036,55 @@ Decision planPersistent(const Program& program, size_t sharedBytes) {
 std::string describe(const Decision& decision) {
   if (decision.sampler == nullptr) return "Runs as CUDA graphs, not in one kernel: " + decision.refusal + ".";
   const Sampler& s = *decision.sampler;
-  return "Runs in one persistent kernel, an image a block: " + std::to_string(s.instructions.size()) + " instructions, " +
+  int rounds = 0;
+  for (const Instruction& in : s.instructions) rounds += in.waits;
+  const char* const products = s.products == Products::fma      ? "by float32 cores"
+                               : s.products == Products::tf32x3 ? "on tensor cores, each as three of tf32"
+                               : s.products == Products::tf32   ? "on tensor cores in tf32"
+                                                                : "on tensor cores in bf16";
+  const std::string images = s.together == 1 ? "an image" : "two images";
+  return "Runs in one persistent kernel, " + images + " a block: " + std::to_string(s.instructions.size()) +
+         " instructions in " + std::to_string(rounds) + " rounds, products " + products + ", " +
          std::to_string(s.sharedBytes) + " bytes of shared memory, " + std::to_string(s.residentWeights) + " of " +
-         std::to_string(s.weights) + " weights there.";
+         std::to_string(s.weights) + " weights there" +
+         (s.bankedWeights > 0 ? " and " + std::to_string(s.bankedWeights) + " in registers." : ".");
+}
+
+size_t bytesOf(const Sampler& s) {
+  return aligned(s.instructions.size() * sizeof(Instruction)) + aligned(s.residents.size() * sizeof(Resident)) +
+         aligned(s.packings.size() * sizeof(Packing)) + aligned(s.tables.size() * sizeof(int16_t)) +
+         static_cast<size_t>(s.packedWords) * sizeof(float);
+}
+
+Run placeAt(char* memory, const Sampler& s, Progress* progress, const std::function<void(void*, const void*, size_t)>& upload) {
+  const auto next = [&](const auto& list) {
+    using Element = typename std::decay_t<decltype(list)>::value_type;
+    const size_t bytes = list.size() * sizeof(Element);
+    if (bytes > 0) upload(memory, list.data(), bytes);
+    const Element* const placed = reinterpret_cast<const Element*>(memory);
+    memory += aligned(bytes);
+    return placed;
+  };
+  const auto counted = [](const auto& list) { return static_cast<int32_t>(list.size()); };
+  Run run{};
+  run.instructions = next(s.instructions);
+  run.residents = next(s.residents);
+  run.packings = next(s.packings);
+  run.tables = next(s.tables);
+  run.packed = reinterpret_cast<float*>(memory);
+  run.instructionCount = counted(s.instructions);
+  run.residentCount = counted(s.residents);
+  run.products = s.products;
+  run.packingCount = counted(s.packings);
+  run.tableCount = counted(s.tables);
+  run.images = s.images;
+  run.perImage = s.perImage;
+  run.partials = s.partials;
+  run.tablesShared = s.tablesShared;
+  run.banked = s.banked;
+  run.slots = s.slots;
+  run.progress = progress;
+  return run;
 }
 
 bool acceptsNumbers(const Sampler& sampler, const std::vector<double>& values) {

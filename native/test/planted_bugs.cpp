@@ -5,10 +5,15 @@
 // sanitizer reports ends the program in its own way.
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "../cuda/gpu.h"
+#include "../cuda/persistent.h"
+#include "cuda/sketch.h"
+#include "tensors.h"
 
 namespace {
 
@@ -29,6 +34,7 @@ enum class Bug {
   earlyOverwrite,
   raceBetweenBlocks,
   misalignedCopy,
+  missingRound,
 };
 
 constexpr unsigned kBlock = 128, kWarps = kBlock / 32;
@@ -212,6 +218,46 @@ bool countsAreRight() {
   return true;
 }
 
+// y = the largest of each pixel's neighbours in x times 4, through a convolution whose weights are all 1/4 and whose 16 source
+// channels are alike: two instructions of the persistent sampler. The bug is in their list: the second one does not wait.
+template <Bug bug>
+bool samplerIsRight() {
+  using namespace langevin;
+  using namespace langevin::cuda;
+  constexpr int side = 6, pixels = 2 * side * side, inner = 16, outer = 32;
+  const std::vector<float> values = numbers(pixels);
+  Tensor x({2, side, side, inner}), weights({1, 1, inner, outer}), between({2, side, side, outer}), y({2, side, side, outer});
+  for (int64_t i = 0; i < x.size(); i++) x.at(i) = values[i / inner];
+  for (int64_t i = 0; i < weights.size(); i++) weights.at(i) = 0.25f;
+  const Words product = join({ints({1, 1}), ints({0, 0, 0, 0}), ints({1, 1})});
+  const Words pool = join({ints({3, 3}), ints({1, 1}), ints({1, 1, 1, 1})});
+  Sketch sketch;
+  sketch.add("conv2d", {x.operand(), weights.operand()}, between.operand(), AttributeReader(product.data()));
+  sketch.add("maxPool2d", {between.operand()}, y.operand(), AttributeReader(pool.data()));
+  sketch.addTemporary(between.operand(), 0, 1);
+  const persistent::Device device = {size_t{200} << 10, persistent::Products::tf32x3, 132};
+  const persistent::Decision decision = persistent::planPersistent(sketch.finish(), device);
+  if (decision.sampler == nullptr) return false;
+  if (bug == Bug::missingRound) decision.sampler->instructions[1].waits = false;
+  std::vector<float4> memory(persistent::bytesOf(*decision.sampler) / sizeof(float4) + 1);
+  Progress progress{};
+  const persistent::Run run =
+      persistent::placeAt(reinterpret_cast<char*>(memory.data()), *decision.sampler, &progress, std::memcpy);
+  persistent::enqueuePacking(nullptr, run);
+  persistent::enqueueSteps(nullptr, run, *decision.sampler, 1);
+  for (int pixel = 0; pixel < pixels; pixel++) {
+    float most = -1;
+    for (int other = 0; other < pixels; other++) {
+      const bool sameImage = pixel / (side * side) == other / (side * side);
+      const int rows = pixel / side - other / side, columns = pixel % side - other % side;
+      if (sameImage && std::abs(rows) <= 1 && std::abs(columns) <= 1) most = std::fmax(most, values[other]);
+    }
+    for (int channel = 0; channel < outer; channel++)
+      if (!near(y.at(pixel * outer + channel), 4.0 * static_cast<double>(most))) return false;
+  }
+  return true;
+}
+
 using Check = bool (*)();
 
 struct Plant {
@@ -222,7 +268,7 @@ struct Plant {
 const Plant plants[] = {
     {"none",
      {sumsAreRight<Bug::none>, differencesAreRight<Bug::none>, pairsAreRight<Bug::none>, rowsAreRight<Bug::none>,
-      countsAreRight<Bug::none>}},
+      countsAreRight<Bug::none>, samplerIsRight<Bug::none>}},
     {"missing barrier", {sumsAreRight<Bug::missingBarrier>}},
     {"divergent barrier", {sumsAreRight<Bug::divergentBarrier>}},
     {"divergent shuffle", {sumsAreRight<Bug::divergentShuffle>}},
@@ -238,6 +284,7 @@ const Plant plants[] = {
     {"early overwrite", {rowsAreRight<Bug::earlyOverwrite>}},
     {"race between blocks", {countsAreRight<Bug::raceBetweenBlocks>}},
     {"misaligned copy", {rowsAreRight<Bug::misalignedCopy>}},
+    {"missing round", {samplerIsRight<Bug::missingRound>}},
 };
 
 }  // namespace

@@ -36,7 +36,12 @@ const kernels = [
   "softmax",
 ].map((name) => `native/cuda/kernels/${name}.cu`);
 
-const sources = [...cudaHost, "native/cuda/persistent.cpp", ...kernels, ...filesOf("native/test/cuda", ".cpp")];
+const sources = [
+  ...cudaHost,
+  ...["persistent", "persistent_products"].map((name) => `native/cuda/${name}.cpp`),
+  ...kernels,
+  ...filesOf("native/test/cuda", ".cpp"),
+];
 
 /** How many random shapes to draw beside the chosen ones: sanitizers make each of them slow. */
 const rounds: Record<CudaHostBuild, number> = { plain: 12, address: 2, thread: 1 };

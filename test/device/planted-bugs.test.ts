@@ -15,6 +15,12 @@ const overflow = /AddressSanitizer: heap-buffer-overflow.*\nWRITE of size 4.*\n.
 const outsideArray = /sumBlocks.*wrote outside of the shared array partial of 16 bytes/;
 const outsideDynamic = /subtractNeighbours.*wrote outside of its 516 bytes of dynamic shared memory/;
 
+const sources = [
+  "native/test/planted_bugs.cpp",
+  ...["persistent.cpp", "persistent_products.cpp", "kernels/persistent.cu"].map((name) => `native/cuda/${name}`),
+  ...cudaHost,
+];
+
 /** What a program says that has the bug, in those builds that must find it. */
 type Expected = Partial<Record<CudaHostBuild, RegExp>>;
 const always = (words: RegExp): Expected => ({ plain: words, address: words, thread: words });
@@ -40,6 +46,7 @@ const bugs: Record<string, Expected> = {
   // Whether two blocks meet is chance; only the sanitizer knows that they might.
   "race between blocks": { thread: race },
   "misaligned copy": always(/sumRows.*from an address that is not aligned to its 16 bytes/),
+  "missing round": { plain: wrong, address: wrong, thread: race },
 };
 
 describe("planted bugs in CUDA kernels on the host", function () {
@@ -52,7 +59,7 @@ describe("planted bugs in CUDA kernels on the host", function () {
     [folder, removeFolder] = newFolder();
     await Promise.all(
       Object.entries(cudaHostBuilds).map(([build, options]) =>
-        compileMeanwhile(["native/test/planted_bugs.cpp", ...cudaHost], join(folder, build), options),
+        compileMeanwhile(sources, join(folder, build), ["-x", "c++", ...options]),
       ),
     );
   });

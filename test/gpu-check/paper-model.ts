@@ -1,4 +1,4 @@
-// npm run cuda:model: a model on paper of how fast the goals' workloads run on one H100, as the table of docs/performance.md.
+// npm run cuda:model: a model on paper of how fast the goals' workloads run on one H100, as the tables of docs/performance.md.
 
 import { Command } from "commander";
 import { setDefaultDevice } from "langevin";
@@ -6,6 +6,7 @@ import { markdownTable } from "../../bench/report.ts";
 import { ddpmUNet } from "../../bench/workloads/ddpm-unet.ts";
 import { tutorialUNet } from "../../bench/workloads/tutorial-unet.ts";
 import { openDevice } from "../../ts/device/devices.ts";
+import { persistentCost } from "./persistent-model.ts";
 import type { CommandCost, PlannedCost } from "./planned-cost.ts";
 import { plannedCost, samplingStep, trainingStep } from "./planned-cost.ts";
 import { cifarUNet } from "./timings.ts";
@@ -106,5 +107,24 @@ function paperModel(): string {
   return markdownTable([head, ...rows], [1, 2, 3, 4, 5, 6]);
 }
 
+/** The tutorial's sampling in one kernel: milliseconds for 1000 steps, and of what they are made. */
+function persistentModel(): string {
+  const executor = openDevice(setDefaultDevice("cpu"));
+  const rows = [1, 132, 1024].flatMap((batch) =>
+    (["float32", "tf32", "bf16"] as const).map((products) => {
+      const cost = persistentCost(samplingStep(tutorialUNet(), tutorialSize, batch), executor, batch, products);
+      const { steps, weights, latencies, launches } = cost.parts;
+      return [
+        String(batch),
+        products,
+        String(cost.together),
+        ...[cost.seconds, steps, weights, latencies, launches].map((seconds) => showTime(1000 * seconds)),
+      ];
+    }),
+  );
+  const head = ["batch", "products", "images a block", "1000 steps", "products", "weights", "latencies", "launches"];
+  return markdownTable([head, ...rows], [0, 2, 3, 4, 5, 6, 7]);
+}
+
 new Command("npm run cuda:model").description("Predicts times on an H100 from plans. Nothing is executed.").parse();
-console.log(paperModel());
+console.log(`${paperModel()}\n\nTutorial C's sampling in one kernel:\n\n${persistentModel()}`);

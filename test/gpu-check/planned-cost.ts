@@ -27,10 +27,15 @@ export interface PlannedCost {
   readonly commands: readonly CommandCost[];
 }
 
-/** Counts what the function's plan does. Nothing is executed. */
-export function plannedCost(fn: () => TensorTree | void, executor: Executor): PlannedCost {
+/** The function's plan. Nothing is executed. */
+export function planOf(fn: () => TensorTree | void, executor: Executor): Plan {
   const { program } = recordOnce(fn, []);
-  const plan = new Plan(program, executor, { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false });
+  return new Plan(program, executor, { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false });
+}
+
+/** Counts what the function's plan does. */
+export function plannedCost(fn: () => TensorTree | void, executor: Executor): PlannedCost {
+  const plan = planOf(fn, executor);
   const lists = listsOf(plan.placed.nodes);
   const bytes = new Map(
     // A GPU runs joined commands one after the other: each reads and writes memory.

@@ -159,6 +159,9 @@ inline void trap(const char* file = __builtin_FILE(), int line = __builtin_LINE(
 inline float divide(float a, float b) { return a / b; }
 inline float squareRoot(float a) { return std::sqrt(a); }
 
+inline float opaque(float x) { return x; }
+inline float4 loadStreamed(const float4* p) { return *p; }
+
 inline uint32_t halfOf(float x) {
   const uint32_t bits = bitsOfFloat(x);
   return x != x ? 0x7FFFu : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;

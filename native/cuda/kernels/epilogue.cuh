@@ -1,9 +1,9 @@
 // What becomes of a sum before it is stored: a bias, and the element-wise commands that follow on the product.
 #pragma once
 
+#include "../divider.h"
 #include "../launch.h"
 #include "activation.cuh"
-#include "divider.cuh"
 
 namespace langevin {
 namespace cuda {

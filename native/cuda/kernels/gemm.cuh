@@ -16,6 +16,7 @@
 // registers by fma, tf32 and bf16 on tensor cores with float32 sums. Each output is one chain of sums in the order of k.
 #pragma once
 
+#include "../divider.h"
 #include "../gpu.h"
 #include "epilogue.cuh"
 #include "operands.cuh"

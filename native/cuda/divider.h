@@ -1,14 +1,14 @@
-// Division by a number that is known before a kernel runs.
+// Division by a number that is known before a kernel runs, without the instructions that dividing takes on a GPU.
 #pragma once
 
 #include <cstdint>
 
-#include "../gpu.h"
+#include "../noise/philox.h"  // LANGEVIN_HD
 
 namespace langevin {
 namespace cuda {
 
-// Division by a number that is known when a kernel is launched (Granlund and Montgomery 1994), for n < 2^31.
+// For n < 2^31 (Granlund and Montgomery 1994).
 class Divider {
  public:
   Divider() = default;
@@ -17,12 +17,12 @@ class Divider {
     const uint64_t excess = (uint64_t{1} << shift_) - static_cast<uint64_t>(divisor);
     multiplier_ = static_cast<uint32_t>((excess << 32) / static_cast<uint64_t>(divisor) + 1);
   }
-  __device__ __forceinline__ int quotient(int n) const {
+  LANGEVIN_HD int quotient(int n) const {
     const uint32_t high = static_cast<uint32_t>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * multiplier_ >> 32);
     return static_cast<int>((high + static_cast<uint32_t>(n)) >> shift_);
   }
   // n = quotient * divisor + rest.
-  __device__ __forceinline__ int divide(int n, int& rest) const {
+  LANGEVIN_HD int divide(int n, int& rest) const {
     const int q = quotient(n);
     rest = n - q * divisor_;
     return q;
