@@ -542,6 +542,7 @@ class Planner {
         {"silu", {Operation::silu, &Planner::mapped}},
         {"sigmoid", {Operation::sigmoid, &Planner::mapped}},
         {"tanh", {Operation::tanh, &Planner::mapped}},
+        {"gelu", {Operation::gelu, &Planner::mapped}},
         {"add", {Operation::add, &Planner::mapped}},
         {"sub", {Operation::sub, &Planner::mapped}},
         {"mul", {Operation::mul, &Planner::mapped}},

@@ -111,7 +111,7 @@ class Normalising extends Module {
   readonly last = new Conv2d(12, 1, 3, { padding: 1 });
 
   forward(x: Tensor): Tensor {
-    return this.last.forward(this.norm.forward(this.conv.forward(x)).silu());
+    return this.last.forward(this.norm.forward(this.conv.forward(x).gelu()).silu());
   }
 }
 
