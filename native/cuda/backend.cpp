@@ -69,7 +69,9 @@ CudaBackend::~CudaBackend() {
 const Kernels& CudaBackend::kernels() const { return cuda::kernels(); }
 
 std::string CudaBackend::describe(const Program& program) const {
-  const std::string how = persistent::describe(persistent::planPersistent(program, persistent::deviceWith(engine_->sharedBytes, engine_->multiprocessors)));
+  const persistent::Device device =
+      persistent::deviceWith(engine_->sharedBytes, engine_->multiprocessors, program.precision);
+  const std::string how = persistent::describe(persistent::planPersistent(program, device));
   if (program.graphKernels == 0) return how;
   return how + " A step is a graph of " + std::to_string(program.graphKernels) + " kernels, at most " +
          std::to_string(program.longestChain) + " of its commands one after the other.";

@@ -56,7 +56,9 @@ void Mark::enqueue(cudaStream_t stream, const Progress* progress, const double* 
 DeviceProgram::DeviceProgram(Engine& engine, const Program& program)
     : engine_(engine),
       program_(program),
-      sampler_(persistent::planPersistent(program, persistent::deviceWith(engine.sharedBytes, engine.multiprocessors)).sampler),
+      sampler_(persistent::planPersistent(
+                   program, persistent::deviceWith(engine.sharedBytes, engine.multiprocessors, program.precision))
+                   .sampler),
       stepIsOneGraph_(commandsInAStep() <= kMostCommands),
       lists_(program.lists.size()) {
   layOut(numberPlaces());

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../core/extent.h"
 #include "persistent_products.h"
 
 namespace langevin {
@@ -31,17 +32,6 @@ struct Refusal : std::runtime_error {
 [[noreturn]] void refuse(const std::string& reason) { throw Refusal(reason); }
 
 size_t aligned(size_t bytes) { return (bytes + 15) / 16 * 16; }
-
-const char* addressOf(const Operand& x) { return static_cast<const char*>(x.data); }
-
-// Bytes from an operand's first element to behind its last.
-int64_t extentOf(const Operand& x) {
-  return x.size() == 0 ? 0 : ((x.rows() - 1) * x.pitch + x.cols()) * static_cast<int64_t>(bytesOf(x.dtype));
-}
-
-bool overlap(const Operand& a, const Operand& b) {
-  return addressOf(a) < addressOf(b) + extentOf(b) && addressOf(b) < addressOf(a) + extentOf(a);
-}
 
 // Memory that only the step's own commands use, as one image sees it.
 struct Room {
@@ -542,6 +532,7 @@ class Planner {
         {"silu", {Operation::silu, &Planner::mapped}},
         {"sigmoid", {Operation::sigmoid, &Planner::mapped}},
         {"tanh", {Operation::tanh, &Planner::mapped}},
+        {"gelu", {Operation::gelu, &Planner::mapped}},
         {"add", {Operation::add, &Planner::mapped}},
         {"sub", {Operation::sub, &Planner::mapped}},
         {"mul", {Operation::mul, &Planner::mapped}},
@@ -1018,9 +1009,12 @@ class Planner {
 
 }  // namespace
 
-Device deviceWith(size_t sharedBytes, int multiprocessors) {
+Device deviceWith(size_t sharedBytes, int multiprocessors, Precision precision) {
   constexpr size_t leastWithTf32 = 99 << 10;
-  return {sharedBytes, sharedBytes >= leastWithTf32 ? Products::tf32x3 : Products::fma, multiprocessors};
+  const Products onTensorCores = precision == Precision::bf16   ? Products::bf16
+                                 : precision == Precision::tf32 ? Products::tf32
+                                                                : Products::tf32x3;
+  return {sharedBytes, sharedBytes >= leastWithTf32 ? onTensorCores : Products::fma, multiprocessors};
 }
 
 Decision planPersistent(const Program& program, const Device& device) {

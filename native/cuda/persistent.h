@@ -1,4 +1,4 @@
-// The persistent sampler: a program whose network fits one multiprocessor runs many steps in one kernel, one or two images a block.
+// The persistent sampler: where a network fits one multiprocessor, one kernel runs many steps of it, one or two images a block.
 //
 // `planPersistent` (persistent.cpp) reads a loaded program and either says why it must run as graphs or writes it as a short
 // list of instructions on the data of one image. The kernel (kernels/persistent.cu) is their interpreter: all threads of a
@@ -52,8 +52,8 @@ struct View {
 };
 
 enum class Operation : int32_t {
-  copy, relu, silu, sigmoid, tanh, toFloat,  // of one operand
-  add, sub, mul, div,                        // of two
+  copy, relu, silu, sigmoid, tanh, gelu, toFloat,  // of one operand
+  add, sub, mul, div,                              // of two
   fill, fillIntegers, randn, embedding, row, maxPool, product, groupNorm, ddpmStep, linearCombination,
 };
 
@@ -245,8 +245,8 @@ struct Device {
   int multiprocessors;
 };
 
-// For float32. GPUs whose tensor cores take tf32 give a block at least 99 KiB; those before them, 64 KiB.
-Device deviceWith(size_t sharedBytes, int multiprocessors);
+// For a program of this precision. GPUs whose tensor cores take tf32 give a block at least 99 KiB; those before them, 64 KiB.
+Device deviceWith(size_t sharedBytes, int multiprocessors, Precision precision);
 
 // LANGEVIN_PERSISTENT=off in the environment leaves all programs to graphs, for comparison.
 Decision planPersistent(const Program& program, const Device& device);

@@ -30,7 +30,12 @@ const persistent = /^Runs in one persistent kernel/;
 
 type Network = SampleOptions["model"] & Module;
 type Options = Pick<SampleOptions, "count" | "batch" | "size"> &
-  Partial<Pick<SampleOptions, "eager" | "signal" | "previewEvery" | "onPreview" | "dtype" | "solver" | "schedule">>;
+  Partial<
+    Pick<
+      SampleOptions,
+      "eager" | "signal" | "previewEvery" | "onPreview" | "dtype" | "solver" | "schedule" | "precision"
+    >
+  >;
 
 /** Samples on a device from a network with weights of its own making; tells also how the programs were carried out. */
 async function draw(device: DeviceName, network: () => Network, options: Options) {
@@ -111,7 +116,7 @@ class Normalising extends Module {
   readonly last = new Conv2d(12, 1, 3, { padding: 1 });
 
   forward(x: Tensor): Tensor {
-    return this.last.forward(this.norm.forward(this.conv.forward(x)).silu());
+    return this.last.forward(this.norm.forward(this.conv.forward(x).gelu()).silu());
   }
 }
 
@@ -150,6 +155,21 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
     for (const batch of [1, 2])
       expect((await draw("cuda", tutorial(), { count: 5, batch, size: [8, 8, 1] })).values).to.deep.equal(whole);
   });
+
+  for (const [precision, tolerance] of [
+    ["tf32", 2 ** -9],
+    ["bf16", 2 ** -6],
+  ] as const)
+    it(`multiplies in ${precision} where the plan does, and an image does not depend on the batch`, async () => {
+      const exact = await draw("ts", tutorial(), { count: 3, size: [8, 8, 1], dtype: "float64", eager: true });
+      const ours = await draw("cuda", tutorial(), { count: 3, size: [8, 8, 1], precision });
+      for (const found of ours.ways) expect(found).to.match(new RegExp(`on tensor cores in ${precision}`));
+      const error = distance(ours.values, exact.values) / largest(exact.values);
+      expect(error).to.be.within(tolerance / 1000, tolerance);
+      expect((await draw("cuda", tutorial(), { count: 3, batch: 1, size: [8, 8, 1], precision })).values).to.deep.equal(
+        ours.values,
+      );
+    });
 
   it("runs part B's network, images of odd sizes and channels in odd numbers", async () => {
     await expectAccurate(() => new TinyNet(1), { count: 3, size: [7, 5, 1] });

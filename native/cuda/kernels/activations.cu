@@ -26,16 +26,8 @@ struct TanhGradient {
   __device__ float operator()(float y, float dy) const { return dy * (1.0f - y * y); }
 };
 
-// x times the probability of less than x under the normal distribution; beyond +-15 that is 0 or 1 in float32.
-// What rounding leaves of z = -x / sqrt(2) counts 2 z-fold in the tail, so that it is put back by the derivative.
-__device__ inline float probabilityBelow(float x) {
-  constexpr float high = -0.707106781f, low = -1.21016175e-8f;  // -1 / sqrt(2)
-  const float z = x * high, rest = noise::fused(x, low, noise::fused(x, high, -z));
-  const float tail = erfcf(z), slope = -1.12837917f * exponential(-(z * z));
-  return 0.5f * (magnitude(z) < 11.0f ? tail + rest * slope : tail);
-}
 struct Gelu {
-  __device__ float operator()(float x) const { return atLeast(-15.0f, x) * probabilityBelow(x); }
+  __device__ float operator()(float x) const { return geluOf(x); }
 };
 struct GeluGradient {
   __device__ float operator()(float x, float dy) const {

@@ -95,5 +95,17 @@ __device__ inline float hyperbolicTangent(float x) {
   return withSignOf(size < 0.625f ? small : large, x);
 }
 
+// The probability of less than x under the normal distribution; beyond +-15 that is 0 or 1 in float32. CUDA's erfcf differs from
+// other executors' in the last bits. What rounding leaves of z = -x / sqrt(2) counts 2 z-fold in the tail, so that it is put back
+// by the derivative.
+__device__ inline float probabilityBelow(float x) {
+  constexpr float high = -0.707106781f, low = -1.21016175e-8f;  // -1 / sqrt(2)
+  const float z = x * high, rest = noise::fused(x, low, noise::fused(x, high, -z));
+  const float tail = erfcf(z), slope = -1.12837917f * exponential(-(z * z));
+  return 0.5f * (magnitude(z) < 11.0f ? tail + rest * slope : tail);
+}
+
+__device__ inline float geluOf(float x) { return atLeast(-15.0f, x) * probabilityBelow(x); }
+
 }  // namespace cuda
 }  // namespace langevin

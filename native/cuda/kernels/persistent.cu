@@ -80,6 +80,7 @@ __device__ __forceinline__ void apply(Operation operation, Four& a, const Four& 
     case Operation::silu: return toEach([](float x, float) { return atLeast(-128.0f, x) * sigmoidOf(x); });
     case Operation::sigmoid: return toEach([](float x, float) { return sigmoidOf(x); });
     case Operation::tanh: return toEach([](float x, float) { return hyperbolicTangent(x); });
+    case Operation::gelu: return toEach([](float x, float) { return geluOf(x); });
     case Operation::add: return toEach([](float x, float y) { return x + y; });
     case Operation::sub: return toEach([](float x, float y) { return x - y; });
     case Operation::mul: return toEach([](float x, float y) { return x * y; });
