@@ -125,7 +125,7 @@ whereBuilt("precision on device cuda", () => {
         cuda = new CudaExecutor();
       });
 
-      // A program of one product would run in the persistent sampler, which computes in float32 whatever is asked.
+      // A program of one product would run in the persistent sampler, which has tests of its own.
       const earlier = process.env.LANGEVIN_PERSISTENT;
       beforeEach(() => {
         process.env.LANGEVIN_PERSISTENT = "off";
