@@ -6,6 +6,8 @@ import { markdownTable } from "../../bench/report.ts";
 import { ddpmUNet } from "../../bench/workloads/ddpm-unet.ts";
 import { tutorialUNet } from "../../bench/workloads/tutorial-unet.ts";
 import { openDevice } from "../../ts/device/devices.ts";
+import type { Precision } from "../../ts/device/executor.ts";
+import { precisions } from "../../ts/device/executor.ts";
 import { persistentCost } from "./persistent-model.ts";
 import type { CommandCost, PlannedCost } from "./planned-cost.ts";
 import { plannedCost, samplingStep, trainingStep } from "./planned-cost.ts";
@@ -17,7 +19,8 @@ const h100 = {
   bandwidth: 0.9 * 3.35e12,
   /** Float32 multiplications and additions in a second outside of tensor cores: 66.9 TFLOP/s (data sheet). */
   float32: 66.9e12,
-  /** bf16 products: 989 TFLOP/s (data sheet), of which mma.sync, instead of Hopper's wgmma, reaches about six tenths. */
+  /** tf32 and bf16 products: 495 and 989 TFLOP/s (data sheet), of which mma.sync, instead of Hopper's wgmma, reaches six tenths. */
+  tf32: 0.6 * 495e12,
   bf16: 0.6 * 989e12,
   /** Of these rates, what kernels of this kind reach. */
   efficiency: 0.5,
@@ -25,19 +28,26 @@ const h100 = {
   launch: 2e-6,
 } as const;
 
-type Precision = "float32" | "bf16";
-
-/** Seconds that a command takes: its start, and what is slower of arithmetic and memory. bf16 halves the bytes of products. */
-function timeOf({ flops, bytes, isProduct }: CommandCost, precision: Precision): number {
-  const rate = h100.efficiency * (isProduct ? h100[precision] : h100.float32);
-  const moved = precision === "bf16" && isProduct ? bytes / 2 : bytes;
-  return h100.launch + Math.max(flops / rate, moved / h100.bandwidth);
+/** Kernels of a step's graph and commands of its longest chain, as `plan().toString()` tells them on device cuda. */
+interface Graph {
+  readonly kernels: number;
+  readonly longest: number;
 }
 
-/** Seconds of a step as it is planned now, one kernel for each command. */
-function predicted({ commands, launches }: PlannedCost, precision: Precision): number {
-  const others = launches - commands.length;
-  return commands.reduce((total, command) => total + timeOf(command, precision), others * h100.launch);
+/**
+ * Seconds that a command takes: what is slower of arithmetic and memory. In bf16 operands of products are read, written rounded and
+ * read again, about twice the bytes.
+ */
+function timeOf({ flops, bytes, isProduct }: CommandCost, precision: Precision): number {
+  const rate = h100.efficiency * (isProduct ? h100[precision] : h100.float32);
+  const moved = precision === "bf16" && isProduct ? 2 * bytes : bytes;
+  return Math.max(flops / rate, moved / h100.bandwidth);
+}
+
+/** Seconds of a step: all work, and starts along the longest chain, with what begins and ends a step. */
+function predicted({ commands }: PlannedCost, { longest }: Graph, precision: Precision): number {
+  const work = commands.reduce((total, command) => total + timeOf(command, precision), 0);
+  return work + (longest + 2) * h100.launch;
 }
 
 /** Seconds below which an H100 cannot come: products at mma.sync's rate, or bytes. */
@@ -63,55 +73,63 @@ interface Workload {
   /** Steps in a call. */
   readonly steps: number;
   readonly step: () => Parameters<typeof plannedCost>[0];
+  readonly graph: Graph;
 }
 
 const tutorialSize = [8, 8, 1] as const;
 const cifarSize = [32, 32, 3] as const;
 
-/** The goals of issue 7, which docs/performance.md repeats. */
+/** Those of the goals. */
 const workloads: readonly Workload[] = [
-  { name: "tutorial C, train step, batch 128", steps: 1, step: () => trainingStep(tutorialUNet(), tutorialSize, 128) },
+  {
+    name: "tutorial C, train step, batch 128",
+    steps: 1,
+    step: () => trainingStep(tutorialUNet(), tutorialSize, 128),
+    graph: { kernels: 96, longest: 44 },
+  },
   ...[1, 132, 1024].map((batch) => ({
     name: `tutorial C, 1000 sampling steps, batch ${batch}`,
     steps: 1000,
     step: () => samplingStep(tutorialUNet(), tutorialSize, batch),
+    graph: { kernels: 24, longest: 18 },
   })),
   {
     name: "DDPM CIFAR-10, train step, batch 128",
     steps: 1,
     step: () => trainingStep(ddpmUNet(cifarUNet), cifarSize, 128),
+    graph: { kernels: 1029, longest: 520 },
   },
   {
     name: "DDPM CIFAR-10, 1000 sampling steps, batch 64",
     steps: 1000,
     step: () => samplingStep(ddpmUNet(cifarUNet), cifarSize, 64),
+    graph: { kernels: 214, longest: 163 },
   },
 ];
 
 /** The table. */
 function paperModel(): string {
   const executor = openDevice(setDefaultDevice("cpu"));
-  const rows = workloads.map(({ name, steps, step }) => {
+  const rows = workloads.map(({ name, steps, step, graph }) => {
     const cost = plannedCost(step(), executor);
     return [
       name,
       showCount(steps * cost.flops, "FLOP"),
       showCount(steps * cost.bytes, "B"),
-      String(cost.launches),
+      `${graph.kernels} / ${graph.longest}`,
       showTime(steps * limit(cost)),
-      showTime(steps * predicted(cost, "float32")),
-      showTime(steps * predicted(cost, "bf16")),
+      ...precisions.map((precision) => showTime(steps * predicted(cost, graph, precision))),
     ];
   });
-  const head = ["workload", "arithmetic", "bytes", "launches a step", "limit", "predicted, float32", "predicted, bf16"];
-  return markdownTable([head, ...rows], [1, 2, 3, 4, 5, 6]);
+  const head = ["workload", "arithmetic", "bytes", "kernels / chain", "limit", ...precisions];
+  return markdownTable([head, ...rows], [1, 2, 3, 4, 5, 6, 7]);
 }
 
 /** The tutorial's sampling in one kernel: milliseconds for 1000 steps, and of what they are made. */
 function persistentModel(): string {
   const executor = openDevice(setDefaultDevice("cpu"));
   const rows = [1, 132, 1024].flatMap((batch) =>
-    (["float32", "tf32", "bf16"] as const).map((products) => {
+    precisions.map((products) => {
       const cost = persistentCost(samplingStep(tutorialUNet(), tutorialSize, batch), executor, batch, products);
       const { steps, weights, latencies, launches } = cost.parts;
       return [

@@ -7,6 +7,7 @@ import type { Network } from "../../bench/workloads/training.ts";
 import type { Executor } from "../../ts/device/executor.ts";
 import { bytesMoved, flopsOf, runsOfCommands } from "../../ts/plan/cost.ts";
 import { Plan } from "../../ts/plan/plan.ts";
+import type { RecordedCommand } from "../../ts/plan/recorded.ts";
 import { listsOf } from "../../ts/plan/recorded.ts";
 import { recordOnce } from "../../ts/tensor/captured-plan.ts";
 
@@ -22,8 +23,6 @@ export interface CommandCost {
 export interface PlannedCost {
   readonly flops: number;
   readonly bytes: number;
-  /** Kernels that depend on each other: one for each command, one before each list, one at the end. */
-  readonly launches: number;
   readonly commands: readonly CommandCost[];
 }
 
@@ -33,14 +32,26 @@ export function planOf(fn: () => TensorTree | void, executor: Executor): Plan {
   return new Plan(program, executor, { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false });
 }
 
+/** Commands with those that are joined to them. */
+function groupsOf(commands: readonly RecordedCommand[]): RecordedCommand[][] {
+  const groups: RecordedCommand[][] = [];
+  for (const command of commands)
+    if (command.joined) groups.at(-1)!.push(command);
+    else groups.push([command]);
+  return groups;
+}
+
+/** A product or norm on a GPU takes what is joined to it into its kernel; elsewhere each command reads and writes memory. */
+function bytesOfGroup(group: RecordedCommand[]): (readonly [RecordedCommand, number])[] {
+  const bytes = group[0].op.epilogue ? bytesMoved(group) : group.map((command) => bytesMoved([command])[0]);
+  return group.map((command, i) => [command, bytes[i]]);
+}
+
 /** Counts what the function's plan does. */
 export function plannedCost(fn: () => TensorTree | void, executor: Executor): PlannedCost {
   const plan = planOf(fn, executor);
   const lists = listsOf(plan.placed.nodes);
-  const bytes = new Map(
-    // A GPU runs joined commands one after the other: each reads and writes memory.
-    lists.flatMap(({ commands }) => commands.flatMap((command) => [[command, bytesMoved([command])[0]] as const])),
-  );
+  const bytes = new Map(lists.flatMap(({ commands }) => groupsOf(commands).flatMap(bytesOfGroup)));
   const commands = [...runsOfCommands(plan.placed.nodes)].flatMap(([command, times]) => {
     const cost = {
       flops: flopsOf(command),
@@ -50,7 +61,7 @@ export function plannedCost(fn: () => TensorTree | void, executor: Executor): Pl
     return Array.from({ length: times }, () => cost);
   });
   const sum = (key: "flops" | "bytes"): number => commands.reduce((total, command) => total + command[key], 0);
-  return { flops: sum("flops"), bytes: sum("bytes"), launches: commands.length + lists.length + 1, commands };
+  return { flops: sum("flops"), bytes: sum("bytes"), commands };
 }
 
 type Size = readonly [height: number, width: number, channels: number];
