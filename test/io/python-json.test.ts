@@ -85,9 +85,7 @@ describe("formatPythonJson", () => {
     ];
     for (const [value, text] of floats)
       expect(formatPythonJson({ x: value }, () => true)).to.equal(`{\n  "x": ${text}\n}\n`);
-    expect(formatPythonJson([1, 1000, 0.5, -3, 0, -0])).to.equal(
-      "[\n  1,\n  1000,\n  0.5,\n  -3,\n  0,\n  -0.0\n]\n",
-    );
+    expect(formatPythonJson([1, 1000, 0.5, -3, 0, -0])).to.equal("[\n  1,\n  1000,\n  0.5,\n  -3,\n  0,\n  -0.0\n]\n");
     expect(formatPythonJson({ x: [1, 2], n: 1 }, (key) => key === "x")).to.equal(
       '{\n  "n": 1,\n  "x": [\n    1.0,\n    2.0\n  ]\n}\n',
     );
