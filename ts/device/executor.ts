@@ -12,13 +12,13 @@ export type DeviceName = (typeof deviceNames)[number];
 /** Typed arrays that hold tensor elements: float32, int32, float64. */
 export type ElementArray = Float32Array | Int32Array | Float64Array;
 
-/** Names of the precisions of programs. */
-export const precisions = ["float32", "tf32", "bf16"] as const;
 /**
  * What the products of a program (convolutions, matmul, their gradients) may round their operands to: nothing, 11 bits of
  * significand (NVIDIA's TensorFloat-32) or 8 (bfloat16). Sums and all else are in float32.
  */
-export type Precision = (typeof precisions)[number];
+export type Precision = "float32" | "tf32" | "bf16";
+/** All of them, the most precise first; their places are their numbers in native code. */
+export const precisions: readonly Precision[] = ["float32", "tf32", "bf16"];
 
 /** A piece of device memory, identified by a number that is unique within its executor and never reused. */
 export type BufferId = number;
