@@ -1,6 +1,8 @@
 // Which memory an operand covers.
 #pragma once
 
+#include <algorithm>
+
 #include "command.h"
 
 namespace langevin {
@@ -19,6 +21,12 @@ inline bool overlap(const char* a, int64_t bytesOfA, const char* b, int64_t byte
 
 inline bool overlap(const Operand& a, const Operand& b) {
   return overlap(addressOf(a), extentOf(a), addressOf(b), extentOf(b));
+}
+
+// Whether elements of both lie in the same places.
+inline bool coincide(const Operand& a, const Operand& b) {
+  return a.data == b.data && a.dtype == b.dtype && a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape) &&
+         (a.pitch == b.pitch || a.rows() <= 1);
 }
 
 }  // namespace langevin

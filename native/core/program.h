@@ -53,7 +53,7 @@ struct Program {
   double valuesPerStep = 0;
   bool checkFinite = false;
   Precision precision = Precision::float32;
-  // Of the graph that a backend made of a step, for those who ask: kernels, and commands in its longest chain.
+  // Of the graph that a backend made of a step, for those who ask: its kernels, and those in its longest chain.
   mutable std::atomic<int> graphKernels{0}, longestChain{0};
   // What a backend has made of the program, on the queue's thread.
   std::shared_ptr<void> compiled;

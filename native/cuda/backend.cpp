@@ -33,6 +33,18 @@ Engine* openEngine() {
   return new Engine(stream, device.multiprocessors, properties.sharedMemPerBlockOptin);
 }
 
+// While it lives, commands run in the precision of a program.
+class PrecisionOfProgram {
+ public:
+  PrecisionOfProgram(Precision& current, Precision precision) : current_(current) { current = precision; }
+  ~PrecisionOfProgram() { current_ = Precision::float32; }
+  PrecisionOfProgram(const PrecisionOfProgram&) = delete;
+  PrecisionOfProgram& operator=(const PrecisionOfProgram&) = delete;
+
+ private:
+  Precision& current_;
+};
+
 }  // namespace
 
 void Graveyard::bury(std::unique_ptr<DeviceProgram> program) {
@@ -74,7 +86,7 @@ std::string CudaBackend::describe(const Program& program) const {
   const std::string how = persistent::describe(persistent::planPersistent(program, device));
   if (program.graphKernels == 0) return how;
   return how + " A step is a graph of " + std::to_string(program.graphKernels) + " kernels, at most " +
-         std::to_string(program.longestChain) + " of its commands one after the other.";
+         std::to_string(program.longestChain) + " of them one after the other.";
 }
 
 // Runs `action`, which returns a Failure, and makes one of what it throws.
@@ -141,9 +153,8 @@ DeviceProgram& CudaBackend::compiled(Program& program) {
 Failure CudaBackend::replay(const std::shared_ptr<Replay>& replay, bool awaited, const std::atomic<bool>& dropped) {
   // The search looks at every result before the next command may use it, so that graphs are no help.
   if (replay->program().checkFinite) {
-    stepwisePrecision_ = replay->program().precision;
+    const PrecisionOfProgram scope(stepwisePrecision_, replay->program().precision);
     runStepwise(*replay, *this, dropped);
-    stepwisePrecision_ = Precision::float32;
   } else if (awaited) replayInWindows(*replay, dropped);
   else return runUnawaited(replay);
   return replay->end().failure;

@@ -11,14 +11,27 @@ namespace cuda {
 
 namespace {
 
+// What the next node of a capture would wait for, and the graph so far.
+struct Captured {
+  std::vector<cudaGraphNode_t> last;
+  size_t kernels;
+};
+
 // Both calls were given another argument by CUDA 13.
-cudaError_t lastCaptured(cudaStream_t stream, const cudaGraphNode_t** nodes, size_t* count) {
+Captured capturedBy(cudaStream_t stream) {
   cudaStreamCaptureStatus status;
+  cudaGraph_t graph = nullptr;
+  const cudaGraphNode_t* nodes = nullptr;
+  size_t count = 0;
 #if CUDART_VERSION >= 13000
-  return cudaStreamGetCaptureInfo(stream, &status, nullptr, nullptr, nodes, nullptr, count);
+  const cudaError_t error = cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &nodes, nullptr, &count);
 #else
-  return cudaStreamGetCaptureInfo_v2(stream, &status, nullptr, nullptr, nodes, count);
+  const cudaError_t error = cudaStreamGetCaptureInfo_v2(stream, &status, nullptr, &graph, &nodes, &count);
 #endif
+  check(error, "a look at the capture of a graph");
+  Captured captured{std::vector<cudaGraphNode_t>(nodes, nodes + count), 0};
+  check(cudaGraphGetNodes(graph, nullptr, &captured.kernels), "a look at the capture of a graph");
+  return captured;
 }
 
 cudaError_t updateDependencies(cudaStream_t stream, std::vector<cudaGraphNode_t>& nodes, unsigned flags) {
@@ -29,20 +42,14 @@ cudaError_t updateDependencies(cudaStream_t stream, std::vector<cudaGraphNode_t>
 #endif
 }
 
-std::vector<cudaGraphNode_t> capturedBy(cudaStream_t stream) {
-  const cudaGraphNode_t* nodes = nullptr;
-  size_t count = 0;
-  check(lastCaptured(stream, &nodes, &count), "a look at the capture of a graph");
-  return std::vector<cudaGraphNode_t>(nodes, nodes + count);
-}
-
 }  // namespace
 
-Branches::Branches(cudaStream_t stream) : stream_(stream), start_(capturedBy(stream)) {}
+Branches::Branches(cudaStream_t stream) : stream_(stream), start_(capturedBy(stream).last) {}
 
 void Branches::begin(const Command& command) {
   currentBefore_.assign(current(), false);
   currentDepth_ = 0;
+  kernelsBefore_ = capturedBy(stream_).kernels;
   const std::vector<cudaGraphNode_t> nodes = wait(touched(command));
   depend(nodes.empty() ? start_ : nodes, true);
 }
@@ -50,29 +57,37 @@ void Branches::begin(const Command& command) {
 void Branches::add(const Command& command) { depend(wait(touched(command)), false); }
 
 size_t Branches::takeLane() {
-  const size_t lane = current() % kLanes;
-  const size_t last = lastOfLane_[lane];
-  if (last == current()) return lane;
-  lastOfLane_[lane] = current();
-  if (last == SIZE_MAX) return lane;
-  Marks needed(current(), false);
-  needed[last] = true;
-  depend(wait(needed), false);
-  return lane;
+  if (usersOfLanes_.empty() || usersOfLanes_.back() != current()) {
+    if (usersOfLanes_.size() >= kLanes) waitFor({usersOfLanes_[usersOfLanes_.size() - kLanes]});
+    usersOfLanes_.push_back(current());
+  }
+  return usersOfLanes_.size() % kLanes;
 }
 
-void Branches::waitForFailing() {
+void Branches::mayFail() {
+  waitFor(failing_);
+  waitFor(halting_);
+  failing_.push_back(current());
+}
+
+void Branches::halts() {
+  waitFor(failing_);
+  halting_.push_back(current());
+}
+
+void Branches::waitFor(const std::vector<size_t>& commands) {
   Marks needed(current(), false);
-  for (const size_t command : failing_)
+  for (const size_t command : commands)
     if (command != current()) needed[command] = true;
   depend(wait(needed), false);
 }
 
 void Branches::end() {
-  depths_.push_back(currentDepth_ + 1);
+  Captured captured = capturedBy(stream_);
+  depths_.push_back(currentDepth_ + captured.kernels - kernelsBefore_);
   longest_ = std::max(longest_, depths_.back());
   before_.push_back(currentBefore_);
-  nodes_.push_back(capturedBy(stream_));
+  nodes_.push_back(std::move(captured.last));
 }
 
 void Branches::join() {
@@ -113,11 +128,16 @@ std::vector<cudaGraphNode_t> Branches::wait(const Marks& needed) {
   return nodes;
 }
 
-void Branches::depend(std::vector<cudaGraphNode_t> nodes, bool instead) const {
-  std::sort(nodes.begin(), nodes.end());
-  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
-  if (nodes.empty() && !instead) return;
-  check(updateDependencies(stream_, nodes, instead ? cudaStreamSetCaptureDependencies : cudaStreamAddCaptureDependencies),
+// `instead` of what the capture would wait for, or besides.
+void Branches::depend(const std::vector<cudaGraphNode_t>& nodes, bool instead) const {
+  std::vector<cudaGraphNode_t> known = instead ? std::vector<cudaGraphNode_t>() : capturedBy(stream_).last, fresh;
+  for (const cudaGraphNode_t node : nodes) {
+    if (std::find(known.begin(), known.end(), node) != known.end()) continue;
+    known.push_back(node);
+    fresh.push_back(node);
+  }
+  if (fresh.empty() && !instead) return;
+  check(updateDependencies(stream_, fresh, instead ? cudaStreamSetCaptureDependencies : cudaStreamAddCaptureDependencies),
         "an order in the capture of a graph");
 }
 

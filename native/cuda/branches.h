@@ -29,17 +29,19 @@ class Branches {
   void add(const Command& command);
   // The command uses working memory; returns of which lane.
   size_t takeLane();
-  // The command may raise a fault; commands that ask for it wait for all those before them that may.
-  void mayFail() { failing_.push_back(current()); }
-  void waitForFailing();
+  // The command may raise a fault. It waits for those before it that may, so that the first one is heard, and for those that a fault
+  // halts: they must not see one of a command behind them.
+  void mayFail();
+  // A fault of a command before this one halts it.
+  void halts();
   // All of it is enqueued.
   void end();
 
   // What follows waits for everything.
   void join();
 
-  // Commands in the longest chain.
-  int longest() const { return longest_; }
+  // Kernels in the longest chain.
+  size_t longest() const { return longest_; }
 
  private:
   struct Access {
@@ -55,19 +57,21 @@ class Branches {
   void note(const Operand& operand, bool writes, Marks& needed);
   // The last nodes of the marked commands, without those that others of them wait for; the current one then waits for them.
   std::vector<cudaGraphNode_t> wait(const Marks& needed);
-  void depend(std::vector<cudaGraphNode_t> nodes, bool instead) const;
+  void waitFor(const std::vector<size_t>& commands);
+  void depend(const std::vector<cudaGraphNode_t>& nodes, bool instead) const;
 
   const cudaStream_t stream_;
   const std::vector<cudaGraphNode_t> start_;
   std::vector<Access> accesses_;
   std::vector<std::vector<cudaGraphNode_t>> nodes_;  // the last ones of each command that ended
   std::vector<Marks> before_;                        // which ones come before each command
-  std::vector<int> depths_;
+  std::vector<size_t> depths_;  // kernels in the longest chain that ends with each command
   Marks currentBefore_;
-  int currentDepth_ = 0;
-  int longest_ = 0;
-  std::vector<size_t> failing_;
-  std::vector<size_t> lastOfLane_ = std::vector<size_t>(kLanes, SIZE_MAX);
+  size_t currentDepth_ = 0;
+  size_t kernelsBefore_ = 0;  // in the graph
+  size_t longest_ = 0;
+  std::vector<size_t> failing_, halting_;
+  std::vector<size_t> usersOfLanes_;  // commands, in their order; the lanes take turns
 };
 
 }  // namespace cuda

@@ -37,7 +37,7 @@ class CommandLaunch final : public Launch {
   }
 
   Halt halt() const override {
-    if (context_.branches != nullptr) context_.branches->waitForFailing();
+    if (context_.branches != nullptr) context_.branches->halts();
     return Halt(context_.haltsOnFault ? context_.fault : nullptr);
   }
 
@@ -82,8 +82,8 @@ void Engine::launch(const Batch::Step& step, const double* attributesEnd, const 
   const double* const attributes = command.attributes.position();
   if (context.branches != nullptr) context.branches->begin(command);
   step.kernel->launch(command, launch);
-  if (context.branches != nullptr) context.branches->end();
   check(cudaGetLastError(), "the launch");
+  if (context.branches != nullptr) context.branches->end();
   if (context.numbers != nullptr && context.numbers->within(attributes, attributesEnd) != launch.changing())
     Launch::refuse("a number of it changes from step to step that the CUDA kernel takes as fixed");
 }

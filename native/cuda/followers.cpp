@@ -1,20 +1,12 @@
 // What may follow on a command in one pass.
 #include "followers.h"
 
-#include <algorithm>
-
 #include "../core/extent.h"
 
 namespace langevin {
 namespace cuda {
 
 namespace {
-
-// Whether elements of both lie in the same places.
-bool coincide(const Operand& a, const Operand& b) {
-  return a.data == b.data && a.dtype == b.dtype && a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape) &&
-         (a.pitch == b.pitch || a.rows() <= 1);
-}
 
 // The only input that touches this result and coincides with it; -1: there is none.
 int inputFrom(const Command& command, const Operand& result) {
@@ -29,6 +21,18 @@ int inputFrom(const Command& command, const Operand& result) {
 }
 
 }  // namespace
+
+bool mayWriteEarly(const Batch& batch, size_t first, size_t last) {
+  const Operand& output = batch.steps[last].command.output;
+  for (size_t at = first; at <= last; at++) {
+    const Command& command = batch.steps[at].command;
+    for (int i = 0; i < command.inputCount; i++) {
+      const Operand& input = command.inputs[i];
+      if (input.present() && overlap(input, output) && (at == first || !coincide(input, output))) return false;
+    }
+  }
+  return true;
+}
 
 Followers::Followers(const Program& program, const ChangingNumbers& numbers, size_t at, size_t end)
     : program_(program), numbers_(numbers), first_(at), end_(end), at_(at) {
@@ -49,7 +53,7 @@ void Followers::look() {
   const Operand& output = step.command.output;
   if (!result.present() || !output.present()) return;
   const int input = inputFrom(step.command, result);
-  if (input < 0 || !mayWrite(output, step.command)) return;
+  if (input < 0 || !mayWriteEarly(*program_.batch, first_, position)) return;
   const bool inPlace = coincide(output, result);
   if (!inPlace && overlap(output, result)) return;
   next_.emplace(Follower{step.kernel->name, step.command, input, !inPlace && !isOverAfter(result, position)});
@@ -73,23 +77,6 @@ bool Followers::isOverAfter(const Operand& result, size_t reader) const {
     found = true;
   }
   return found;
-}
-
-// Whether nothing that the commands so far read is written too early; what `reader` reads element by element may be.
-bool Followers::mayWrite(const Operand& output, const Command& reader) const {
-  for (size_t at = first_; at <= at_; at++) {
-    const Command& command = program_.batch->steps[at].command;
-    const bool isFirst = at == first_;
-    for (int i = 0; i < command.inputCount; i++) {
-      const Operand& input = command.inputs[i];
-      if (input.present() && overlap(input, output) && (isFirst || !coincide(input, output))) return false;
-    }
-  }
-  for (int i = 0; i < reader.inputCount; i++) {
-    const Operand& input = reader.inputs[i];
-    if (input.present() && overlap(input, output) && !coincide(input, output)) return false;
-  }
-  return true;
 }
 
 }  // namespace cuda

@@ -2,7 +2,7 @@
 #include "graphs.h"
 
 #include <cstdlib>
-#include <cstring>
+#include <stdexcept>
 
 #include "followers.h"
 
@@ -18,9 +18,12 @@ constexpr size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 // Whether commands that do not need each other run beside each other. LANGEVIN_GRAPHS=serial in the environment lets each wait for
 // the one before it, for comparison.
-bool inBranches() {
-  const char* const wish = std::getenv("LANGEVIN_GRAPHS");
-  return wish == nullptr || std::strcmp(wish, "serial") != 0;
+bool runsInBranches() {
+  const char* const given = std::getenv("LANGEVIN_GRAPHS");
+  const std::string wish = given == nullptr ? "branched" : given;
+  if (wish != "branched" && wish != "serial")
+    throw std::runtime_error("LANGEVIN_GRAPHS is \"" + wish + "\", expected \"branched\" or \"serial\"");
+  return wish == "branched";
 }
 
 }  // namespace
@@ -60,6 +63,7 @@ DeviceProgram::DeviceProgram(Engine& engine, const Program& program)
                    program, persistent::deviceWith(engine.sharedBytes, engine.multiprocessors, program.precision))
                    .sampler),
       stepIsOneGraph_(commandsInAStep() <= kMostCommands),
+      inBranches_(runsInBranches()),
       lists_(program.lists.size()) {
   layOut(numberPlaces());
   if (sampler_ != nullptr) uploadSampler();
@@ -148,7 +152,7 @@ void DeviceProgram::captureList(size_t number) {
   check(cudaGetLastError(), "the launch");
   const Batch& batch = *program_.batch;
   std::optional<Branches> branches;
-  if (inBranches()) branches.emplace(engine_.stream);
+  if (inBranches_) branches.emplace(engine_.stream);
   LaunchContext context{&numbers_, &tables_.progress->fault, true, &sites_, program_.precision};
   context.branches = branches ? &*branches : nullptr;
   for (size_t at = list.begin; at < list.end; at++) {
@@ -170,8 +174,9 @@ void DeviceProgram::captureList(size_t number) {
     }
     at += followers.taken();
   }
-  if (branches) branches->join();
-  longest_ += branches ? branches->longest() : static_cast<int>(list.end - list.begin);
+  if (!branches) return;
+  branches->join();
+  longest_ += 1 + branches->longest();
 }
 
 void DeviceProgram::captureEnd() {
@@ -190,13 +195,14 @@ std::unique_ptr<Graph> DeviceProgram::capture(const F& body) {
 
 Graph& DeviceProgram::wholeStep() {
   if (step_ != nullptr) return *step_;
+  longest_ = 1;  // what ends the step
   step_ = capture([&] {
     StepWalk walk(program_);
     while (walk.next() != nullptr) captureList(walk.number());
     captureEnd();
   });
   program_.graphKernels = static_cast<int>(step_->nodes());
-  program_.longestChain = longest_;
+  program_.longestChain = static_cast<int>(inBranches_ ? longest_ : step_->nodes());
   return *step_;
 }
 

@@ -135,8 +135,9 @@ class DeviceProgram {
   bool usesSampler_ = false;  // in the replay under way
 
   const bool stepIsOneGraph_;
+  const bool inBranches_;
   std::unique_ptr<Graph> step_;
-  int longest_ = 0;  // commands in the longest chain of what was captured
+  size_t longest_ = 0;  // kernels in the longest chain of what was captured
   std::vector<std::unique_ptr<Graph>> lists_;
   std::optional<StepWalk> walk_;  // of the replay under way
   std::vector<std::shared_ptr<DeviceBlock>> scratch_;  // that graphs refer to

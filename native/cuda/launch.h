@@ -7,7 +7,8 @@
 //   LANGEVIN_CUDA_KERNEL("silu", "", silu)
 //
 // with the signature as ts/ops writes it. Nothing else is needed: sources are globbed. A launcher runs once for each eager
-// command, and once for each command of a program while that is captured into a graph. So it must not read device memory,
+// command, and once for each command of a program that no launcher before it has taken (`follower`), while that is captured into a
+// graph. So it must not read device memory,
 // wait or copy from the host; attributes that the op's record lists under `perStep` are read by `number`, since each launch
 // of the graph gives them other values; and what only data can show goes through a `Fault`.
 #pragma once

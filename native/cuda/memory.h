@@ -95,7 +95,7 @@ class Staging {
   size_t at_ = 0;
 };
 
-// Working memory of one command at a time. Commands on one stream may share it, because they run one after the other. A
+// Working memory of one command at a time. Commands that run one after the other share it. A
 // graph keeps the block that it was captured with.
 class Scratch {
  public:

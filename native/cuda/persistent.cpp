@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "../core/extent.h"
+#include "followers.h"
 #include "persistent_products.h"
 
 namespace langevin {
@@ -619,8 +620,25 @@ class Planner {
     if (!elementwise || home.result < 0) return false;
     if (!std::equal(product.size, product.size + kAxes, next.size)) return false;
     if (inputFrom(product, home, next, nextHomes) < 0) return false;
+    if (!mayWriteEarly(product, home, next, nextHomes)) return false;
     const bool inPlace = nextHomes.result == home.result && same(next.result, product.result);
     return inPlace || rooms_[static_cast<size_t>(home.result)].memory.end <= nextHomes.position;
+  }
+
+  // Whether the result of `next` may be written while the product and its tails still read.
+  bool mayWriteEarly(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) const {
+    const int room = nextHomes.result;
+    // Outside of rooms, addresses tell; rooms of one time lie apart.
+    if (room < 0)
+      return cuda::mayWriteEarly(*program_.batch, static_cast<size_t>(home.position), static_cast<size_t>(nextHomes.position));
+    const auto apart = [&](int other, const View& view) { return other != room || same(view, next.result); };
+    for (int k = 0; k < product.inputCount; k++)
+      if (home.inputs[k] == room) return false;
+    for (int k = 0; k < product.tailCount; k++)
+      if (!apart(home.tails[k], product.tails[k].other)) return false;
+    for (int k = 0; k < next.inputCount; k++)
+      if (!apart(nextHomes.inputs[k], next.inputs[k])) return false;
+    return true;
   }
 
   void join(Instruction& product, Homes& home, const Instruction& next, const Homes& nextHomes) {

@@ -59,7 +59,7 @@ std::vector<float> read(Device& device, double id, size_t n) {
 double loadSum(Device& device, double sum, double term) {
   const Words words = join({fill(term, 1, 0), addTo(sum, term, 1)});
   // The slot changes attribute 2 of command 0, the value.
-  const Words layout = join({{0, 1, 2, 1, 0, 1, 0, 0, 2, 1}, vector(sum, 1), {0}, {0, 0}});
+  const Words layout = join({{0, 0, 1, 2, 1, 0, 1, 0, 0, 2, 1}, vector(sum, 1), {0}, {0, 0}});
   return device.load(words.data(), words.size(), layout.data(), layout.size());
 }
 

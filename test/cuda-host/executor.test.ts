@@ -216,6 +216,25 @@ whereBuilt("device cuda on the host", () => {
       executor.unload(id);
     });
 
+    it("stop nothing that stands before them in a list, and the first of them is told", async () => {
+      const other = place([2]);
+      const row = (index: number): Command => ({
+        op: ops.row,
+        attributes: { index },
+        inputs: [table],
+        output: place([2]),
+      });
+      const assign: Command = { op: ops.assign, attributes: {}, inputs: [kept, other], output: undefined };
+      for (let value = 1; value < 12; value++) {
+        executor.submit([fill(other, value), fill(kept, 0)]);
+        const id = executor.load(program([[assign, row(0), row(7), row(8)]]));
+        const { failure: found } = await executor.replay(id, { steps: 1, values: none }).ended;
+        expect(found?.command).to.equal(2);
+        expect(read(kept)).to.deep.equal([value, value]);
+        executor.unload(id);
+      }
+    });
+
     it("of a run come up in the next read, the first of them", async () => {
       const id = executor.load(program(lists, { slots }));
       executor.run(id, Float64Array.of(1));

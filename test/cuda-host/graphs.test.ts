@@ -80,14 +80,14 @@ whereBuilt("graphs on device cuda", () => {
         expect(firstDifference(weights, eager.weights)).to.equal(undefined);
       }
       const figures = ({ text }: { readonly text: string }): number[] =>
-        [/: (\d+) commands/, /a graph of (\d+) kernels/, /at most (\d+) of its commands one after the other/].map(
-          (pattern) => Number(pattern.exec(text)?.[1]),
+        [/: (\d+) commands/, /a graph of (\d+) kernels/, /at most (\d+) of them one after the other/].map((pattern) =>
+          Number(pattern.exec(text)?.[1]),
         );
       const [commands, kernels, longest] = figures(together);
       const [, serialKernels, serialLongest] = figures(serial);
-      expect(longest).to.be.lessThan(0.8 * commands);
-      expect(kernels).to.equal(serialKernels);
-      expect(serialLongest).to.equal(commands);
+      expect(kernels).to.be.lessThan(0.95 * commands);
+      expect(longest).to.be.lessThan(0.8 * kernels);
+      expect([serialKernels, serialLongest]).to.deep.equal([kernels, kernels]);
     });
 });
 

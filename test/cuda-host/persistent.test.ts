@@ -10,8 +10,12 @@ import {
   Linear,
   Module,
   NoiseSchedule,
+  Parameter,
+  capture,
   concat,
   manualSeed,
+  noGrad,
+  randn,
   sample,
   setDefaultDType,
   setDefaultDevice,
@@ -176,6 +180,35 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
     await expectAccurate(() => new OddNet(), { count: 3, size: [5, 9, 3] });
     await expectAccurate(() => new Normalising(), { count: 3, size: [6, 7, 1] });
     await expectAccurate(() => new TinyNet(3), { count: 16, size: [3, 4, 3] }); // as many images as channels
+  });
+
+  it("does not write over what a product still reads", async () => {
+    const weights = (device: DeviceName) => {
+      manualSeed(3);
+      setDefaultDevice(device);
+      return { conv: new Conv2d(16, 16, 3, { padding: 1 }), x: new Parameter(randn([2, 16, 16, 16], { seed: 5 })) };
+    };
+    const steps = {
+      "an activation": (r: Tensor) => r.relu(),
+      "a sum": (r: Tensor, x: Tensor) => x.add(r),
+    };
+    for (const [name, next] of Object.entries(steps)) {
+      const run = async (device: DeviceName): Promise<number[]> => {
+        const { conv, x } = weights(device);
+        const step = capture(() => {
+          noGrad(() => x.assign(next(conv.forward(x), x)));
+        });
+        for await (const _ of step.replay(3)) continue;
+        const values = [...(await x.data())];
+        if (device === "cuda") expect(step.plan().toString()).to.match(/^Runs in one persistent kernel/m);
+        step.dispose();
+        return values;
+      };
+      const expected = await run(reference);
+      const got = await run("cuda");
+      expect(distance(got, expected) / largest(expected), name).to.be.below(1e-5);
+    }
+    setDefaultDevice("cuda");
   });
 
   it("runs the rows of other samplers' tables", async () => {

@@ -24,7 +24,7 @@ import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import { TsExecutor } from "../../ts/device/ts/executor.ts";
 import type { AnyOp } from "../../ts/ops/index.ts";
 import { ops } from "../../ts/ops/index.ts";
-import { rejection } from "../failure.ts";
+import { failure, rejection } from "../failure.ts";
 import type { Case, Value } from "../ops/draw.ts";
 import { drawCase, generator } from "../ops/draw.ts";
 import { layouts, evaluate } from "../ops/run-op.ts";
@@ -197,6 +197,8 @@ whereBuilt("precision on device cuda", () => {
     );
     setStrictMode(true);
     try {
+      const step = capture(() => ones([2, 2]).matmul(ones([2, 2])), { precision: "bf16" });
+      expect(failure(() => step()).message).to.match(/^capture: precision is "bf16", which is a property of plans/);
       expect((await rejection(sample(options))).message).to.equal(error.message);
     } finally {
       setStrictMode(false);

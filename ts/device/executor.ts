@@ -196,11 +196,11 @@ export interface Executor {
 }
 
 /** Throws DeviceError, in the name of `op`, for a precision that the device does not have. */
-export function expectPrecision(op: string, { name, precisions }: Executor, precision: Precision): void {
-  if (precisions.includes(precision)) return;
+export function expectPrecision(op: string, executor: Executor, precision: Precision): void {
+  if (executor.precisions.includes(precision)) return;
   throw new DeviceError({
     op,
-    problem: `precision is "${precision}", which device "${name}" here does not have (it has ${precisions.join(", ")}).`,
+    problem: `precision is "${precision}", which device "${executor.name}" here does not have (it has ${executor.precisions.join(", ")}).`,
     advice: "Leave precision out; tf32 and bf16 take a GPU of compute capability 8.0 or more (Ampere and later).",
   });
 }

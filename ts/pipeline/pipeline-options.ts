@@ -82,7 +82,8 @@ export function sampleOptionsOf(
   options: PipelineSampleOptions,
 ): SampleOptions & { readonly solver: Solver } {
   const { n = 1, label, nullLabel, previewEvery = 1 } = options;
-  const { seed, guidance, from, inpaint, noise, batch, signal, eager, checkFinite, precision } = options;
+  const { seed, guidance, from, inpaint, noise, batch, signal } = options;
+  const { eager, checkFinite, precision, allowResidualSignal } = options;
   const { model } = parts;
   expectLabels(op, model, options);
   const { device, dtype } = model.conv_in.weight;
@@ -92,8 +93,8 @@ export function sampleOptionsOf(
     count: n,
     size: [...sizeOf(op, model, options), model.inChannels],
     classLabels: label,
-    ...{ seed, batch, nullLabel, guidance, from, inpaint, noise, signal, eager, checkFinite, precision },
-    allowResidualSignal: options.allowResidualSignal,
+    ...{ seed, batch, nullLabel, guidance, from, inpaint, noise, signal },
+    ...{ eager, checkFinite, precision, allowResidualSignal },
     previewEvery,
     device,
     dtype: dtype === "float64" ? "float64" : "float32",

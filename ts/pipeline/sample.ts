@@ -209,15 +209,16 @@ class SamplingRun {
   sampler(images: number, inputs: BatchInputs): BatchSampler {
     const { size, inpaint, checkFinite, precision, signal } = this.options;
     const { calls } = this.process;
+    const executor = executorOf(this.options);
     const settings = {
       process: this.process,
       visits: inpaint ? withResamples(calls, inpaint) : straightOn(calls),
       network: (labels: Tensor | undefined) => this.network(labels),
       shape: [images, ...size],
       seed: this.seed,
-      executor: executorOf(this.options),
+      executor,
       dtype: this.options.dtype,
-      eager: runsEagerly("sample", this.options),
+      eager: runsEagerly("sample", this.options, executor),
       checkFinite,
       precision,
       signal,

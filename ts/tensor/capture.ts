@@ -1,7 +1,7 @@
 // capture: records a function once and replays it as a plan, one native call for a step or for thousands of them.
 
 import { defaultDevice } from "../device/devices.ts";
-import type { Precision } from "../device/executor.ts";
+import type { Executor, Precision } from "../device/executor.ts";
 import { expectPrecision, precisions } from "../device/executor.ts";
 import { ArgumentError, CaptureError, showShape, showValue } from "../errors/index.ts";
 import { bakedIn, difference } from "../plan/compare.ts";
@@ -36,7 +36,8 @@ export interface CaptureOptions {
    * What products (convolutions, matmul, their gradients) may round their operands to, default "float32". "bf16" and "tf32" are for
    * device "cuda" and run on its tensor cores: operands of 8 or 11 bits of significand, sums in float32. All else (weights,
    * activations in memory, normalisation, attention, losses, optimizers) stays float32. Throws DeviceError where the device
-   * does not have it.
+   * does not have it. (Sampling of a small network in one kernel on "cuda" multiplies in float32 as three products of tf32 parts: as
+   * accurate, but an infinite operand gives NaN.)
    */
   readonly precision?: Precision;
   /** @internal Refuse, on behalf of this operation, steps that leave gradients behind. */
@@ -102,7 +103,7 @@ export function capture<A extends readonly TensorTree[], R extends TensorTree | 
   const { stepsPerCall = 1000 } = options;
   if (!Number.isInteger(stepsPerCall) || stepsPerCall < 1)
     throw new ArgumentError({ op: "capture", problem: `stepsPerCall is ${stepsPerCall}, expected an integer >= 1.` });
-  expectNamed("capture", options.precision);
+  expectPrecisionName("capture", options.precision);
   const store = new PlanStore(fn as (...inputs: readonly TensorTree[]) => R, { ...options, stepsPerCall });
   const captured = Object.assign((...inputs: A): R => store.call(inputs) as R, {
     plan: (...inputs: A) => store.summary(inputs),
@@ -118,7 +119,7 @@ export function capture<A extends readonly TensorTree[], R extends TensorTree | 
   return captured;
 }
 
-/** @internal Whether steps are to run eagerly: as asked, else in strict mode, which looks at each result. */
+/** @internal Whether steps are to run eagerly on a device: as asked, else in strict mode, which looks at each result. */
 export function runsEagerly(
   op: string,
   {
@@ -126,14 +127,11 @@ export function runsEagerly(
     checkFinite = false,
     precision = "float32",
   }: { readonly eager?: boolean; readonly checkFinite?: boolean; readonly precision?: Precision },
+  executor: Executor,
 ): boolean {
-  expectNamed(op, precision);
-  if (eager && precision !== "float32")
-    throw new ArgumentError({
-      op,
-      problem: `precision is "${precision}", which is a property of plans, and steps are to run eagerly.`,
-      advice: "Leave out eager and strict mode, or precision.",
-    });
+  expectPrecisionName(op, precision);
+  expectPrecision(op, executor, precision);
+  if (eager) refuseEagerPrecision(op, precision);
   if (eager && checkFinite)
     throw new ArgumentError({
       op,
@@ -143,8 +141,18 @@ export function runsEagerly(
   return eager;
 }
 
+/** Refuses steps that run one operation after the other where their precision is a plan's. */
+function refuseEagerPrecision(op: string, precision: Precision = "float32"): void {
+  if (precision !== "float32")
+    throw new ArgumentError({
+      op,
+      problem: `precision is "${precision}", which is a property of plans, and steps are to run eagerly.`,
+      advice: "Leave out eager and strict mode, or precision.",
+    });
+}
+
 /** Refuses what is no precision's name. */
-function expectNamed(op: string, precision: Precision | undefined): void {
+function expectPrecisionName(op: string, precision: Precision | undefined): void {
   if (precision !== undefined && !precisions.includes(precision))
     throw new ArgumentError({
       op,
@@ -188,7 +196,10 @@ class PlanStore<R extends TensorTree | void> {
   }
 
   call(inputs: readonly TensorTree[]): TensorTree | void {
-    if (strictMode()) return this.fn(...inputs);
+    if (strictMode()) {
+      refuseEagerPrecision("capture", this.options.precision);
+      return this.fn(...inputs);
+    }
     return this.find(inputs).run(tensorsIn(inputs));
   }
 
@@ -217,6 +228,7 @@ class PlanStore<R extends TensorTree | void> {
     for (let done = 0; done < steps;) {
       signal?.throwIfAborted();
       if (strictMode()) {
+        refuseEagerPrecision("capture", this.options.precision);
         yield { step: ++done, values: this.runEagerly() };
         continue;
       }

@@ -112,13 +112,9 @@ async function* runSteps(options: TrainOptions): AsyncGenerator<TrainProgress, v
   if (pauseEvery !== Infinity && (!Number.isInteger(pauseEvery) || pauseEvery < 1))
     throw new ArgumentError({ op: "train", problem: `pauseEvery is ${pauseEvery}, expected an integer >= 1.` });
   schedule.expectNoiseAtEnd("train", options.allowResidualSignal);
-  const eager = runsEagerly("train", options);
-  const run: Run = {
-    options,
-    seed: seedKey("train", options.seed ?? 0),
-    executor: executorOf(options),
-    pauseEvery,
-  };
+  const executor = executorOf(options);
+  const eager = runsEagerly("train", options, executor);
+  const run: Run = { options, seed: seedKey("train", options.seed ?? 0), executor, pauseEvery };
   if (eager) yield* runOneByOne(run, (batch, i) => stepOn(run, batch, PerStep.known(i)));
   else if (data.batchOfStep) yield* runPlan(run, data.batchOfStep.bind(data));
   else yield* runPlanOneByOne(run);

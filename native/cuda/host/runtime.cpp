@@ -1,4 +1,4 @@
-// The stand-in's memory with guards, streams that put work off, graphs as recorded lists, and faults on demand.
+// The stand-in's memory with guards, streams that put work off, graphs that run in any order they allow, and faults on demand.
 #include "runtime.h"
 
 #include <algorithm>
@@ -204,9 +204,10 @@ class LateStream final : public Stream {
     return health();
   }
 
-  cudaError_t captured(const cudaGraphNode_t** nodes, size_t* count) {
+  cudaError_t captured(cudaGraph_t* graph, const cudaGraphNode_t** nodes, size_t* count) {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
     if (recording_ == nullptr) return failWith(cudaErrorInvalidValue);
+    *graph = recording_.get();
     *nodes = captured_.data();
     *count = captured_.size();
     return health();
@@ -216,7 +217,10 @@ class LateStream final : public Stream {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
     if (recording_ == nullptr) return failWith(cudaErrorInvalidValue);
     if (instead) captured_.clear();
-    captured_.insert(captured_.end(), nodes, nodes + count);
+    for (size_t i = 0; i < count; i++) {
+      if (std::find(captured_.begin(), captured_.end(), nodes[i]) != captured_.end()) return failWith(cudaErrorInvalidValue);
+      captured_.push_back(nodes[i]);
+    }
     return health();
   }
 
@@ -449,10 +453,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) { return late(stream).beginCapture(); }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) { return late(stream).endCapture(graph); }
 
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long*, cudaGraph_t*,
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long*, cudaGraph_t* graph,
                                      const cudaGraphNode_t** nodes, const cudaGraphEdgeData**, size_t* count) {
   *status = cudaStreamCaptureStatusActive;
-  return late(stream).captured(nodes, count);
+  return late(stream).captured(graph, nodes, count);
 }
 
 cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream, cudaGraphNode_t* nodes, const cudaGraphEdgeData*,

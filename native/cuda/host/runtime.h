@@ -2,7 +2,8 @@
 //
 // Names, arguments and error codes are the runtime's (version 13). Work on a stream runs as late as may be: when somebody waits for it
 // or asks how far it is, or when more is queued than a GPU would take. So what reads too early reads something else than the
-// result, every time. Memory lies between guards, which are looked at whenever work has run.
+// result, every time. Memory lies between guards; some of them are looked at whenever work has run, all others in their turn and
+// when memory is freed.
 //
 // LANGEVIN_CUDA_HOST in the environment provokes faults: "memory=BYTES" is what the device has, "launch=N" fails the
 // launch with that number (from 1) as one that asks too much, "crash=N" lets it end as an illegal access does, after which

@@ -9,7 +9,7 @@
 #include "../persistent.h"
 
 #include "../gpu.h"
-#include "functions.cuh"
+#include "activation.cuh"
 #include "reduce.cuh"
 
 namespace langevin {
@@ -69,15 +69,15 @@ struct Four {
   float v[4];
 };
 
-// a = operation(a, b). For NaN the comparison is false, so that it passes relu.
+// a = operation(a, b).
 __device__ __forceinline__ void apply(Operation operation, Four& a, const Four& b) {
   const auto toEach = [&](const auto& f) {
     GPU_UNROLL
     for (int i = 0; i < 4; i++) a.v[i] = f(a.v[i], b.v[i]);
   };
   switch (operation) {
-    case Operation::relu: return toEach([](float x, float) { return x <= 0.0f ? 0.0f : x; });
-    case Operation::silu: return toEach([](float x, float) { return atLeast(-128.0f, x) * sigmoidOf(x); });
+    case Operation::relu: return toEach([](float x, float) { return Relu{}(x); });
+    case Operation::silu: return toEach([](float x, float) { return Silu{}(x); });
     case Operation::sigmoid: return toEach([](float x, float) { return sigmoidOf(x); });
     case Operation::tanh: return toEach([](float x, float) { return hyperbolicTangent(x); });
     case Operation::gelu: return toEach([](float x, float) { return geluOf(x); });

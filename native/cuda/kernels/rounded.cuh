@@ -16,8 +16,11 @@ struct Pitched {
   int64_t pitch;
 };
 
-// A float32 operand, rounded to bf16 in scratch memory, with rows that start at 16 bytes.
-Pitched<const gpu::Bf16> inBf16(const Operand& x, Launch& launch);
+// Two float32 operands, rounded to bf16 in scratch memory by one kernel, with rows that start at 16 bytes.
+struct InBf16 {
+  Pitched<const gpu::Bf16> a, b;
+};
+InBf16 inBf16(const Operand& a, const Operand& b, Launch& launch);
 
 inline Pitched<const float> inFloat32(const Operand& x) { return {x.as<const float>(), x.pitch}; }
 
@@ -30,8 +33,10 @@ void inPrecision(const Operand& a, const Operand& b, Launch& launch, const F& mu
       return multiply(std::integral_constant<Precision, Precision::float32>{}, inFloat32(a), inFloat32(b));
     case Precision::tf32:
       return multiply(std::integral_constant<Precision, Precision::tf32>{}, inFloat32(a), inFloat32(b));
-    case Precision::bf16:
-      return multiply(std::integral_constant<Precision, Precision::bf16>{}, inBf16(a, launch), inBf16(b, launch));
+    case Precision::bf16: {
+      const InBf16 rounded = inBf16(a, b, launch);
+      return multiply(std::integral_constant<Precision, Precision::bf16>{}, rounded.a, rounded.b);
+    }
   }
 }
 
