@@ -148,6 +148,7 @@ describe("CommandEncoder", () => {
       reports: [scalar],
       temporaries: [{ buffer: 9, byteOffset: 16, bytes: 8, start: 0, end: 2 }],
       checkFinite: true,
+      precision: "bf16",
     });
     const reader = new Reader(encoder.words.slice(0, encoder.count));
     for (const expected of [second, first, second]) expect(reader.command()).to.deep.equal(expected);
@@ -157,7 +158,7 @@ describe("CommandEncoder", () => {
     const reports = [1, 4, dtypeCodes.int32, 3, 1, 0];
     const temporaries = [1, 9, 16, 8, 0, 2];
     const steps = [0, 2, 1, 3, 0, 0, 1, 4, 2, 2, 0, 1];
-    expect([...layout]).to.deep.equal([1, ...lists, ...slots, ...reports, ...temporaries, ...steps]);
+    expect([...layout]).to.deep.equal([1, 2, ...lists, ...slots, ...reports, ...temporaries, ...steps]);
   });
 
   it("writes which commands run part by part, and how their operands lie", () => {
