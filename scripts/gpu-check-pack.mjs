@@ -1,5 +1,5 @@
 // Makes the folder that checks a GPU on a machine without network, compiler and Node: a launcher, Node itself, and an archive of
-// the addon for all GPUs, the compiled JavaScript, the programs of native/test/gpu and golden data. Node is compressed with gzip,
+// the addon for Ampere and Hopper, the compiled JavaScript, the programs of native/test/gpu and golden data. Node is compressed with gzip,
 // which every machine has; the archive with Brotli, which Node has and which makes it smaller.
 
 import { spawn, spawnSync } from "node:child_process";
