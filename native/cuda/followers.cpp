@@ -1,6 +1,7 @@
 // What may follow on a command in one pass.
 #include "followers.h"
 
+#include "../core/early_write.h"
 #include "../core/extent.h"
 
 namespace langevin {
@@ -21,18 +22,6 @@ int inputFrom(const Command& command, const Operand& result) {
 }
 
 }  // namespace
-
-bool mayWriteEarly(const Batch& batch, size_t first, size_t last) {
-  const Operand& output = batch.steps[last].command.output;
-  for (size_t at = first; at <= last; at++) {
-    const Command& command = batch.steps[at].command;
-    for (int i = 0; i < command.inputCount; i++) {
-      const Operand& input = command.inputs[i];
-      if (input.present() && overlap(input, output) && (at == first || !coincide(input, output))) return false;
-    }
-  }
-  return true;
-}
 
 Followers::Followers(const Program& program, const ChangingNumbers& numbers, size_t at, size_t end)
     : program_(program), numbers_(numbers), first_(at), end_(end), at_(at) {

@@ -9,10 +9,6 @@
 namespace langevin {
 namespace cuda {
 
-// Whether the output of the last command may be written while all from the first one on still read: it covers nothing that the first
-// one reads, and of the others, which work element by element, nothing but the very same elements.
-bool mayWriteEarly(const Batch& batch, size_t first, size_t last);
-
 // Those that follow on one command of a list.
 class Followers {
  public:

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "../core/early_write.h"
 #include "../core/extent.h"
-#include "followers.h"
 #include "persistent_products.h"
 
 namespace langevin {
@@ -630,7 +630,7 @@ class Planner {
     const int room = nextHomes.result;
     // Outside of rooms, addresses tell; rooms of one time lie apart.
     if (room < 0)
-      return cuda::mayWriteEarly(*program_.batch, static_cast<size_t>(home.position), static_cast<size_t>(nextHomes.position));
+      return langevin::mayWriteEarly(*program_.batch, static_cast<size_t>(home.position), static_cast<size_t>(nextHomes.position));
     const auto apart = [&](int other, const View& view) { return other != room || same(view, next.result); };
     for (int k = 0; k < product.inputCount; k++)
       if (home.inputs[k] == room) return false;

@@ -24,7 +24,7 @@ describe("device cuda on the host", function () {
     const failures = [...stdout.matchAll(/^ {2}\d+ failing$[^]*?^\d+ passed, \d+ failed/gm)].join("\n");
     expect(status, failures.slice(-20_000) + stderr).to.equal(0);
     const closing = /\n(.* minutes:)\n(\d+) passed, 0 failed(, \d+ skipped)?\n$/.exec(stdout);
-    expect(Number(closing?.[2]), stdout.slice(-1000)).to.be.above(10_000);
+    expect(Number(closing?.[2]), stdout.slice(-1000)).to.be.above(9_000);
     console.log(`      (${closing![1]} ${closing![2]} passed${closing![3] ?? ""})`);
   });
 });
