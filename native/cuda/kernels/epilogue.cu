@@ -10,6 +10,9 @@ namespace langevin {
 namespace cuda {
 namespace {
 
+// Whether all rows start at 16 bytes.
+bool areVectors(const float* data, int64_t pitch) { return aligned16(data) && pitch % kRun == 0; }
+
 // A second operand that is the same for blocks of rows of the result: [N, H, W, C] beside itself, [N, 1, 1, C] or [C].
 std::optional<Tail> withOther(Tail::Kind kind, const Operand& other, const Operand& result) {
   if (result.rank == 0 || other.rank == 0 || other.cols() != result.cols()) return std::nullopt;
@@ -22,14 +25,15 @@ std::optional<Tail> withOther(Tail::Kind kind, const Operand& other, const Opera
     if (inBlock) rows *= result.shape[axis];
     else if (size != result.shape[axis]) return std::nullopt;
   }
-  return Tail{kind, other.as<const float>(), other.pitch, Divider(countOf(rows, "rows"))};
+  const float* const data = other.as<const float>();
+  return Tail{kind, data, other.pitch, areVectors(data, other.pitch), Divider(countOf(rows, "rows"))};
 }
 
 std::optional<Tail> tailOf(const Follower& follower, const Operand& result) {
   const std::string& op = follower.op;
   if (follower.resultNeeded) return std::nullopt;
-  if (op == "relu") return Tail{Tail::Kind::relu, nullptr, 0, Divider(1)};
-  if (op == "silu") return Tail{Tail::Kind::silu, nullptr, 0, Divider(1)};
+  if (op == "relu") return Tail{Tail::Kind::relu, nullptr, 0, false, Divider(1)};
+  if (op == "silu") return Tail{Tail::Kind::silu, nullptr, 0, false, Divider(1)};
   if (op == "add") return withOther(Tail::Kind::add, follower.command.inputs[1 - follower.input], result);
   const bool ofGradient = follower.input == 1;  // the first operand is what the activation was given, or gave
   if (op == "reluGradient" && ofGradient) return withOther(Tail::Kind::reluGradient, follower.command.inputs[0], result);
@@ -44,7 +48,7 @@ bool isOfSameShape(const Operand& a, const Operand& b) {
 void setTarget(Epilogue& e, float* y, int64_t pitch) {
   e.y = y;
   e.pitch = pitch;
-  e.vectors = aligned16(y) && pitch % 4 == 0;
+  e.vectors = areVectors(y, pitch);
 }
 
 }  // namespace

@@ -1,4 +1,7 @@
 // What becomes of a sum before it is stored: a bias, and the element-wise commands that follow on the product.
+//
+// A thread stores several *runs* of adjacent outputs, 16 bytes each. What a command adds to them is loaded for all of them before
+// any is stored, so that these loads wait for memory together.
 #pragma once
 
 #include "../divider.h"
@@ -14,6 +17,7 @@ struct Tail {
   Kind kind;
   const float* other;  // the second operand, of all but activations: for each `rows` rows of the result one of its own
   int64_t pitch;
+  bool vectors;  // its rows are aligned to 16 bytes
   Divider rows;
 };
 
@@ -35,40 +39,72 @@ Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch);
 // Sums as they are, to dense memory with this many columns.
 Epilogue plainEpilogue(void* sums, int columns);
 
-__device__ __forceinline__ float withTail(Tail::Kind kind, float x, float other) {
-  switch (kind) {
-    case Tail::Kind::add: return x + other;
-    case Tail::Kind::relu: return Relu{}(x);
-    case Tail::Kind::silu: return Silu{}(x);
-    case Tail::Kind::reluGradient: return ReluGradient{}(other, x);
-    case Tail::Kind::siluGradient: return SiluGradient{}(other, x);
+constexpr int kRun = 4;
+
+// Calls use(row, i) for each element of some runs.
+template <int count, class Use>
+__device__ __forceinline__ void forEachOf(const Use& use) {
+  GPU_UNROLL
+  for (int row = 0; row < count; row++) {
+    GPU_UNROLL
+    for (int i = 0; i < kRun; i++) use(row, i);
   }
-  return x;
 }
 
-// Stores a run of adjacent outputs of one row, from column n on.
+// The first `width` elements of a run.
+__device__ __forceinline__ void loadRun(const float* from, bool vectors, int width, float (&run)[kRun]) {
+  if (vectors && width == kRun) {
+    const float4 v = *reinterpret_cast<const float4*>(from);
+    run[0] = v.x, run[1] = v.y, run[2] = v.z, run[3] = v.w;
+  } else {
+    GPU_UNROLL
+    for (int i = 0; i < kRun; i++) run[i] = i < width ? from[i] : 0.0f;
+  }
+}
+
+__device__ __forceinline__ void storeRun(float* to, bool vectors, int width, const float (&run)[kRun]) {
+  if (vectors && width == kRun) {
+    *reinterpret_cast<float4*>(to) = float4{run[0], run[1], run[2], run[3]};
+  } else {
+    GPU_UNROLL
+    for (int i = 0; i < kRun; i++)
+      if (i < width) to[i] = run[i];
+  }
+}
+
 template <int count>
-__device__ __forceinline__ void storeRun(const Epilogue& e, int64_t row, int n, int columns, const float (&sums)[count]) {
-  float values[count];
-  GPU_UNROLL
-  for (int i = 0; i < count; i++) values[i] = e.bias != nullptr && n + i < columns ? sums[i] + e.bias[n + i] : sums[i];
-  GPU_NO_UNROLL
-  for (int t = 0; t < e.tailCount; t++) {
-    const Tail& tail = e.tails[t];
-    const float* const other = tail.other == nullptr ? nullptr : tail.other + tail.rows.quotient(static_cast<int>(row)) * tail.pitch + n;
+__device__ __forceinline__ void applyTail(const Tail& tail, const int64_t (&rows)[count], int n, int width, float (&runs)[count][kRun]) {
+  float others[count][kRun] = {};
+  if (tail.other != nullptr) {
     GPU_UNROLL
     for (int i = 0; i < count; i++)
-      values[i] = withTail(tail.kind, values[i], other != nullptr && n + i < columns ? other[i] : 0.0f);
+      if (rows[i] >= 0)
+        loadRun(tail.other + tail.rows.quotient(static_cast<int>(rows[i])) * tail.pitch + n, tail.vectors, width, others[i]);
   }
-  float* const to = e.y + row * e.pitch + n;
-  if (e.vectors && n + count <= columns) {
-    if constexpr (count == 4) *reinterpret_cast<float4*>(to) = float4{values[0], values[1], values[2], values[3]};
-    if constexpr (count == 2) *reinterpret_cast<float2*>(to) = float2{values[0], values[1]};
-    if constexpr (count == 4 || count == 2) return;
+  const auto apply = [&](auto f) { forEachOf<count>([&](int row, int i) { runs[row][i] = f(runs[row][i], others[row][i]); }); };
+  switch (tail.kind) {
+    case Tail::Kind::add: return apply([](float x, float other) { return x + other; });
+    case Tail::Kind::relu: return apply([](float x, float) { return Relu{}(x); });
+    case Tail::Kind::silu: return apply([](float x, float) { return Silu{}(x); });
+    case Tail::Kind::reluGradient: return apply([](float x, float other) { return ReluGradient{}(other, x); });
+    case Tail::Kind::siluGradient: return apply([](float x, float other) { return SiluGradient{}(other, x); });
   }
+}
+
+// Stores sums of several rows, from column n on, of which there are `columns`. A negative row is left out.
+template <int count>
+__device__ __forceinline__ void storeRuns(const Epilogue& e, const int64_t (&rows)[count], int n, int columns, float (&runs)[count][kRun]) {
+  const int width = columns - n < kRun ? columns - n : kRun;
+  if (e.bias != nullptr) {
+    float bias[kRun];
+    loadRun(e.bias + n, false, width, bias);
+    forEachOf<count>([&](int row, int i) { runs[row][i] += bias[i]; });
+  }
+  GPU_NO_UNROLL
+  for (int t = 0; t < e.tailCount; t++) applyTail(e.tails[t], rows, n, width, runs);
   GPU_UNROLL
   for (int i = 0; i < count; i++)
-    if (n + i < columns) to[i] = values[i];
+    if (rows[i] >= 0) storeRun(e.y + rows[i] * e.pitch + n, e.vectors, width, runs[i]);
 }
 
 }  // namespace cuda

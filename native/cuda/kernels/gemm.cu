@@ -12,14 +12,22 @@ constexpr int64_t kWantedBlocks = 264, kLeastTerms = 512;
 constexpr int kDepth = 32;  // of the deepest tile
 
 __global__ void __launch_bounds__(kThreads)
-    addParts(const float* parts, const int count, const int64_t size, const Divider columns, const int n, const Epilogue y) {
+    addParts(const float* parts, const int count, const int64_t size, const int64_t runs, const Divider perRow, const int n,
+             const Epilogue y) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += step) {
-    float sum[1] = {0};
-    for (int part = 0; part < count; part++) sum[0] += parts[part * size + i];
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < runs; i += step) {
     int column;
-    const int row = columns.divide(static_cast<int>(i), column);
-    storeRun(y, row, column, n, sum);
+    const int64_t row[1] = {perRow.divide(static_cast<int>(i), column)};
+    column *= kRun;
+    const int width = n - column < kRun ? n - column : kRun;
+    float sums[1][kRun] = {};
+    for (int part = 0; part < count; part++) {
+      float term[kRun];
+      loadRun(parts + part * size + row[0] * n + column, n % kRun == 0, width, term);
+      GPU_UNROLL
+      for (int k = 0; k < kRun; k++) sums[0][k] += term[k];
+    }
+    storeRuns(y, row, column, n, sums);
   }
 }
 
@@ -36,9 +44,9 @@ Parts partsOf(int64_t m, int64_t n, int64_t k) {
 }
 
 void sumParts(const float* parts, int count, int64_t m, int n, const Epilogue& y, Launch& launch) {
-  const int64_t size = m * n, blocks = ceilDivide(size, kThreads);
+  const int64_t perRow = ceilDivide(n, kRun), runs = m * perRow, blocks = ceilDivide(runs, kThreads);
   GPU_LAUNCH(addParts, dim3(static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks)), dim3(kThreads),
-             launch.stream(), parts, count, size, Divider(n), n, y);
+             launch.stream(), parts, count, m * n, runs, Divider(static_cast<int>(perRow)), n, y);
 }
 
 }  // namespace cuda

@@ -377,8 +377,40 @@ struct Plan {
   using Element = typename Task::Element;
   using A = typename Choose<Task::aAlongK, Stage<Element, Tile::m, Tile::k>, Stage<Element, Tile::k, Tile::m>>::type;
   using B = typename Choose<Task::bAlongK, Stage<Element, Tile::n, Tile::k>, Stage<Element, Tile::k, Tile::n>>::type;
-  static constexpr size_t bytes = sizeof(Element) * Tile::stages * (A::elements + B::elements);
+  static constexpr size_t stageBytes = sizeof(Element) * Tile::stages * (A::elements + B::elements);
+  // Once all is added up, the sums lie where the stages did. Threads write them by eight rows or by four without conflicts.
+  static constexpr int sumsPitch = Tile::n + 8;
+  static constexpr size_t sumsBytes = sizeof(float) * Tile::m * sumsPitch;
+  static constexpr size_t bytes = stageBytes > sumsBytes ? stageBytes : sumsBytes;
 };
+
+template <int count>
+__device__ __forceinline__ void keepRun(float* to, const float (&run)[count]) {
+  if constexpr (count == 4) *reinterpret_cast<float4*>(to) = float4{run[0], run[1], run[2], run[3]};
+  else if constexpr (count == 2) *reinterpret_cast<float2*>(to) = float2{run[0], run[1]};
+  else *to = run[0];
+}
+
+// Stores a product's tile, whose sums lie in shared memory.
+template <class Tile, int pitch, class Product>
+__device__ __forceinline__ void storeTile(const float* sums, const Product& product, int m, int n) {
+  constexpr int perRow = Tile::n / kRun, rowsAtATime = Tile::threads / perRow, turns = Tile::m / rowsAtATime, count = 4;
+  static_assert(Tile::threads % perRow == 0 && turns % count == 0, "threads share a tile evenly");
+  const int first = static_cast<int>(threadIdx.x) / perRow, column = static_cast<int>(threadIdx.x) % perRow * kRun;
+  if (n + column >= product.n) return;
+  GPU_NO_UNROLL
+  for (int turn = 0; turn < turns; turn += count) {
+    int64_t rows[count];
+    float runs[count][kRun];
+    GPU_UNROLL
+    for (int i = 0; i < count; i++) {
+      const int row = first + (turn + i) * rowsAtATime;
+      rows[i] = m + row < product.m ? product.rowOf(m + row) : -1;
+      loadRun(sums + row * pitch + column, true, kRun, runs[i]);
+    }
+    storeRuns(product.epilogue, rows, n + column, product.n, runs);
+  }
+}
 
 // One tile of one product of the task.
 template <Precision precision, class Tile, class Task>
@@ -426,10 +458,11 @@ __device__ __forceinline__ void multiplyTask(const Task& task) {
       math.multiply(stagesA + stage * A::elements, stagesB + stage * B::elements);
     }
     gpu::waitCopies<0>();
-    math.forEachRun([&](int row, int column, const auto& sums) {
-      if (m + row < product.m && n + column < product.n)
-        storeRun(product.epilogue, product.rowOf(m + row), n + column, product.n, sums);
-    });
+    __syncthreads();
+    float* const sums = reinterpret_cast<float*>(memory);
+    math.forEachRun([&](int row, int column, const auto& run) { keepRun(sums + row * Plan::sumsPitch + column, run); });
+    __syncthreads();
+    storeTile<Tile, Plan::sumsPitch>(sums, product, m, n);
     __syncthreads();
   }
 }

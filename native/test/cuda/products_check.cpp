@@ -92,6 +92,11 @@ void checkArithmetic(const char* name, const Geometry& g, bool bias, Random& ran
   });
 }
 
+Tail tailOf(Tail::Kind kind, const Operand& other, int rows) {
+  const float* const data = other.as<const float>();
+  return {kind, data, other.pitch, reinterpret_cast<uintptr_t>(data) % 16 == 0 && other.pitch % 4 == 0, Divider(rows)};
+}
+
 // The gradient of an activation that was given `given`, of silu(convolution + bias + ofImage): three tails. The first operand
 // of tails lies behind source, filter and bias, in rows for each image or pixel.
 template <Precision precision, class Element>
@@ -115,9 +120,9 @@ void checkEpilogue(const char* name, const Geometry& g, Random& random) {
       Epilogue epilogue = plainResult(command, launch);
       const Operand &first = command.inputs[3], &last = command.inputs[4];
       epilogue.tailCount = 3;
-      epilogue.tails[0] = {Tail::Kind::add, first.as<const float>(), first.pitch, Divider(static_cast<int>(perImage / shape[3]))};
-      epilogue.tails[1] = {Tail::Kind::silu, nullptr, 0, Divider(1)};
-      epilogue.tails[2] = {Tail::Kind::reluGradient, last.as<const float>(), last.pitch, Divider(1)};
+      epilogue.tails[0] = tailOf(Tail::Kind::add, first, static_cast<int>(perImage / shape[3]));
+      epilogue.tails[1] = {Tail::Kind::silu, nullptr, 0, false, Divider(1)};
+      epilogue.tails[2] = tailOf(Tail::Kind::reluGradient, last, 1);
       runConvolution<precision, Element>(g, transposed, epilogue, command, launch);
     });
   }
