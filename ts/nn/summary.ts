@@ -3,7 +3,7 @@
 import { ArgumentError, showShape } from "../errors/index.ts";
 import type { Shape } from "../ops/index.ts";
 import { bytesOf } from "../ops/index.ts";
-import { aligned, showBytes, showCount } from "../plan/columns.ts";
+import { aligned, showBytes, showCount } from "../plan/figures.ts";
 import { flopsOf, multiplyAddsOf, runsOfCommands } from "../plan/cost.ts";
 import { Plan } from "../plan/plan.ts";
 import type { RecordedStep } from "../tensor/captured-plan.ts";

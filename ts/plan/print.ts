@@ -2,7 +2,7 @@
 
 import { showShape } from "../errors/index.ts";
 import { bytesOf } from "../ops/index.ts";
-import { aligned, showBytes, showCount } from "./columns.ts";
+import { aligned, showBytes, showCount } from "./figures.ts";
 import { bytesMoved, flopsOf, resultOf, runsOfCommands } from "./cost.ts";
 import { placeCommands } from "./lifetimes.ts";
 import type { Plan } from "./plan.ts";
