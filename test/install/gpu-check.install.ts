@@ -1,7 +1,7 @@
 // The folder that `npm run gpu-check -- --pack DIR` makes runs elsewhere: moved away, without Node and compilers on PATH.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -15,6 +15,8 @@ const programs = ["sh", "chmod", "dirname", "gzip", "tar", "mkdir", "mktemp"];
 describe("gpu-check, packed", function () {
   this.timeout(1_800_000);
   let folder: string;
+  let elsewhere: string;
+  const script = join(packageRoot(), "scripts", "gpu-check.mjs");
   before(function () {
     if (!has("nvcc") || !has("cmake")) this.skip();
     folder = mkdtempSync(join(tmpdir(), "langevin-test-"));
@@ -23,23 +25,25 @@ describe("gpu-check, packed", function () {
     if (folder) rmSync(folder, { recursive: true });
   });
 
+  /** Runs it on a machine that has nothing else. */
+  function run(...args: string[]) {
+    const env = { PATH: join(folder, "bin"), TMPDIR: folder };
+    return spawnSync(join(elsewhere, "gpu-check"), args, { encoding: "utf8", cwd: folder, env });
+  }
+
   it("is small, and says on a machine without anything that there is no GPU", function () {
     const packed = join(folder, "packed");
-    const script = join(packageRoot(), "scripts", "gpu-check.mjs");
     const made = spawnSync(process.execPath, [script, "--pack", packed], { encoding: "utf8" });
     expect(made.status, made.stdout + made.stderr).to.equal(0);
     const bytes = readdirSync(packed).reduce((sum, name) => sum + statSync(join(packed, name)).size, 0);
-    expect(bytes).to.be.lessThan(70e6);
+    expect(bytes).to.be.lessThan(60e6);
 
-    const elsewhere = join(folder, "elsewhere");
+    elsewhere = join(folder, "elsewhere");
     renameSync(packed, elsewhere);
     const bin = join(folder, "bin");
     mkdirSync(bin);
     for (const name of programs)
       symlinkSync(spawnSync("which", [name], { encoding: "utf8" }).stdout.trim(), join(bin, name));
-    const environment = { PATH: bin, TMPDIR: folder };
-    const run = (...args: string[]) =>
-      spawnSync(join(elsewhere, "gpu-check"), args, { encoding: "utf8", cwd: folder, env: environment });
     const help = run("--help");
     expect(help.status, help.stderr).to.equal(0);
     const { status, stdout, stderr } = run();
@@ -51,5 +55,13 @@ describe("gpu-check, packed", function () {
     expect(spawnSync(process.execPath, [script, "--pack", elsewhere], { encoding: "utf8" }).stderr).to.contain(
       "not empty",
     );
+  });
+
+  it("has all that its check needs, with kernels that run on the host", function () {
+    const host = join(packageRoot(), "build-cuda-host", "Release", "langevin.node");
+    if (!existsSync(host)) this.skip(); // npm run test:cuda-host builds it
+    const { status, stdout, stderr } = run("--host-addon", host);
+    expect(stdout, stderr).to.match(/^All is right\.$/m);
+    expect(status).to.equal(0);
   });
 });
