@@ -18,6 +18,7 @@ const groups = {
   // Compiled where there is a CUDA toolkit; .cu by nvcc, or for the host by any C++ compiler.
   cuda: [
     ["cuda", ".cpp"],
+    ["cuda/persistent", ".cpp"],
     ["cuda/kernels", ".cu"],
   ],
   // What takes the place of the CUDA runtime in tests.

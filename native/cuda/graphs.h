@@ -8,7 +8,7 @@
 
 #include "../core/replay.h"
 #include "engine.h"
-#include "persistent.h"
+#include "persistent/sampler.h"
 #include "steps.h"
 
 namespace langevin {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "../cuda/gpu.h"
-#include "../cuda/persistent.h"
+#include "../cuda/persistent/sampler.h"
 #include "cuda/sketch.h"
 #include "tensors.h"
 

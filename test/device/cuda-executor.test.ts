@@ -1,24 +1,17 @@
 // The executor of device cuda, on the host, under sanitizers.
 
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { expect } from "chai";
 
-import { packageRoot } from "../../ts/device/native/addon.ts";
-import { compile, hasCompiler, inFolder } from "./native-programs.ts";
-
-const sourcesIn = (folder: string, ending: string) =>
-  readdirSync(join(packageRoot(), folder))
-    .filter((name) => name.endsWith(ending))
-    .map((name) => `${folder}/${name}`);
+import { compile, hasCompiler, inFolder, sourcesIn } from "./native-programs.ts";
 
 /** All of the executor, and the kernels that the program uses. */
 const sources = [
   "native/test/cuda_executor.cpp",
-  ...["native/core", "native/cuda", "native/cuda/discovery", "native/cuda/host"].flatMap((folder) =>
-    sourcesIn(folder, ".cpp"),
+  ...["native/core", "native/cuda", "native/cuda/persistent", "native/cuda/discovery", "native/cuda/host"].flatMap(
+    (folder) => sourcesIn(folder, ".cpp"),
   ),
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",

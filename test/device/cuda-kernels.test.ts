@@ -2,21 +2,22 @@
 // under the thread sanitizer.
 
 import { execFile } from "node:child_process";
-import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { expect } from "chai";
 
-import { packageRoot } from "../../ts/device/native/addon.ts";
 import type { CudaHostBuild } from "./native-programs.ts";
-import { compile, compileMeanwhile, cudaHost, cudaHostBuilds, hasCompiler, newFolder } from "./native-programs.ts";
-
-const filesOf = (folder: string, ending: string): string[] =>
-  readdirSync(join(packageRoot(), folder))
-    .filter((name) => name.endsWith(ending))
-    .map((name) => `${folder}/${name}`);
+import {
+  compile,
+  compileMeanwhile,
+  cudaHost,
+  cudaHostBuilds,
+  hasCompiler,
+  newFolder,
+  sourcesIn,
+} from "./native-programs.ts";
 
 /** The files of native/cuda/kernels that native/test/cuda checks. */
 const kernels = [
@@ -38,9 +39,9 @@ const kernels = [
 
 const sources = [
   ...cudaHost,
-  ...["persistent", "persistent_products"].map((name) => `native/cuda/${name}.cpp`),
+  ...sourcesIn("native/cuda/persistent", ".cpp"),
   ...kernels,
-  ...filesOf("native/test/cuda", ".cpp"),
+  ...sourcesIn("native/test/cuda", ".cpp"),
 ];
 
 /** How many random shapes to draw beside the chosen ones: sanitizers make each of them slow. */

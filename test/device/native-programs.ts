@@ -1,7 +1,7 @@
 // Compiles the C++ test programs of native/test and runs them.
 
 import { execFile, execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -20,6 +20,12 @@ export const flags = [
   "-Wextra",
   "-Werror",
 ];
+
+/** The files of a folder of the package whose names end so. */
+export const sourcesIn = (folder: string, ending: string): string[] =>
+  readdirSync(join(packageRoot(), folder))
+    .filter((name) => name.endsWith(ending))
+    .map((name) => `${folder}/${name}`);
 
 /** What runs CUDA kernels on the host, for programs that include native/cuda/gpu.h. */
 export const cudaHost: readonly string[] = ["switch", "machine", "warp", "language"].map(

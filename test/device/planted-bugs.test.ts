@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 
 import type { CudaHostBuild } from "./native-programs.ts";
-import { compileMeanwhile, cudaHost, cudaHostBuilds, hasCompiler, newFolder } from "./native-programs.ts";
+import { compileMeanwhile, cudaHost, cudaHostBuilds, hasCompiler, newFolder, sourcesIn } from "./native-programs.ts";
 
 const wrong = /^wrong with seed \d$/m;
 const race = /ThreadSanitizer: data race/;
@@ -17,7 +17,8 @@ const outsideDynamic = /subtractNeighbours.*wrote outside of its 516 bytes of dy
 
 const sources = [
   "native/test/planted_bugs.cpp",
-  ...["persistent.cpp", "persistent_products.cpp", "kernels/persistent.cu"].map((name) => `native/cuda/${name}`),
+  ...sourcesIn("native/cuda/persistent", ".cpp"),
+  "native/cuda/kernels/persistent.cu",
   ...cudaHost,
 ];
 

@@ -6,7 +6,7 @@
 // By fma, a thread adds up a tile of four pixels and four channels. Where an output has too few units or tiles to keep a block
 // busy, the sum is shared out in parts, which are then added in order: all of that follows from the instruction alone. Noise
 // and everything element-wise rounds as the kernels of the ops do.
-#include "../persistent.h"
+#include "../persistent/sampler.h"
 
 #include "../gpu.h"
 #include "activation.cuh"

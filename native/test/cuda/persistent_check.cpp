@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "../../cuda/gpu.h"
-#include "../../cuda/persistent.h"
+#include "../../cuda/persistent/sampler.h"
 #include "sketch.h"
 #include "suite.h"
 

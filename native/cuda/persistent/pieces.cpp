@@ -1,5 +1,5 @@
 // The units, groups of pixels and tables of the persistent sampler's products.
-#include "persistent_products.h"
+#include "pieces.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,7 +1,7 @@
 // The persistent sampler: where a network fits one multiprocessor, one kernel runs many steps of it, one or two images a block.
 //
-// `planPersistent` (persistent.cpp) reads a loaded program and either says why it must run as graphs or writes it as a short
-// list of instructions on the data of one image. The kernel (kernels/persistent.cu) is their interpreter: all threads of a
+// `planPersistent` (plan.cpp) reads a loaded program and either says why it must run as graphs or writes it as a short
+// list of instructions on the data of one image. The kernel (../kernels/persistent.cu) is their interpreter: all threads of a
 // block work on one instruction, or on several that do not need each other, with a barrier where one does. What only the
 // commands of a step use lies in shared memory, one image's share of it. Everything else stays where the commands say. Images
 // share nothing that is written, so that none depends on the batch; where there are more of them than multiprocessors, two run
@@ -18,10 +18,10 @@
 #include <string>
 #include <vector>
 
-#include "../core/program.h"
-#include "divider.h"
-#include "launch.h"
-#include "steps.h"
+#include "../../core/program.h"
+#include "../divider.h"
+#include "../launch.h"
+#include "../steps.h"
 
 namespace langevin {
 namespace cuda {

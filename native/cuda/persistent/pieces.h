@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "persistent.h"
+#include "sampler.h"
 
 namespace langevin {
 namespace cuda {
