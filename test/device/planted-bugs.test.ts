@@ -51,7 +51,7 @@ const bugs: Record<string, Expected> = {
 };
 
 describe("planted bugs in CUDA kernels on the host", function () {
-  this.timeout(300_000);
+  this.timeout(900_000);
   let folder: string;
   let removeFolder: (() => void) | undefined;
 
