@@ -54,6 +54,23 @@ inline dim3 gridFor(const Launch& launch, int64_t threads) {
 __device__ inline int64_t firstTurn() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t turnStep() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
+// Drops axes of size 1 and merges neighbours that each operand walks as one. Leaves at least one axis; returns how many.
+inline int collapseAxes(int rank, int64_t* shape, int64_t (*stride)[kMaxRank], int operands) {
+  int last = -1;
+  for (int i = 0; i < rank; i++) {
+    if (shape[i] == 1) continue;
+    bool merges = last >= 0;
+    for (int k = 0; k < operands; k++) merges = merges && stride[k][last < 0 ? 0 : last] == stride[k][i] * shape[i];
+    if (!merges) last++;
+    shape[last] = merges ? shape[last] * shape[i] : shape[i];
+    for (int k = 0; k < operands; k++) stride[k][last] = stride[k][i];
+  }
+  if (last >= 0) return last + 1;
+  shape[0] = 1;
+  for (int k = 0; k < operands; k++) stride[k][0] = 1;
+  return 1;
+}
+
 // A loop nest over N strided operands, innermost axis last. Element strides; 0 where an operand is repeated.
 template <int N>
 struct Walk {
@@ -67,21 +84,7 @@ struct Walk {
   void collapse() {
     size = 1;
     for (int i = 0; i < rank; i++) size *= shape[i];
-    int last = -1;
-    for (int i = 0; i < rank; i++) {
-      if (shape[i] == 1) continue;
-      bool merges = last >= 0;
-      for (int k = 0; k < N; k++) merges = merges && stride[k][last < 0 ? 0 : last] == stride[k][i] * shape[i];
-      if (!merges) last++;
-      shape[last] = merges ? shape[last] * shape[i] : shape[i];
-      for (int k = 0; k < N; k++) stride[k][last] = stride[k][i];
-    }
-    if (last < 0) {
-      last = 0;
-      shape[0] = 1;
-      for (int k = 0; k < N; k++) stride[k][0] = 1;
-    }
-    rank = last + 1;
+    rank = collapseAxes(rank, shape, stride, N);
   }
 
   // Whether a thread can take four neighbours at once.
@@ -198,25 +201,6 @@ void mapInputs(Command& command, Launch& launch, const F& f) {
   const Operand* operands[n] = {&command.output};
   for (int k = 1; k < n; k++) operands[k] = &command.inputs[k - 1];
   map<Y, X...>(launch, walkOf<n>(operands), f);
-}
-
-// Launchers of functions without attributes: of one or two floats, or of two words whatever they mean.
-template <class F>
-void ofOne(Command& command, Launch& launch) {
-  expectDType(command, DType::f32);
-  mapInputs<float, float>(command, launch, F{});
-}
-template <class F>
-void ofTwo(Command& command, Launch& launch) {
-  expectDType(command, DType::f32);
-  mapInputs<float, float, float>(command, launch, F{});
-}
-// F computes with floats, and with int32 as unsigned words.
-template <class F>
-void ofTwoWords(Command& command, Launch& launch) {
-  expectSameWords(command);
-  if (command.output.dtype == DType::f32) mapInputs<float, float, float>(command, launch, F{});
-  else mapInputs<Word, Word, Word>(command, launch, F{});
 }
 
 struct Same {
