@@ -479,6 +479,14 @@ whereBuilt("chains of element-wise commands on device cuda", () => {
     "across an operand": () => [2, [neg(place(0), place(1)), neg(place(1), place(0, 3))]],
     "over a row that is an operand": () => [2, [add(constant(), lastRow(place(0)), place(1)), neg(place(1), place(0))]],
     "across a result": () => [2, [neg(constant(), place(0)), neg(place(0), place(1)), neg(place(1), place(0, 3))]],
+    "across a result that nobody reads": () => [
+      2,
+      [neg(constant(), place(0)), neg(place(0), place(1)), neg(place(0), place(2)), neg(place(2), place(1, 3))],
+    ],
+    "with a result of fewer axes": () => {
+      const row = dense(memory, 0, [8], "float32");
+      return [2, [neg(lastRow(constant()), row), add(constant(), row, place(1))]];
+    },
     "of another shape": () => {
       const flat = (at: number): Operand => dense(memory, 128 * at, [12, 8], "float32");
       return [2, [neg(constant(), place(0)), neg(flat(0), flat(1))]];
