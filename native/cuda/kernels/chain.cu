@@ -61,6 +61,9 @@ __device__ __forceinline__ void store(const Chain& chain, const Place& place, co
     if (i < spot.width) to[i * stride] = x[i];
 }
 
+// Of 40 registers a thread, a multiprocessor holds so many blocks.
+constexpr int kBlocksHeld = 6;
+
 __global__ void __launch_bounds__(kThreads) runChain(const Chain chain) {
   for (int64_t turn = firstTurn(); turn < chain.quads; turn += turnStep()) {
     const Spot spot = spotOf(chain, static_cast<int>(turn));
@@ -195,7 +198,7 @@ void ChainBuilder::enqueue(Launch& launch) {
       if (axis < last) place.vectors = place.vectors && place.strides[axis] % kQuad == 0;
     }
   }
-  GPU_LAUNCH(runChain, gridFor(launch, chain_.quads), dim3(kThreads), launch.stream(), chain_);
+  GPU_LAUNCH(runChain, gridFor(launch, chain_.quads, kBlocksHeld), dim3(kThreads), launch.stream(), chain_);
 }
 
 namespace {

@@ -30,10 +30,10 @@ struct Link {
   Word numbers[kMostNumbers];
 };
 
-// As many as the sum of eight tensors and a sampler's arithmetic behind it take. All is an argument of the kernel, which every
-// launch copies: 1.2 KB.
+// Enough for the sum of eight tensors and what goes on with it. What is longer takes another kernel; all of this is an argument that
+// every launch copies, 1.3 KB.
 constexpr int kMostLinks = 10;
-constexpr int kMostPlaces = 22;
+constexpr int kMostPlaces = 2 * kMostLinks + 2;
 
 // Four neighbours of the innermost axis are a thread's elements.
 struct Chain {
@@ -53,7 +53,7 @@ class ChainBuilder {
   // The shape of all results.
   explicit ChainBuilder(const Operand& result) : shape_(result) {}
 
-  // Adds a function of these operands; of the result so far in place of each that is null.
+  // Adds a function of these operands; of the result so far in place of each that is null. There must be room.
   void add(ElementOp op, std::initializer_list<const Operand*> operands);
 
   // Adds a command, whose operands are the result so far where they coincide with `soFar`. False, and nothing is added, where that

@@ -1,4 +1,4 @@
-// How kernels walk pitched and broadcast operands element by element: one mechanism for all of them.
+// How kernels walk pitched and broadcast operands element by element.
 //
 // A walk holds, by value, the nest of axes that is left when neighbours that every operand walks as one are merged. Where
 // one axis is left, adjacent or repeated in each operand, a thread takes four elements with one load of 16 bytes; else it
@@ -46,8 +46,8 @@ inline void expectSameWords(const Command& command) {
 }
 
 // Blocks for `threads` threads, at most as many as are at work at a time.
-inline dim3 gridFor(const Launch& launch, int64_t threads) {
-  const int64_t wanted = (threads + kThreads - 1) / kThreads, most = int64_t{launch.multiprocessors()} * kBlocksPerProcessor;
+inline dim3 gridFor(const Launch& launch, int64_t threads, int blocksPerProcessor = kBlocksPerProcessor) {
+  const int64_t wanted = (threads + kThreads - 1) / kThreads, most = int64_t{launch.multiprocessors()} * blocksPerProcessor;
   return dim3(static_cast<unsigned>(wanted < most ? wanted : most));
 }
 

@@ -65,7 +65,8 @@ void launchSteps(const std::vector<Step>& steps, const std::string& label, Comma
     Operand result = c.output;
     if (i + 1 < steps.size()) {
       result.pitch = result.cols();
-      result.data = launch.scratch((static_cast<size_t>(result.size()) + 1) * sizeof(float));
+      // At 16 bytes or not.
+      result.data = static_cast<float*>(launch.scratch((static_cast<size_t>(result.size()) + 1) * sizeof(float))) + i % 2;
     }
     results.push_back(result);
     names.push_back(steps[i].function->name);
