@@ -54,6 +54,7 @@ namespace cuda {
   OP(clamp, "min:float,max:float", Clamp, float(float), int32_t(int32_t))                                 \
   OP(clampGradient, "min:float,max:float", ClampGradient, float(float, float))                            \
   OP(cast, "dtype:float32|int32|float64", Convert, int32_t(float), float(int32_t), Word(Word))            \
+  OP(copy, "", Same, Word(Word))                                                                          \
   OP(broadcastTo, "shape:ints", Same, Word(Word))                                                         \
   OP(relu, "", Relu, float(float))                                                                        \
   OP(reluGradient, "", ReluGradient, float(float, float))                                                 \

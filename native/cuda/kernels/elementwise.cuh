@@ -207,20 +207,5 @@ struct Same {
   __device__ Word operator()(Word x) const { return x; }
 };
 
-// Enqueues a copy between two strided places of one shape.
-inline void move(Launch& launch, int rank, const int64_t* shape, void* to, const int64_t* toStride, const void* from,
-                 const int64_t* fromStride) {
-  Walk<2> walk;
-  walk.rank = rank;
-  for (int i = 0; i < rank; i++) {
-    walk.shape[i] = shape[i];
-    walk.stride[0][i] = toStride[i];
-    walk.stride[1][i] = fromStride[i];
-  }
-  walk.data[0] = to;
-  walk.data[1] = const_cast<void*>(from);
-  map<Word, Word>(launch, walk, Same{});
-}
-
 }  // namespace cuda
 }  // namespace langevin
