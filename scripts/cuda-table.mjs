@@ -152,6 +152,7 @@ const expectations = [
   { kernel: /^multiply</, from: 80, has: ["copyAsync"] },
   { kernel: /^persistent::runSteps<\(persistent::Products\)[1-9]/, from: 80, has: ["mma", "copyAsync", "loads16"] },
   { kernel: /^mapElements</, from: 75, has: ["loads16 or stores16"] },
+  { kernel: /^runChain$/, from: 75, has: ["loads16", "stores16"] },
 ];
 
 /** Kernels that lack instructions which they should have, and how many were looked at. */

@@ -20,4 +20,22 @@ inline bool mayWriteEarly(const Batch& batch, size_t first, size_t last) {
   return true;
 }
 
+// Whether command `last` may be done in one pass with all from command `first` on, of which that is already known: all work element by
+// element, and a thread does one after the other on elements of its own. So they must give results of one shape, and wherever
+// one of them writes, all others may touch but the very same elements.
+inline bool mayShareElements(const Batch& batch, size_t first, size_t last) {
+  const auto apartOrSame = [](const Operand& a, const Operand& b) { return !overlap(a, b) || coincide(a, b); };
+  const Command& command = batch.steps[last].command;
+  if (!haveSameShape(command.output, batch.steps[first].command.output)) return false;
+  for (size_t at = first; at < last; at++) {
+    const Command& before = batch.steps[at].command;
+    if (!apartOrSame(before.output, command.output)) return false;
+    for (int i = 0; i < before.inputCount; i++)
+      if (before.inputs[i].present() && !apartOrSame(before.inputs[i], command.output)) return false;
+    for (int i = 0; i < command.inputCount; i++)
+      if (command.inputs[i].present() && !apartOrSame(command.inputs[i], before.output)) return false;
+  }
+  return true;
+}
+
 }  // namespace langevin

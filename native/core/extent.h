@@ -23,10 +23,13 @@ inline bool overlap(const Operand& a, const Operand& b) {
   return overlap(addressOf(a), extentOf(a), addressOf(b), extentOf(b));
 }
 
+inline bool haveSameShape(const Operand& a, const Operand& b) {
+  return a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape);
+}
+
 // Whether elements of both lie in the same places.
 inline bool coincide(const Operand& a, const Operand& b) {
-  return a.data == b.data && a.dtype == b.dtype && a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape) &&
-         (a.pitch == b.pitch || a.rows() <= 1);
+  return a.data == b.data && a.dtype == b.dtype && haveSameShape(a, b) && (a.pitch == b.pitch || a.rows() <= 1);
 }
 
 }  // namespace langevin

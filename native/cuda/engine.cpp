@@ -53,9 +53,12 @@ class CommandLaunch final : public Launch {
   const Follower* follower() const override {
     return context_.followers == nullptr ? nullptr : context_.followers->next();
   }
+  const Follower* elementFollower() const override {
+    return context_.followers == nullptr ? nullptr : context_.followers->nextOfElements();
+  }
   void takeFollower() override {
-    if (context_.branches != nullptr) context_.branches->add(context_.followers->next()->command);
-    context_.followers->take();
+    const Command& command = context_.followers->take();
+    if (context_.branches != nullptr) context_.branches->add(command);
   }
 
   size_t changing() const { return changing_; }

@@ -24,28 +24,42 @@ int inputFrom(const Command& command, const Operand& result) {
 }  // namespace
 
 Followers::Followers(const Program& program, const ChangingNumbers& numbers, size_t at, size_t end)
-    : program_(program), numbers_(numbers), first_(at), end_(end), at_(at) {
-  look();
+    : program_(program), numbers_(numbers), first_(at), end_(end), at_(at) {}
+
+const Command& Followers::take() { return command(++at_); }
+
+bool Followers::isCandidate() const {
+  return position() < end_ && !hasChangingNumbers(position()) && command(at_).output.present() &&
+         command(position()).output.present();
 }
 
-void Followers::take() {
-  at_++;
-  look();
+const Follower* Followers::next() {
+  if (!isCandidate() || !mayWriteEarly(*program_.batch, first_, position())) return nullptr;
+  const Operand &result = command(at_).output, &output = command(position()).output;
+  const int input = inputFrom(command(position()), result);
+  if (input < 0 || (overlap(output, result) && !coincide(output, result))) return nullptr;
+  return follow(input);
 }
 
-void Followers::look() {
-  next_.reset();
-  const size_t position = at_ + 1;
-  if (position >= end_ || hasChangingNumbers(position)) return;
-  const Operand& result = program_.batch->steps[at_].command.output;
-  const Batch::Step& step = program_.batch->steps[position];
-  const Operand& output = step.command.output;
-  if (!result.present() || !output.present()) return;
-  const int input = inputFrom(step.command, result);
-  if (input < 0 || !mayWriteEarly(*program_.batch, first_, position)) return;
-  const bool inPlace = coincide(output, result);
-  if (!inPlace && overlap(output, result)) return;
-  next_.emplace(Follower{step.kernel->name, step.command, input, !inPlace && !isOverAfter(result, position)});
+const Follower* Followers::nextOfElements() {
+  if (!isCandidate() || !mayShareElements(*program_.batch, first_, position()) || !usesSomeResult()) return nullptr;
+  return follow(inputFrom(command(position()), command(at_).output));
+}
+
+const Follower* Followers::follow(int input) {
+  const Operand& result = command(at_).output;
+  const bool resultNeeded = !coincide(command(position()).output, result) && !isOverAfter(result, position());
+  next_.emplace(Follower{program_.batch->steps[position()].kernel->name, command(position()), input, resultNeeded});
+  return &*next_;
+}
+
+// Commands that do not need each other better run beside each other.
+bool Followers::usesSomeResult() const {
+  const Command& next = command(position());
+  for (size_t at = first_; at <= at_; at++)
+    for (int i = 0; i < next.inputCount; i++)
+      if (next.inputs[i].present() && overlap(next.inputs[i], command(at).output)) return true;
+  return false;
 }
 
 bool Followers::hasChangingNumbers(size_t at) const {

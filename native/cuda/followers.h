@@ -17,23 +17,31 @@ class Followers {
 
   // The next one, if it uses the result so far and what it writes may be written while the operands of all before it are still
   // read; null otherwise.
-  const Follower* next() const { return next_ ? &*next_ : nullptr; }
+  const Follower* next();
 
-  // It is done along with those before it.
-  void take();
+  // The next one, if it uses some result so far and may be done element after element with all before it, of which each works
+  // so; null otherwise.
+  const Follower* nextOfElements();
+
+  // The next one is done along with those before it.
+  const Command& take();
 
   // How many were.
   size_t taken() const { return at_ - first_; }
 
  private:
-  void look();
+  size_t position() const { return at_ + 1; }
+  const Command& command(size_t at) const { return program_.batch->steps[at].command; }
+  bool isCandidate() const;
+  const Follower* follow(int input);
+  bool usesSomeResult() const;
   bool hasChangingNumbers(size_t at) const;
   bool isOverAfter(const Operand& result, size_t reader) const;
 
   const Program& program_;
   const ChangingNumbers& numbers_;
   const size_t first_, end_;
-  size_t at_;  // whose result the next one may use
+  size_t at_;  // whose result is the latest
   std::optional<Follower> next_;
 };
 

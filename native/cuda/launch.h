@@ -78,7 +78,7 @@ class Halt {
 struct Follower {
   const std::string& op;
   const Command& command;
-  int input;          // which one
+  int input;          // which one; -1 where elements are shared and it is none, or several
   bool resultNeeded;  // something else needs that result, too, so that it must be written as well
 };
 
@@ -108,6 +108,10 @@ class Launch {
   // The next command, where the launcher may do it in the same pass: it applies to the result so far, element by element, and
   // writes what comes out of that to the command's output. Null where there is none, as behind eager commands.
   virtual const Follower* follower() const { return nullptr; }
+
+  // The same for a launcher of an element-wise command, each of whose threads does all commands one after the other on elements of
+  // its own, operands and results that were written included. So any of them may be an operand.
+  virtual const Follower* elementFollower() const { return nullptr; }
 
   // Says that the launcher does it. `follower` is then the one after it.
   virtual void takeFollower() {}

@@ -5,10 +5,10 @@ import { expect } from "chai";
 import type { Module, SampleOptions, Tensor } from "langevin";
 import { Adam, UNet2D, capture, manualSeed, mse, randint, randn, scope } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
-import type { Command, Operand, Precision, Program } from "../../ts/device/executor.ts";
+import type { Command, Operand, Precision, Program, ProgramId, Temporary } from "../../ts/device/executor.ts";
 import { dense } from "../../ts/device/executor.ts";
 import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
-import type { AnyOp } from "../../ts/ops/index.ts";
+import type { AnyOp, DType } from "../../ts/ops/index.ts";
 import { ops } from "../../ts/ops/index.ts";
 import { generator } from "../ops/draw.ts";
 import { firstDifference } from "../ops/tolerance.ts";
@@ -91,6 +91,17 @@ whereBuilt("graphs on device cuda", () => {
     });
 });
 
+const programOf = (commands: readonly Command[], temporaries: readonly Temporary[]): Program => ({
+  ...{ lists: [commands], steps: [{ list: 0 }], slots: [], reports: [], checkFinite: false },
+  temporaries,
+});
+
+/** How many kernels a program's graph has for its commands, once it has run; two more begin and end a step. */
+function kernelsOf(executor: CudaExecutor, id: ProgramId): number {
+  const [, launched] = /a graph of (\d+) kernels/.exec(executor.describe(id))!;
+  return Number(launched) - 2;
+}
+
 // ---- Random programs on little memory.
 
 // More pixels than one block of a convolution takes.
@@ -138,20 +149,11 @@ class RandomList {
   }
 
   program(precision: Precision): Program {
-    const { memory, commands } = this;
     const temporaries = this.temporaries.map(({ slot, start, end }) => ({
-      ...{ buffer: memory, byteOffset: slot * bytesOfSlot, bytes: bytesOfSlot },
+      ...{ buffer: this.memory, byteOffset: slot * bytesOfSlot, bytes: bytesOfSlot },
       ...{ start, end },
     }));
-    return {
-      lists: [commands],
-      steps: [{ list: 0 }],
-      slots: [],
-      reports: [],
-      checkFinite: false,
-      temporaries,
-      precision,
-    };
+    return { ...programOf(this.commands, temporaries), precision };
   }
 
   private below(n: number): number {
@@ -239,8 +241,7 @@ whereBuilt("random lists on little memory on device cuda", () => {
       executor.run(id, new Float64Array(0));
       yield read(list);
     }
-    const [, launched] = /a graph of (\d+) kernels/.exec(executor.describe(id))!;
-    kernels += Number(launched) - 2; // what begins and ends a step
+    kernels += kernelsOf(executor, id);
     commands += list.commands.length;
     executor.unload(id);
   }
@@ -272,5 +273,275 @@ whereBuilt("random lists on little memory on device cuda", () => {
           expect(firstDifference(got, expected), `seed ${seed}`).to.equal(undefined);
       }
     });
+  });
+});
+
+// ---- Chains of element-wise commands, which become one kernel.
+
+const neg = (from: Operand, to: Operand): Command => ({ op: ops.neg, attributes: {}, inputs: [from], output: to });
+const add = (a: Operand, b: Operand, to: Operand): Command => ({
+  ...{ op: ops.add, attributes: {}, inputs: [a, b] },
+  output: to,
+});
+
+/** The last row of an operand, by itself. */
+const lastRow = ({ shape, offset, pitch, ...rest }: Operand): Operand => {
+  const rows = shape.slice(0, -1).reduce((product, n) => product * n, 1);
+  return { ...rest, offset: offset + (rows - 1) * pitch, pitch, shape: shape.slice(-1) };
+};
+
+/** Elements from the first to the last one, those between rows included. */
+const extentOf = ({ shape, pitch }: Pick<Operand, "shape" | "pitch">): number =>
+  (shape.slice(0, -1).reduce((product, n) => product * n, 1) - 1) * pitch + (shape.at(-1) ?? 1);
+
+const chainMemory = 1 << 12;
+
+/** What an operand holds from the command that wrote it to the last one that uses it. */
+interface Held {
+  readonly operand: Operand;
+  readonly start: number;
+  end: number;
+}
+
+/** A list of element-wise commands on rows that are spaced or not, in place, over what nobody needs any more, or across it. */
+class RandomChain {
+  readonly commands: Command[] = [];
+  readonly kept: Held[] = [];
+  private readonly over: Held[] = [];
+  private present: Held[] = [];
+  private readonly random: () => number;
+  private readonly shape: readonly number[];
+  private readonly memory: number;
+  private readonly constants: number;
+
+  constructor(seed: number, memory: number, constants: number) {
+    this.random = generator(seed);
+    this.memory = memory;
+    this.constants = constants;
+    this.shape = this.oneOf([[2, 3, 5, 4], [2, 9, 5], [67], [3, 1, 16], [4, 2, 3, 8]]);
+    for (let left = 3 + this.below(20); left > 0; left--) this.add();
+    for (const held of this.present) (this.random() < 0.4 ? this.kept : this.over).push(held);
+  }
+
+  program(): Program {
+    const temporaries = this.over.map(({ operand, start, end }) => ({
+      ...{ buffer: this.memory, byteOffset: 4 * operand.offset, bytes: 4 * extentOf(operand) },
+      ...{ start, end },
+    }));
+    return programOf(this.commands, temporaries);
+  }
+
+  private below(n: number): number {
+    return Math.floor(this.random() * n);
+  }
+  private oneOf<T>(all: readonly T[]): T {
+    return all[this.below(all.length)];
+  }
+
+  /** Something of this dtype that was written, mostly the latest; a row or an element of it; or a constant. */
+  private source(dtype: DType, whole = false): Operand {
+    const all = this.present.filter(({ operand }) => operand.dtype === dtype);
+    if (all.length === 0 || (dtype === "float32" && this.random() < 0.2))
+      return dense(this.constants, 4 * this.below(8), this.shape, dtype);
+    const held = this.random() < 0.6 ? all.at(-1)! : this.oneOf(all);
+    held.end = this.commands.length;
+    const kind = whole ? 0 : this.random();
+    if (kind < 0.75) return held.operand;
+    return kind < 0.9 ? lastRow(held.operand) : { ...held.operand, shape: [], pitch: 1 };
+  }
+
+  private add(): void {
+    const real = (): Operand => this.source("float32");
+    const kind = this.below(20);
+    if (kind < 7)
+      this.push(this.oneOf([ops.relu, ops.silu, ops.neg, ops.abs, ops.tanh, ops.sin, ops.gelu]), {}, [real()]);
+    else if (kind === 7) this.push(ops.clamp, { min: -1, max: 0.75 }, [real()]);
+    else if (kind === 8) this.push(ops.leakyRelu, { slope: 0.3 }, [real()]);
+    else if (kind < 14) this.push(this.oneOf([ops.add, ops.sub, ops.maximum, ops.minimum]), {}, [real(), real()]);
+    else if (kind < 16) this.push(this.oneOf([ops.siluGradient, ops.reluGradient]), {}, [real(), real()]);
+    else if (kind === 16) this.push(ops.less, {}, [real(), real()], "int32");
+    else if (kind === 17) {
+      const terms = [0, 1].map(() => this.source("float32", true));
+      this.push(ops.linearCombination, {}, [dense(this.constants, this.below(8), [2], "float32"), ...terms]);
+    } else if (this.present.some(({ operand }) => operand.dtype === "int32"))
+      if (kind === 18) this.push(ops.where, {}, [this.source("int32"), real(), real()]);
+      else this.push(ops.cast, { dtype: "float32" }, [this.source("int32")]);
+  }
+
+  private push(op: AnyOp, attributes: Command["attributes"], inputs: Operand[], dtype: DType = "float32"): void {
+    const output = this.placeFor(inputs, dtype);
+    const at = this.commands.length;
+    const inPlace = this.present.find(({ operand, end }) => operand === output && end === at);
+    const stays = this.present.filter((held) => held === inPlace || !this.overlap(held.operand, output));
+    this.over.push(...this.present.filter((held) => !stays.includes(held)));
+    this.present = inPlace
+      ? [...stays.filter((held) => held !== inPlace), inPlace]
+      : [...stays, { operand: output, start: at, end: at }];
+    this.commands.push({ op, attributes, inputs, output });
+  }
+
+  /** The place of a source or of something else, or one that overlaps no source. */
+  private placeFor(inputs: readonly Operand[], dtype: DType): Operand {
+    const inUse = this.present.filter(({ end }) => end === this.commands.length).map(({ operand }) => operand);
+    const overlapsInput = (place: Operand): boolean =>
+      [...inputs, ...inUse].some((input) => input !== place && this.overlap(input, place));
+    const known = this.present.map(({ operand }) => operand).filter((place) => place.dtype === dtype);
+    const suited = known.filter((place) => !overlapsInput(place));
+    if (suited.length > 0 && this.random() < 0.4) return this.oneOf(suited);
+    for (;;) {
+      const pitch = this.shape.at(-1)! + this.oneOf([0, 0, 4, 3]);
+      const offset = this.oneOf([1, 4]) * this.below(220);
+      const place = { buffer: this.memory, offset, shape: this.shape, pitch, dtype };
+      if (offset + extentOf(place) <= chainMemory && !overlapsInput(place)) return place;
+    }
+  }
+
+  private overlap(a: Operand, b: Operand): boolean {
+    return a.buffer === b.buffer && a.offset < b.offset + extentOf(b) && b.offset < a.offset + extentOf(a);
+  }
+}
+
+whereBuilt("chains of element-wise commands on device cuda", () => {
+  let executor: CudaExecutor;
+  let memory: number;
+  let constants: number;
+  before(() => {
+    executor = new CudaExecutor();
+    memory = executor.allocate(4 * chainMemory);
+    const random = generator(2);
+    const numbers = Float32Array.from({ length: 1024 }, () => 2 * random() - 1);
+    constants = executor.allocate(numbers.byteLength);
+    executor.write(constants, 0, numbers);
+  });
+  after(() => {
+    executor.release(memory);
+    executor.release(constants);
+  });
+
+  /** What lies in memory at first: no two elements the same. */
+  const early = Float32Array.from({ length: chainMemory }, (_, i) => 1 + i / chainMemory);
+  const forget = (): void => executor.write(memory, 0, early);
+
+  /** The bits of everything in memory. */
+  function bits(): Int32Array {
+    const all = new Int32Array(chainMemory);
+    executor.readSync(memory, 0, all);
+    return all;
+  }
+
+  /** The bits of an operand. */
+  function* bitsOf(all: Int32Array, { offset, shape, pitch }: Operand): Generator<number> {
+    const columns = shape.at(-1)!;
+    for (let at = offset; at < offset + extentOf({ shape, pitch }); at += pitch) yield* all.subarray(at, at + columns);
+  }
+
+  function runOnce(program: Program): { readonly kernels: number; readonly memory: Int32Array } {
+    const id = executor.load(program);
+    forget();
+    executor.run(id, new Float64Array(0));
+    const memory = bits();
+    const kernels = kernelsOf(executor, id);
+    executor.unload(id);
+    return { kernels, memory };
+  }
+
+  const place = (at: number, shift = 0): Operand => dense(memory, 128 * at + shift, [4, 3, 8], "float32");
+  const constant = (): Operand => dense(constants, 0, [4, 3, 8], "float32");
+  const apply = (op: AnyOp, inputs: Operand[], output: Operand): Command => ({ op, attributes: {}, inputs, output });
+  const rest = (from: number, count: number): Command[] =>
+    Array.from({ length: count }, (_, i) => neg(place((from + i) % 2), place((from + i + 1) % 2)));
+
+  // The commands, and how many kernels they are. What they write is over with the list.
+  const cases: Readonly<Record<string, () => readonly [number, Command[]]>> = {
+    "one after the other": () => [1, [neg(constant(), place(0)), ...rest(0, 3)]],
+    "in place": () => [1, [neg(constant(), place(0)), neg(place(0), place(0)), add(place(0), constant(), place(0))]],
+    "that need a result twice": () => [
+      1,
+      [apply(ops.square, [constant()], place(0)), ...[1, 2].map((at) => apply(ops.sin, [place(0)], place(at)))],
+    ],
+    "of a result with itself": () => [1, [neg(constant(), place(0)), add(place(0), place(0), place(1))]],
+    "back in a place that is read no more": () => [1, [neg(place(2), place(1)), neg(place(1), place(2))]],
+    "behind a sum": () => {
+      const coefficients = dense(constants, 0, [2], "float32");
+      const sum = apply(ops.linearCombination, [coefficients, constant(), place(2)], place(0));
+      return [1, [sum, neg(place(0), place(1))]];
+    },
+    "that choose": () => {
+      const condition = { ...place(0), dtype: "int32" } as const;
+      const less = apply(ops.less, [constant(), place(1)], condition);
+      return [1, [less, apply(ops.where, [condition, constant(), place(1)], place(2))]];
+    },
+    "with a row of a result": () => [2, [neg(constant(), place(0)), add(constant(), lastRow(place(0)), place(1))]],
+    "with a row of an earlier result": () => [
+      2,
+      [neg(constant(), place(0)), neg(place(0), place(1)), add(place(1), lastRow(place(0)), place(2))],
+    ],
+    "across an operand": () => [2, [neg(place(0), place(1)), neg(place(1), place(0, 3))]],
+    "over a row that is an operand": () => [2, [add(constant(), lastRow(place(0)), place(1)), neg(place(1), place(0))]],
+    "across a result": () => [2, [neg(constant(), place(0)), neg(place(0), place(1)), neg(place(1), place(0, 3))]],
+    "across a result that nobody reads": () => [
+      2,
+      [neg(constant(), place(0)), neg(place(0), place(1)), neg(place(0), place(2)), neg(place(2), place(1, 3))],
+    ],
+    "with a result of fewer axes": () => {
+      const row = dense(memory, 0, [8], "float32");
+      return [2, [neg(lastRow(constant()), row), add(constant(), row, place(1))]];
+    },
+    "of another shape": () => {
+      const flat = (at: number): Operand => dense(memory, 128 * at, [12, 8], "float32");
+      return [2, [neg(constant(), place(0)), neg(flat(0), flat(1))]];
+    },
+    "that do not need each other": () => [2, [neg(constant(), place(0)), neg(constant(), place(1))]],
+    "more than a kernel takes": () => [2, [neg(constant(), place(0)), ...rest(0, 11)]],
+  };
+
+  for (const [title, make] of Object.entries(cases))
+    it(`${title}: are as many kernels as they should be, with the same bits`, () => {
+      const [kernels, commands] = make();
+      const written = new Set(commands.map(({ output }) => output!.offset));
+      const temporaries = [...written].map((offset) => ({
+        ...{ buffer: memory, byteOffset: 4 * offset, bytes: 4 * extentOf(place(0)) },
+        ...{ start: commands.findIndex(({ output }) => output!.offset === offset), end: commands.length - 1 },
+      }));
+      // Only the last result is looked at.
+      const last = commands.at(-1)!.output!;
+      forget();
+      executor.submit(commands);
+      const expected = [...bitsOf(bits(), last)];
+      const got = runOnce(programOf(commands, temporaries));
+      expect(firstDifference([...bitsOf(got.memory, last)], expected)).to.equal(undefined);
+      expect(got.kernels).to.equal(kernels);
+    });
+
+  it("do not write a result of which only the next command has need", () => {
+    const commands = [neg(constant(), place(0)), neg(place(0), place(1))];
+    const over = { buffer: memory, byteOffset: 0, bytes: 4 * extentOf(place(0)), start: 0, end: 1 };
+    const wasWritten = (temporaries: Temporary[]): boolean[] => {
+      const words = bitsOf(runOnce(programOf(commands, temporaries)).memory, place(0));
+      const earlier = bitsOf(new Int32Array(early.buffer), place(0));
+      return Array.from(words, (word) => word !== earlier.next().value);
+    };
+    expect(wasWritten([over])).to.not.include(true);
+    expect(wasWritten([])).to.not.include(false);
+  });
+
+  it("give, drawn by chance, what they give command by command", function () {
+    this.timeout(300_000);
+    let kernels = 0;
+    let commands = 0;
+    for (let seed = 1; seed <= 1500; seed++) {
+      const chain = new RandomChain(seed, memory, constants);
+      forget();
+      executor.submit(chain.commands);
+      const expected = bits();
+      const got = runOnce(chain.program());
+      for (const { operand } of chain.kept) {
+        const difference = firstDifference([...bitsOf(got.memory, operand)], [...bitsOf(expected, operand)]);
+        expect(difference, `seed ${seed}`).to.equal(undefined);
+      }
+      kernels += got.kernels;
+      commands += chain.commands.length;
+    }
+    expect(kernels).to.be.lessThan(0.7 * commands);
   });
 });

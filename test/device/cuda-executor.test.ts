@@ -16,7 +16,7 @@ const sources = [
   "native/cpu/processors.cpp",
   "native/cpu/thread_pool.cpp",
   ...["-x", "c++"],
-  ...["arithmetic", "fill", "persistent", "steps"].map((name) => `native/cuda/kernels/${name}.cu`),
+  ...["chain", "fill", "persistent", "steps"].map((name) => `native/cuda/kernels/${name}.cu`),
 ];
 
 describe("cuda executor on the host", function () {

@@ -1,4 +1,4 @@
-// How kernels walk pitched and broadcast operands element by element: one mechanism for all of them.
+// How kernels walk pitched and broadcast operands element by element.
 //
 // A walk holds, by value, the nest of axes that is left when neighbours that every operand walks as one are merged. Where
 // one axis is left, adjacent or repeated in each operand, a thread takes four elements with one load of 16 bytes; else it
@@ -46,13 +46,30 @@ inline void expectSameWords(const Command& command) {
 }
 
 // Blocks for `threads` threads, at most as many as are at work at a time.
-inline dim3 gridFor(const Launch& launch, int64_t threads) {
-  const int64_t wanted = (threads + kThreads - 1) / kThreads, most = int64_t{launch.multiprocessors()} * kBlocksPerProcessor;
+inline dim3 gridFor(const Launch& launch, int64_t threads, int blocksPerProcessor = kBlocksPerProcessor) {
+  const int64_t wanted = (threads + kThreads - 1) / kThreads, most = int64_t{launch.multiprocessors()} * blocksPerProcessor;
   return dim3(static_cast<unsigned>(wanted < most ? wanted : most));
 }
 
 __device__ inline int64_t firstTurn() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t turnStep() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+
+// Drops axes of size 1 and merges neighbours that each operand walks as one. Leaves at least one axis; returns how many.
+inline int collapseAxes(int rank, int64_t* shape, int64_t (*stride)[kMaxRank], int operands) {
+  int last = -1;
+  for (int i = 0; i < rank; i++) {
+    if (shape[i] == 1) continue;
+    bool merges = last >= 0;
+    for (int k = 0; k < operands; k++) merges = merges && stride[k][last < 0 ? 0 : last] == stride[k][i] * shape[i];
+    if (!merges) last++;
+    shape[last] = merges ? shape[last] * shape[i] : shape[i];
+    for (int k = 0; k < operands; k++) stride[k][last] = stride[k][i];
+  }
+  if (last >= 0) return last + 1;
+  shape[0] = 1;
+  for (int k = 0; k < operands; k++) stride[k][0] = 1;
+  return 1;
+}
 
 // A loop nest over N strided operands, innermost axis last. Element strides; 0 where an operand is repeated.
 template <int N>
@@ -67,21 +84,7 @@ struct Walk {
   void collapse() {
     size = 1;
     for (int i = 0; i < rank; i++) size *= shape[i];
-    int last = -1;
-    for (int i = 0; i < rank; i++) {
-      if (shape[i] == 1) continue;
-      bool merges = last >= 0;
-      for (int k = 0; k < N; k++) merges = merges && stride[k][last < 0 ? 0 : last] == stride[k][i] * shape[i];
-      if (!merges) last++;
-      shape[last] = merges ? shape[last] * shape[i] : shape[i];
-      for (int k = 0; k < N; k++) stride[k][last] = stride[k][i];
-    }
-    if (last < 0) {
-      last = 0;
-      shape[0] = 1;
-      for (int k = 0; k < N; k++) stride[k][0] = 1;
-    }
-    rank = last + 1;
+    rank = collapseAxes(rank, shape, stride, N);
   }
 
   // Whether a thread can take four neighbours at once.
@@ -200,43 +203,9 @@ void mapInputs(Command& command, Launch& launch, const F& f) {
   map<Y, X...>(launch, walkOf<n>(operands), f);
 }
 
-// Launchers of functions without attributes: of one or two floats, or of two words whatever they mean.
-template <class F>
-void ofOne(Command& command, Launch& launch) {
-  expectDType(command, DType::f32);
-  mapInputs<float, float>(command, launch, F{});
-}
-template <class F>
-void ofTwo(Command& command, Launch& launch) {
-  expectDType(command, DType::f32);
-  mapInputs<float, float, float>(command, launch, F{});
-}
-// F computes with floats, and with int32 as unsigned words.
-template <class F>
-void ofTwoWords(Command& command, Launch& launch) {
-  expectSameWords(command);
-  if (command.output.dtype == DType::f32) mapInputs<float, float, float>(command, launch, F{});
-  else mapInputs<Word, Word, Word>(command, launch, F{});
-}
-
 struct Same {
   __device__ Word operator()(Word x) const { return x; }
 };
-
-// Enqueues a copy between two strided places of one shape.
-inline void move(Launch& launch, int rank, const int64_t* shape, void* to, const int64_t* toStride, const void* from,
-                 const int64_t* fromStride) {
-  Walk<2> walk;
-  walk.rank = rank;
-  for (int i = 0; i < rank; i++) {
-    walk.shape[i] = shape[i];
-    walk.stride[0][i] = toStride[i];
-    walk.stride[1][i] = fromStride[i];
-  }
-  walk.data[0] = to;
-  walk.data[1] = const_cast<void*>(from);
-  map<Word, Word>(launch, walk, Same{});
-}
 
 }  // namespace cuda
 }  // namespace langevin

@@ -1,9 +1,9 @@
 // Which commands become a part of the product before them (epilogue.cuh).
 #include "epilogue.cuh"
 
-#include <algorithm>
 #include <optional>
 
+#include "../../core/extent.h"
 #include "operands.cuh"
 
 namespace langevin {
@@ -41,10 +41,6 @@ std::optional<Tail> tailOf(const Follower& follower, const Operand& result) {
   return std::nullopt;
 }
 
-bool isOfSameShape(const Operand& a, const Operand& b) {
-  return a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape);
-}
-
 void setTarget(Epilogue& e, float* y, int64_t pitch) {
   e.y = y;
   e.pitch = pitch;
@@ -66,7 +62,7 @@ Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch) {
   const Operand* result = &y;
   while (e.tailCount < kMostTails) {
     const Follower* const follower = launch.follower();
-    if (follower == nullptr || !isOfSameShape(follower->command.output, y)) break;
+    if (follower == nullptr || !haveSameShape(follower->command.output, y)) break;
     const std::optional<Tail> tail = tailOf(*follower, y);
     if (!tail) break;
     e.tails[e.tailCount++] = *tail;

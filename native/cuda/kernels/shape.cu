@@ -1,4 +1,4 @@
-// Ops that move elements: copies, transpositions, slices, rows, flips, triangles, concatenation.
+// Ops that move elements: transpositions, slices, rows, flips, triangles, concatenation.
 #include "elementwise.cuh"
 
 namespace langevin {
@@ -7,9 +7,19 @@ namespace {
 
 using Strides = int64_t[kMaxRank];
 
-void copy(Command& command, Launch& launch) {
-  expectSameWords(command);
-  mapInputs<Word, Word>(command, launch, Same{});
+// Enqueues a copy between two strided places of one shape.
+void move(Launch& launch, int rank, const int64_t* shape, void* to, const int64_t* toStride, const void* from,
+          const int64_t* fromStride) {
+  Walk<2> walk;
+  walk.rank = rank;
+  for (int i = 0; i < rank; i++) {
+    walk.shape[i] = shape[i];
+    walk.stride[0][i] = toStride[i];
+    walk.stride[1][i] = fromStride[i];
+  }
+  walk.data[0] = to;
+  walk.data[1] = const_cast<void*>(from);
+  map<Word, Word>(launch, walk, Same{});
 }
 
 void permute(Command& command, Launch& launch) {
@@ -226,7 +236,6 @@ void triangle(Command& command, Launch& launch) {
 
 }  // namespace
 
-LANGEVIN_CUDA_KERNEL("copy", "", copy)
 LANGEVIN_CUDA_KERNEL("permute", "axes:ints", permute)
 LANGEVIN_CUDA_KERNEL("slice", "starts:ints,stops:ints,steps:ints", slice)
 LANGEVIN_CUDA_KERNEL("row", "index:int", row)
