@@ -21,6 +21,7 @@ const filesOf = (folder: string, ending: string): string[] =>
 /** The files of native/cuda/kernels that native/test/cuda checks. */
 const kernels = [
   "attention",
+  "attention_tensor",
   "conv",
   "cumulative",
   "epilogue",

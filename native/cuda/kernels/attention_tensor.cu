@@ -1,0 +1,626 @@
+// attention and attentionGradient on tensor cores, in tf32 and bf16, as FlashAttention-2 does it (Dao 2023).
+//
+// A block of eight warps owns 128 rows (queries, or keys where gradients of keys or values are wanted), a warp 16 of them, and
+// meets the others, tile by tile. Scores stay in a warp's registers, and so do the sums over what they weigh: accumulators of
+// the first product, rounded, are the first operand of the second one. In bf16 a lane's accumulators lie as that operand wants
+// them. In tf32 a lane has columns 2 i and 2 i + 1 where the operand has k of i and i + 4; the order of k being free, those
+// columns are called so, and the second operand's rows with them.
+//
+// Operands are float32 in global memory. What is met goes through registers, is rounded there, once a block, and lies rounded
+// in shared memory, in tiles of 32 or 64 rows and 128 bytes of channels: the next tile is under way from global memory while
+// warps multiply with this one. A tile of 64 rows so costs 8 KB of writes, and 64 KB of reads by eight warps, which at 128
+// bytes a cycle is 576 cycles for 256 products of 16 x 8 x 16 (an A100's tensor cores take 512, an H100's 430 or less): as
+// float32 in place by cp.async, bf16 would read 128 KB, and by way of a float32 stage move 32 KB more. What is owned is read
+// once, straight from global memory as lanes need it, and waits, rounded, in shared memory, 16 bytes a lane and step of k.
+// Only heads too deep for that (kKept) are read again for each tile.
+//
+// Nothing but operands of products is rounded: scores, maxima, sums of weights and gradients of scores are float32. Powers of
+// two are the hardware's, within 2^-22; a weight is rounded to 2^-11 or 2^-8 next.
+//
+// Backward takes four kernels: outlooks of queries, then each of dq, dk and dv by itself, 10 products in all where 5 would do
+// if blocks added to each other's sums in whatever order. Blocks of dk and dv apart hold half the sums, so that heads of up to
+// 256 channels have theirs in registers; wider ones are shared out to blocks that all compute the scores.
+#include "attention.cuh"
+
+namespace langevin {
+namespace cuda {
+namespace {
+
+constexpr int kWarps = 8, kThreads = 32 * kWarps, kOwn = 16 * kWarps;  // rows of a block
+// Eight rows begin at different banks, whether ldmatrix reads them or lanes two rows apart.
+constexpr int kRowBytes = 128, kPitch = kRowBytes + 16;
+constexpr int kMostRows = 64;  // of a tile
+constexpr int kTilesBytes = 2 * kMostRows * kPitch, kOutlooksBytes = kMostRows * static_cast<int>(sizeof(Outlook));
+// Steps of k for which rounded rows are kept: with tiles 83 KB, for multiprocessors that give a block 99 KB.
+constexpr int kKept = 16, kStepBytes = kThreads * static_cast<int>(sizeof(uint4));
+constexpr int kSteps = 4;  // of k in a tile's channels, in either format
+constexpr float kLog2E = 1.44269504f;
+
+__device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
+__device__ __forceinline__ int lane() { return thread() % 32; }
+// The first row of a warp within its block; a lane has row laneRow and the eighth after it, and columns laneColumn, + 1 of each eight.
+__device__ __forceinline__ int warpRow() { return thread() / 32 * 16; }
+__device__ __forceinline__ int laneRow() { return warpRow() + lane() / 4; }
+__device__ __forceinline__ int laneColumn() { return lane() % 4 * 2; }
+
+__device__ __forceinline__ const float* addressIn(const Rows& x, int row, int channel) {
+  return x.data + static_cast<int64_t>(row) * x.pitch + channel;
+}
+__device__ __forceinline__ float elementOf(const Rows& x, int row, int channel) {
+  return row < x.length && channel < x.width ? *addressIn(x, row, channel) : 0.0f;
+}
+__device__ __forceinline__ float2 pairOf(const Rows& x, int row, int channel) {
+  if (!x.vectors) return {elementOf(x, row, channel), elementOf(x, row, channel + 1)};
+  return row < x.length && channel < x.width ? *reinterpret_cast<const float2*>(addressIn(x, row, channel)) : float2{0, 0};
+}
+// Channels before `end`.
+__device__ __forceinline__ float4 quadOf(const Rows& x, int row, int channel, int end) {
+  if (row >= x.length || channel >= end) return {0, 0, 0, 0};
+  const float* const from = addressIn(x, row, channel);
+  if (x.vectors) return gpu::loadStreamed(reinterpret_cast<const float4*>(from));
+  return {from[0], channel + 1 < end ? from[1] : 0.0f, channel + 2 < end ? from[2] : 0.0f, channel + 3 < end ? from[3] : 0.0f};
+}
+
+// How a precision lays out what it multiplies.
+template <Precision precision>
+struct Format;
+
+template <>
+struct Format<Precision::bf16> {
+  static constexpr int terms = 16;  // of a product
+  static constexpr int channels = kRowBytes / 2;
+
+  __device__ static __forceinline__ void put(const float4& x, unsigned char* row, int channel) {
+    *reinterpret_cast<uint2*>(row + 2 * channel) = uint2{gpu::packBf16(x.x, x.y), gpu::packBf16(x.z, x.w)};
+  }
+
+  // The lane's part of rows `row` and the eighth after it as first operands, at the product's k from `channel` on.
+  __device__ static __forceinline__ uint4 firstOperand(const Rows& x, int row, int channel) {
+    const auto part = [&](int below, int right) {
+      const float2 pair = pairOf(x, row + below, channel + laneColumn() + right);
+      return gpu::packBf16(pair.x, pair.y);
+    };
+    return {part(0, 0), part(8, 0), part(0, 8), part(8, 8)};
+  }
+
+  // Accumulators of `terms` columns as a first operand.
+  __device__ static __forceinline__ void firstOperand(const float (*sums)[4], uint32_t (&x)[4]) {
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++) x[i] = gpu::packBf16(sums[i / 2][i % 2 * 2], sums[i / 2][i % 2 * 2 + 1]);
+  }
+
+  // Sixteen columns of a tile, as the second operands of two products over its rows from terms * step on.
+  __device__ static __forceinline__ void secondOperands(const unsigned char* tile, int step, int column, uint32_t (&y)[4]) {
+    gpu::ldmatrixTransposed(y, tile + (terms * step + lane() % 16) * kPitch + 2 * (column + lane() / 16 * 8));
+  }
+
+  __device__ static __forceinline__ void multiply(float (&sums)[4], const uint32_t (&x)[4], uint32_t y0, uint32_t y1) {
+    const uint32_t y[2] = {y0, y1};
+    gpu::mmaBf16(sums, x, y);
+  }
+};
+
+template <>
+struct Format<Precision::tf32> {
+  static constexpr int terms = 8;
+  static constexpr int channels = kRowBytes / 4;
+
+  __device__ static __forceinline__ void put(const float4& x, unsigned char* row, int channel) {
+    *reinterpret_cast<uint4*>(row + 4 * channel) = uint4{gpu::toTf32(x.x), gpu::toTf32(x.y), gpu::toTf32(x.z), gpu::toTf32(x.w)};
+  }
+  __device__ static __forceinline__ uint4 firstOperand(const Rows& x, int row, int channel) {
+    const auto part = [&](int below, int right) { return gpu::toTf32(elementOf(x, row + below, channel + lane() % 4 + right)); };
+    return {part(0, 0), part(8, 0), part(0, 4), part(8, 4)};
+  }
+  __device__ static __forceinline__ void firstOperand(const float (*sums)[4], uint32_t (&x)[4]) {
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++) x[i] = gpu::toTf32(sums[0][i % 2 * 2 + i / 2]);
+  }
+  // ldmatrix transposes halves of words alone.
+  __device__ static __forceinline__ void secondOperands(const unsigned char* tile, int step, int column, uint32_t (&y)[4]) {
+    const unsigned char* const at = tile + (terms * step + laneColumn()) * kPitch + 4 * (column + lane() / 4);
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++) y[i] = *reinterpret_cast<const uint32_t*>(at + i % 2 * kPitch + i / 2 * 32);
+  }
+  __device__ static __forceinline__ void multiply(float (&sums)[4], const uint32_t (&x)[4], uint32_t y0, uint32_t y1) {
+    const uint32_t y[2] = {y0, y1};
+    gpu::mmaTf32(sums, x, y);
+  }
+};
+
+template <Precision precision>
+LANGEVIN_HD constexpr int stepsOf(int width) {
+  return (width + Format<precision>::terms - 1) / Format<precision>::terms;
+}
+
+// The rows that a block owns, as first operands.
+template <Precision precision>
+class Own {
+ public:
+  // The first `room` steps of k are kept, each lane's part where no other lane looks.
+  __device__ __forceinline__ Own(const Rows& rows, int first, unsigned char* kept, int room)
+      : rows_(rows), row_(first + laneRow()), room_(room), kept_(reinterpret_cast<uint4*>(kept) + thread()) {
+    GPU_NO_UNROLL
+    for (int step = 0; step < room_; step++) kept_[step * kThreads] = read(step);
+  }
+
+  __device__ __forceinline__ int width() const { return rows_.width; }
+
+  __device__ __forceinline__ void fetch(int step, uint32_t (&x)[4]) const {
+    const uint4 found = step < room_ ? kept_[step * kThreads] : read(step);
+    x[0] = found.x, x[1] = found.y, x[2] = found.z, x[3] = found.w;
+  }
+
+ private:
+  __device__ __forceinline__ uint4 read(int step) const {
+    return Format<precision>::firstOperand(rows_, row_, step * Format<precision>::terms);
+  }
+
+  Rows rows_;
+  int row_, room_;
+  uint4* kept_;
+};
+
+// Channels that a product takes of the rows that are met.
+struct Leg {
+  Rows rows;
+  int begin, end;
+};
+constexpr int kMostLegs = 3;
+
+// The tiles that a block meets: for each `rows` rows the channels of all legs, one leg after the other.
+template <Precision precision, int rows>
+class Belt {
+ public:
+  // Rows from `row` to `end`. All threads must have done with the belt before.
+  template <class... Legs>
+  __device__ __forceinline__ Belt(unsigned char* tiles, Leg* legs, int row, int end, const Legs&... given)
+      : tiles_(tiles), legs_(legs), legCount_(sizeof...(given)), row_(row), end_(end) {
+    const Leg all[] = {given...};
+    if (thread() == 0) {
+      GPU_UNROLL
+      for (int i = 0; i < legCount_; i++) legs_[i] = all[i];
+    }
+    __syncthreads();
+    channel_ = legs_[0].begin;
+    load();
+  }
+
+  // The next tile. It stays until the call after the next one.
+  __device__ __forceinline__ const unsigned char* next() {
+    unsigned char* const tile = tiles_ + turn_ * (rows * kPitch);
+    turn_ ^= 1;
+    GPU_UNROLL
+    for (int i = 0; i < kLoads; i++)
+      Format<precision>::put(loaded_[i], tile + (threadRow() + i * kRowsAtATime) * kPitch, threadChannel());
+    load();
+    gpu::waitCopies<0>();
+    __syncthreads();
+    return tile;
+  }
+
+ private:
+  static constexpr int kPerRow = Format<precision>::channels / 4, kRowsAtATime = kThreads / kPerRow;
+  static constexpr int kLoads = rows / kRowsAtATime;
+
+  __device__ static __forceinline__ int threadRow() { return thread() / kPerRow; }
+  __device__ static __forceinline__ int threadChannel() { return thread() % kPerRow * 4; }
+
+  // Starts to read the tile at hand, and goes on to the one after it.
+  __device__ __forceinline__ void load() {
+    if (row_ >= end_) return;
+    const Leg& leg = legs_[leg_];
+    GPU_UNROLL
+    for (int i = 0; i < kLoads; i++)
+      loaded_[i] = quadOf(leg.rows, row_ + threadRow() + i * kRowsAtATime, channel_ + threadChannel(), leg.end);
+    channel_ += Format<precision>::channels;
+    if (channel_ < leg.end) return;
+    leg_++;
+    if (leg_ == legCount_) leg_ = 0, row_ += rows;
+    channel_ = legs_[leg_].begin;
+  }
+
+  unsigned char* const tiles_;
+  Leg* const legs_;
+  const int legCount_;
+  int row_;
+  const int end_;
+  int leg_ = 0, channel_, turn_ = 0;
+  float4 loaded_[kLoads];
+};
+
+// sums += the rows that the block owns times those of the next tiles, over all channels: 8 columns for 8 of a tile's rows.
+template <Precision precision, int rows>
+__device__ __forceinline__ void multiplyRows(const Own<precision>& own, Belt<precision, rows>& belt, float (&sums)[rows / 8][4]) {
+  GPU_UNROLL
+  for (int i = 0; i < rows / 8; i++) sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
+  const int steps = stepsOf<precision>(own.width());
+  int first = 0;
+  GPU_NO_UNROLL
+  do {
+    // Bytes of k lie alike in both formats.
+    const unsigned char* const at = belt.next() + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 16;
+    GPU_UNROLL
+    for (int step = 0; step < kSteps; step++) {
+      if (first + step >= steps) break;
+      uint32_t x[4];
+      own.fetch(first + step, x);
+      GPU_UNROLL
+      for (int i = 0; i < rows / 16; i++) {
+        uint32_t y[4];
+        gpu::ldmatrix(y, at + 16 * i * kPitch + 32 * step);
+        Format<precision>::multiply(sums[2 * i], x, y[0], y[1]);
+        Format<precision>::multiply(sums[2 * i + 1], x, y[2], y[3]);
+      }
+    }
+    first += kSteps;
+  } while (first < steps);
+}
+
+// Weights of a tile's rows, as first operands.
+template <Precision precision, int rows>
+struct Weights {
+  static constexpr int steps = rows / Format<precision>::terms;
+  uint32_t x[steps][4];
+
+  __device__ __forceinline__ explicit Weights(const float (&weights)[rows / 8][4]) {
+    GPU_UNROLL
+    for (int step = 0; step < steps; step++) Format<precision>::firstOperand(weights + step * (rows / 8) / steps, x[step]);
+  }
+};
+
+// sums += weights times the rows of the next tiles, `columns` of their columns. `meanwhile` is called when all threads are done
+// with what they did before.
+template <int width, Precision precision, int rows, class Meanwhile>
+__device__ __forceinline__ void addRows(const Weights<precision, rows>& weights, Belt<precision, rows>& belt, int columns,
+                                        float (&sums)[width / 8][4], const Meanwhile& meanwhile) {
+  constexpr int channels = Format<precision>::channels;
+  GPU_NO_UNROLL
+  for (int first = 0; first < columns; first += channels) {
+    const unsigned char* const tile = belt.next();
+    if (first == 0) meanwhile();
+    // One of these: registers have no index.
+    GPU_UNROLL
+    for (int at = 0; at < width; at += channels) {
+      if (at != first) continue;
+      GPU_UNROLL
+      for (int step = 0; step < weights.steps; step++) {
+        GPU_UNROLL
+        for (int column = 0; column < channels; column += 16) {
+          if (first + column >= columns) break;
+          uint32_t y[4];
+          Format<precision>::secondOperands(tile, step, column, y);
+          Format<precision>::multiply(sums[(at + column) / 8], weights.x[step], y[0], y[1]);
+          Format<precision>::multiply(sums[(at + column) / 8 + 1], weights.x[step], y[2], y[3]);
+        }
+      }
+    }
+  }
+}
+
+// Stores the warp's rows, columns from `column` on.
+template <int width>
+__device__ __forceinline__ void storeRows(const float (&sums)[width / 8][4], const Rows& y, int first, int column) {
+  GPU_UNROLL
+  for (int half = 0; half < 2; half++) {
+    const int row = first + laneRow() + 8 * half;
+    if (row >= y.length) continue;
+    GPU_UNROLL
+    for (int i = 0; i < width / 8; i++) {
+      const int at = column + 8 * i + laneColumn();
+      float* const to = y.data + static_cast<int64_t>(row) * y.pitch + at;
+      if (y.vectors && at < y.width) {
+        *reinterpret_cast<float2*>(to) = float2{sums[i][2 * half], sums[i][2 * half + 1]};
+        continue;
+      }
+      if (at < y.width) to[0] = sums[i][2 * half];
+      if (at + 1 < y.width) to[1] = sums[i][2 * half + 1];
+    }
+  }
+}
+
+// Turns products of a warp's rows, from `own` on, with `rows` others, from `met` on, into scores.
+template <int rows, bool keysOwned>
+__device__ __forceinline__ void score(const Attention& a, int mask, int own, int met, float (&products)[rows / 8][4]) {
+  const int query = keysOwned ? met : own, key = keysOwned ? own : met, endKey = key + (keysOwned ? 16 : rows);
+  if (a.mask.data == nullptr && endKey <= a.keys && (!a.causal || endKey <= query + 1)) {
+    GPU_UNROLL
+    for (int i = 0; i < rows / 8; i++) {
+      GPU_UNROLL
+      for (int j = 0; j < 4; j++) products[i][j] *= a.scale;
+    }
+    return;
+  }
+  GPU_UNROLL
+  for (int i = 0; i < rows / 8; i++) {
+    GPU_UNROLL
+    for (int j = 0; j < 4; j++) {
+      const int row = own + lane() / 4 + j / 2 * 8, column = met + 8 * i + laneColumn() + j % 2;
+      products[i][j] = scoreOf(a, mask, keysOwned ? column : row, keysOwned ? row : column, products[i][j]);
+    }
+  }
+}
+
+// Over the four lanes that share a row.
+__device__ __forceinline__ float rowSum(float x) {
+  x += __shfl_xor_sync(gpu::kAllLanes, x, 1);
+  return x + __shfl_xor_sync(gpu::kAllLanes, x, 2);
+}
+__device__ __forceinline__ float rowLargest(float x) {
+  x = larger(x, __shfl_xor_sync(gpu::kAllLanes, x, 1));
+  return larger(x, __shfl_xor_sync(gpu::kAllLanes, x, 2));
+}
+
+// A row's largest score, and the lane's part of its sum of weights, tile by tile.
+struct Progress {
+  float largest = -INFINITY, total = 0;
+
+  // Turns scores of one more tile, row `half` of the lane's two, into weights e^(score - largest). Returns what earlier sums
+  // shrink by.
+  template <int pieces>
+  __device__ __forceinline__ float take(float (&scores)[pieces][4], int half) {
+    float found = -INFINITY;
+    GPU_UNROLL
+    for (int i = 0; i < pieces; i++) found = larger(larger(found, scores[i][2 * half]), scores[i][2 * half + 1]);
+    const float before = largest;
+    largest = larger(before, rowLargest(found));
+    // Rows that may look nowhere have weights of 0.
+    const float reference = largest == -INFINITY ? 0.0f : largest * kLog2E;
+    float sum = 0;
+    GPU_UNROLL
+    for (int i = 0; i < pieces; i++) {
+      GPU_UNROLL
+      for (int j = 2 * half; j < 2 * half + 2; j++) {
+        scores[i][j] = gpu::exp2(gpu::fma(scores[i][j], kLog2E, -reference));
+        sum += scores[i][j];
+      }
+    }
+    const float shrunk = before == -INFINITY ? 0.0f : gpu::exp2((before - largest) * kLog2E);
+    total = total * shrunk + sum;
+    return shrunk;
+  }
+};
+
+// y of 128 queries and `width` channels of the values: blocks are (queries, channels, head).
+template <Precision precision, int width>
+__device__ __forceinline__ void attendRows(const Attention& a, const Operands& q, const Operands& k, const Operands& v,
+                                           const Operands& y) {
+  constexpr int rows = 64;
+  GPU_DYNAMIC_SHARED(memory);
+  GPU_SHARED(Leg, legs, kMostLegs);
+  const int first = static_cast<int>(blockIdx.x) * kOwn, column = static_cast<int>(blockIdx.y) * width;
+  const int columns = v.width - column < width ? v.width - column : width, end = keysOf(a, first + kOwn);
+  const int steps = stepsOf<precision>(q.width);
+  GPU_NO_UNROLL
+  for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
+    const int mask = maskStart(a, head);
+    const Own<precision> own(headOf(a, q, head), first, memory + kTilesBytes, steps < kKept ? steps : kKept);
+    Belt<precision, rows> belt(memory, legs, 0, end, Leg{headOf(a, k, head), 0, q.width},
+                               Leg{headOf(a, v, head), column, column + columns});
+    Progress progress[2];
+    float sums[width / 8][4] = {};
+    GPU_NO_UNROLL
+    for (int key = 0; key < end; key += rows) {
+      float weights[rows / 8][4];
+      multiplyRows(own, belt, weights);
+      score<rows, false>(a, mask, first + warpRow(), key, weights);
+      GPU_UNROLL
+      for (int half = 0; half < 2; half++) {
+        const float shrunk = progress[half].take(weights, half);
+        GPU_UNROLL
+        for (int i = 0; i < width / 8; i++) sums[i][2 * half] *= shrunk, sums[i][2 * half + 1] *= shrunk;
+      }
+      addRows<width>(Weights<precision, rows>(weights), belt, columns, sums, [] {});
+    }
+    GPU_UNROLL
+    for (int half = 0; half < 2; half++) {
+      const float total = rowSum(progress[half].total), inverse = total == 0 ? 0.0f : gpu::divide(1.0f, total);
+      GPU_UNROLL
+      for (int i = 0; i < width / 8; i++) sums[i][2 * half] *= inverse, sums[i][2 * half + 1] *= inverse;
+    }
+    storeRows<width>(sums, headOf(a, y, head), first, column);
+    __syncthreads();
+  }
+}
+
+// The room of two operands for steps of k that are kept; the first goes first.
+struct Room {
+  int first, second;
+};
+LANGEVIN_HD constexpr Room roomOf(int firstSteps, int secondSteps) {
+  const int first = firstSteps < kKept ? firstSteps : kKept, left = kKept - first;
+  return {first, secondSteps < left ? secondSteps : left};
+}
+
+// Outlooks of 128 queries: blocks are (queries, -, head).
+template <Precision precision>
+__device__ __forceinline__ void lookOutRows(const Attention& a, const Gradient& g) {
+  constexpr int rows = 32;
+  GPU_DYNAMIC_SHARED(memory);
+  GPU_SHARED(Leg, legs, kMostLegs);
+  const int first = static_cast<int>(blockIdx.x) * kOwn, end = keysOf(a, first + kOwn);
+  const Room room = roomOf(stepsOf<precision>(g.q.width), stepsOf<precision>(g.v.width));
+  unsigned char* const kept = memory + kTilesBytes;
+  GPU_NO_UNROLL
+  for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
+    const int mask = maskStart(a, head);
+    const Own<precision> queries(headOf(a, g.q, head), first, kept, room.first);
+    const Own<precision> gradients(headOf(a, g.dy, head), first, kept + room.first * kStepBytes, room.second);
+    Belt<precision, rows> belt(memory, legs, 0, end, Leg{headOf(a, g.k, head), 0, g.q.width},
+                               Leg{headOf(a, g.v, head), 0, g.v.width});
+    Progress progress[2];
+    float along[2] = {};
+    GPU_NO_UNROLL
+    for (int key = 0; key < end; key += rows) {
+      float weights[rows / 8][4], slopes[rows / 8][4];
+      multiplyRows(queries, belt, weights);
+      multiplyRows(gradients, belt, slopes);
+      score<rows, false>(a, mask, first + warpRow(), key, weights);
+      GPU_UNROLL
+      for (int half = 0; half < 2; half++) {
+        along[half] *= progress[half].take(weights, half);
+        GPU_UNROLL
+        for (int i = 0; i < rows / 8; i++) {
+          GPU_UNROLL
+          for (int j = 2 * half; j < 2 * half + 2; j++) along[half] = gpu::fma(weights[i][j], slopes[i][j], along[half]);
+        }
+      }
+    }
+    GPU_UNROLL
+    for (int half = 0; half < 2; half++) {
+      const int row = first + laneRow() + 8 * half;
+      const float total = rowSum(progress[half].total), mean = rowSum(along[half]);
+      if (lane() % 4 > 0 || row >= a.queries) continue;
+      const float inverse = total == 0 ? 0.0f : gpu::divide(1.0f, total);
+      const float largest = progress[half].largest == -INFINITY ? 0.0f : progress[half].largest;
+      g.outlooks[static_cast<int64_t>(head) * a.queries + row] = {largest, inverse, mean * inverse};
+    }
+    __syncthreads();
+  }
+}
+
+enum class Target { q, k, v };
+
+// From a score and the product of a gradient with a value: the weight, or the first product's gradient.
+template <Target target>
+__device__ __forceinline__ float weigh(const Attention& a, const Outlook& outlook, float score, float slope) {
+  const float weight = gpu::exp2(gpu::fma(score, kLog2E, -outlook.largest * kLog2E)) * outlook.inverse;
+  return target == Target::v ? weight : weight * (slope - outlook.mean) * a.scale;
+}
+
+// One gradient of 128 rows, and `width` of its channels: blocks are (rows, channels, head).
+template <Precision precision, Target target, int width>
+__device__ __forceinline__ void differentiateRows(const Attention& a, const Gradient& g) {
+  constexpr bool keysOwned = target != Target::q;
+  constexpr int rows = target == Target::v ? 64 : 32;
+  GPU_DYNAMIC_SHARED(memory);
+  GPU_SHARED(Leg, legs, kMostLegs);
+  Outlook* const outlooks = reinterpret_cast<Outlook*>(memory + kTilesBytes);  // of queries that are met
+  unsigned char* const kept = memory + kTilesBytes + kOutlooksBytes;
+  const Operands& y = target == Target::q ? g.dq : target == Target::k ? g.dk : g.dv;
+  const int first = static_cast<int>(blockIdx.x) * kOwn, column = static_cast<int>(blockIdx.y) * width;
+  const int columns = y.width - column < width ? y.width - column : width;
+  const int begin = keysOwned && a.causal ? first : 0, end = keysOwned ? a.queries : keysOf(a, first + kOwn);
+  const Room room = roomOf(stepsOf<precision>(g.q.width), target == Target::v ? 0 : stepsOf<precision>(g.v.width));
+  GPU_NO_UNROLL
+  for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
+    const int mask = maskStart(a, head);
+    const Rows q = headOf(a, g.q, head), k = headOf(a, g.k, head), v = headOf(a, g.v, head), dy = headOf(a, g.dy, head);
+    const Outlook* const all = g.outlooks + static_cast<int64_t>(head) * a.queries;
+    const auto look = [&](int query) {
+      if (!keysOwned) return;
+      if (thread() < rows)
+        gpu::copyAsync<16>(outlooks + thread(), query + thread() < a.queries ? all + query + thread() : all,
+                           query + thread() < a.queries);
+      gpu::commitCopies();
+    };
+    const Own<precision> own(keysOwned ? k : q, first, kept, room.first);
+    const Own<precision> other(keysOwned ? v : dy, first, kept + room.first * kStepBytes, room.second);
+    const Leg ofScores{keysOwned ? q : k, 0, q.width}, ofSlopes{keysOwned ? dy : v, 0, v.width};
+    const Leg ofSums{target == Target::q ? k : target == Target::k ? q : dy, column, column + columns};
+    Outlook mine[2];
+    GPU_UNROLL
+    for (int half = 0; half < 2; half++) {
+      const int row = first + laneRow() + 8 * half;
+      mine[half] = !keysOwned && row < a.queries ? all[row] : Outlook{0, 0, 0};
+    }
+    Belt<precision, rows> belt = [&] {
+      if constexpr (target == Target::v) return Belt<precision, rows>(memory, legs, begin, end, ofScores, ofSums);
+      else return Belt<precision, rows>(memory, legs, begin, end, ofScores, ofSlopes, ofSums);
+    }();
+    look(begin);
+    float sums[width / 8][4] = {};
+    GPU_NO_UNROLL
+    for (int met = begin; met < end; met += rows) {
+      float weights[rows / 8][4], slopes[rows / 8][4] = {};
+      multiplyRows(own, belt, weights);
+      if constexpr (target != Target::v) multiplyRows(other, belt, slopes);
+      score<rows, keysOwned>(a, mask, first + warpRow(), met, weights);
+      GPU_UNROLL
+      for (int i = 0; i < rows / 8; i++) {
+        GPU_UNROLL
+        for (int j = 0; j < 4; j++) {
+          const Outlook& outlook = keysOwned ? outlooks[8 * i + laneColumn() + j % 2] : mine[j / 2];
+          weights[i][j] = weigh<target>(a, outlook, weights[i][j], slopes[i][j]);
+        }
+      }
+      addRows<width>(Weights<precision, rows>(weights), belt, columns, sums, [&] { look(met + rows); });
+    }
+    storeRows<width>(sums, headOf(a, y, head), first, column);
+    gpu::waitCopies<0>();
+    __syncthreads();
+  }
+}
+
+template <Precision precision, int width>
+__global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2)
+    attend(const Attention a, const Operands q, const Operands k, const Operands v, const Operands y) {
+  if constexpr (gpu::kTensorCores) attendRows<precision, width>(a, q, k, v, y);
+  else gpu::trap();
+}
+
+template <Precision precision>
+__global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const Gradient g) {
+  if constexpr (gpu::kTensorCores) lookOutRows<precision>(a, g);
+  else gpu::trap();
+}
+
+template <Precision precision, Target target, int width>
+__global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2) differentiate(const Attention a, const Gradient g) {
+  if constexpr (gpu::kTensorCores) differentiateRows<precision, target, width>(a, g);
+  else gpu::trap();
+}
+
+size_t sharedBytes(Room room) {
+  return static_cast<size_t>(kTilesBytes + kOutlooksBytes + (room.first + room.second) * kStepBytes);
+}
+
+// Calls launch(width, chunks), the channels of a block as a constant and how many blocks share a row's `channels`.
+template <class F>
+void inChunks(int channels, const F& launch) {
+  if (channels <= 64) launch(std::integral_constant<int, 64>{}, 1);
+  else if (channels <= 128) launch(std::integral_constant<int, 128>{}, 1);
+  else launch(std::integral_constant<int, 256>{}, ceilDivide(channels, 256));
+}
+
+template <Precision precision, Target target>
+void enqueue(const Attention& a, const Gradient& g, Launch& launch) {
+  const Operands& y = target == Target::q ? g.dq : target == Target::k ? g.dk : g.dv;
+  if (y.length == 0 || y.width == 0) return;
+  const Room room = roomOf(stepsOf<precision>(g.q.width), target == Target::v ? 0 : stepsOf<precision>(g.v.width));
+  inChunks(y.width, [&](auto width, int64_t chunks) {
+    GPU_LAUNCH_SHARED((differentiate<precision, target, width.value>), gridOf(a, y.length, kOwn, chunks), dim3(kThreads),
+                      sharedBytes(room), launch.stream(), a, g);
+  });
+}
+
+}  // namespace
+
+template <Precision precision>
+void attendOnTensorCores(const Attention& a, const Operands& q, const Operands& k, const Operands& v, const Operands& y,
+                         Launch& launch) {
+  inChunks(v.width, [&](auto width, int64_t chunks) {
+    GPU_LAUNCH_SHARED((attend<precision, width.value>), gridOf(a, a.queries, kOwn, chunks), dim3(kThreads),
+                      sharedBytes(roomOf(stepsOf<precision>(q.width), 0)), launch.stream(), a, q, k, v, y);
+  });
+}
+
+template <Precision precision>
+void differentiateOnTensorCores(const Attention& a, const Gradient& g, Launch& launch) {
+  const Room room = roomOf(stepsOf<precision>(g.q.width), stepsOf<precision>(g.v.width));
+  if (a.queries > 0)
+    GPU_LAUNCH_SHARED(lookOut<precision>, gridOf(a, a.queries, kOwn, 1), dim3(kThreads), sharedBytes(room), launch.stream(), a, g);
+  enqueue<precision, Target::q>(a, g, launch);
+  enqueue<precision, Target::k>(a, g, launch);
+  enqueue<precision, Target::v>(a, g, launch);
+}
+
+template void attendOnTensorCores<Precision::tf32>(const Attention&, const Operands&, const Operands&, const Operands&,
+                                                   const Operands&, Launch&);
+template void attendOnTensorCores<Precision::bf16>(const Attention&, const Operands&, const Operands&, const Operands&,
+                                                   const Operands&, Launch&);
+template void differentiateOnTensorCores<Precision::tf32>(const Attention&, const Gradient&, Launch&);
+template void differentiateOnTensorCores<Precision::bf16>(const Attention&, const Gradient&, Launch&);
+
+}  // namespace cuda
+}  // namespace langevin
