@@ -74,6 +74,10 @@ __device__ __forceinline__ float opaque(float x) {
   asm volatile("" : "+f"(x));
   return x;
 }
+__device__ __forceinline__ int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
 
 // From global memory that nobody writes meanwhile, and that is too much for the first-level cache: what else is there stays.
 __device__ __forceinline__ float4 loadStreamed(const float4* p) {

@@ -30,9 +30,8 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps, kOwn = 16 * kWarps;  // rows o
 // Eight rows begin at different banks, whether ldmatrix reads them or lanes two rows apart.
 constexpr int kRowBytes = 128, kPitch = kRowBytes + 16;
 constexpr int kMostRows = 64;  // of a tile
-constexpr int kTilesBytes = 2 * kMostRows * kPitch, kOutlooksBytes = kMostRows * static_cast<int>(sizeof(Outlook));
-// Steps of k for which rounded rows are kept: with tiles 83 KB, for multiprocessors that give a block 99 KB.
-constexpr int kKept = 16, kStepBytes = kThreads * static_cast<int>(sizeof(uint4));
+constexpr int kTilesBytes = 2 * kMostRows * kPitch, kOutlooksBytes = kOwn * static_cast<int>(sizeof(Outlook));
+constexpr int kStepBytes = kThreads * static_cast<int>(sizeof(uint4));
 constexpr int kSteps = 4;  // of k in a tile's channels, in either format
 constexpr float kLog2E = 1.44269504f;
 
@@ -53,12 +52,11 @@ __device__ __forceinline__ float2 pairOf(const Rows& x, int row, int channel) {
   if (!x.vectors) return {elementOf(x, row, channel), elementOf(x, row, channel + 1)};
   return row < x.length && channel < x.width ? *reinterpret_cast<const float2*>(addressIn(x, row, channel)) : float2{0, 0};
 }
-// Channels before `end`.
-__device__ __forceinline__ float4 quadOf(const Rows& x, int row, int channel, int end) {
-  if (row >= x.length || channel >= end) return {0, 0, 0, 0};
-  const float* const from = addressIn(x, row, channel);
-  if (x.vectors) return gpu::loadStreamed(reinterpret_cast<const float4*>(from));
-  return {from[0], channel + 1 < end ? from[1] : 0.0f, channel + 2 < end ? from[2] : 0.0f, channel + 3 < end ? from[3] : 0.0f};
+// Four of which `count` are there.
+__device__ __forceinline__ float4 quadAt(const float* from, bool vectors, int count) {
+  if (count <= 0) return {0, 0, 0, 0};
+  if (vectors) return gpu::loadStreamed(reinterpret_cast<const float4*>(from));
+  return {from[0], count > 1 ? from[1] : 0.0f, count > 2 ? from[2] : 0.0f, count > 3 ? from[3] : 0.0f};
 }
 
 // How a precision lays out what it multiplies.
@@ -128,37 +126,43 @@ struct Format<Precision::tf32> {
   }
 };
 
-template <Precision precision>
-LANGEVIN_HD constexpr int stepsOf(int width) {
-  return (width + Format<precision>::terms - 1) / Format<precision>::terms;
-}
+// How many steps of k have room in shared memory: of each operand whose rows a block owns, and, where not all of them have, of
+// kSteps that come and go.
+struct Room {
+  int first, second, passing;
+  LANGEVIN_HD constexpr int steps() const { return first + second + passing; }
+};
 
 // The rows that a block owns, as first operands.
 template <Precision precision>
 class Own {
  public:
-  // The first `room` steps of k are kept, each lane's part where no other lane looks.
-  __device__ __forceinline__ Own(const Rows& rows, int first, unsigned char* kept, int room)
-      : rows_(rows), row_(first + laneRow()), room_(room), kept_(reinterpret_cast<uint4*>(kept) + thread()) {
-    GPU_NO_UNROLL
-    for (int step = 0; step < room_; step++) kept_[step * kThreads] = read(step);
+  // The first `room` steps of k are kept, each lane's part where no other lane looks; four others pass by at a time. All
+  // threads find the rows in `place` after the next barrier.
+  __device__ __forceinline__ Own(const Rows& rows, int first, Rows* place, unsigned char* kept, int room, unsigned char* passing)
+      : rows_(place), first_(first), room_(room), kept_(reinterpret_cast<uint4*>(kept) + thread()),
+        passing_(reinterpret_cast<uint4*>(passing) + thread()) {
+    if (thread() == 0) *place = rows;
+    read(rows, 0, room_, kept_);
   }
 
-  __device__ __forceinline__ int width() const { return rows_.width; }
-
-  __device__ __forceinline__ void fetch(int step, uint32_t (&x)[4]) const {
-    const uint4 found = step < room_ ? kept_[step * kThreads] : read(step);
-    x[0] = found.x, x[1] = found.y, x[2] = found.z, x[3] = found.w;
+  // The lane's parts of the kSteps from `step` on lie there, kThreads apart, until it asks for others.
+  __device__ __forceinline__ const uint4* from(int step) const {
+    if (step < room_) return kept_ + step * kThreads;
+    read(*rows_, step, kSteps, passing_);
+    return passing_;
   }
 
  private:
-  __device__ __forceinline__ uint4 read(int step) const {
-    return Format<precision>::firstOperand(rows_, row_, step * Format<precision>::terms);
+  __device__ __forceinline__ void read(const Rows& rows, int step, int count, uint4* to) const {
+    GPU_NO_UNROLL
+    for (int i = 0; i < count; i++)
+      to[i * kThreads] = Format<precision>::firstOperand(rows, first_ + laneRow(), (step + i) * Format<precision>::terms);
   }
 
-  Rows rows_;
-  int row_, room_;
-  uint4* kept_;
+  const Rows* rows_;
+  int first_, room_;
+  uint4 *kept_, *passing_;
 };
 
 // Channels that a product takes of the rows that are met.
@@ -166,7 +170,7 @@ struct Leg {
   Rows rows;
   int begin, end;
 };
-constexpr int kMostLegs = 3;
+constexpr int kMostLegs = 3, kStaticBytes = kMostLegs * static_cast<int>(sizeof(Leg)) + 2 * static_cast<int>(sizeof(Rows));
 
 // The tiles that a block meets: for each `rows` rows the channels of all legs, one leg after the other.
 template <Precision precision, int rows>
@@ -210,9 +214,11 @@ class Belt {
   __device__ __forceinline__ void load() {
     if (row_ >= end_) return;
     const Leg& leg = legs_[leg_];
+    const int row = row_ + threadRow(), channel = channel_ + threadChannel();
+    const float* from = addressIn(leg.rows, row, channel);
     GPU_UNROLL
-    for (int i = 0; i < kLoads; i++)
-      loaded_[i] = quadOf(leg.rows, row_ + threadRow() + i * kRowsAtATime, channel_ + threadChannel(), leg.end);
+    for (int i = 0; i < kLoads; i++, from += kRowsAtATime * leg.rows.pitch)
+      loaded_[i] = quadAt(from, leg.rows.vectors, row + i * kRowsAtATime < leg.rows.length ? leg.end - channel : 0);
     channel_ += Format<precision>::channels;
     if (channel_ < leg.end) return;
     leg_++;
@@ -229,22 +235,24 @@ class Belt {
   float4 loaded_[kLoads];
 };
 
-// sums += the rows that the block owns times those of the next tiles, over all channels: 8 columns for 8 of a tile's rows.
+// sums += the rows that the block owns times those of the next tiles, over so many channels: 8 columns for 8 of a tile's rows.
 template <Precision precision, int rows>
-__device__ __forceinline__ void multiplyRows(const Own<precision>& own, Belt<precision, rows>& belt, float (&sums)[rows / 8][4]) {
+__device__ __forceinline__ void multiplyRows(const Own<precision>& own, Belt<precision, rows>& belt, int channels,
+                                             float (&sums)[rows / 8][4]) {
   GPU_UNROLL
   for (int i = 0; i < rows / 8; i++) sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
-  const int steps = stepsOf<precision>(own.width());
+  const int steps = (channels + Format<precision>::terms - 1) / Format<precision>::terms;
   int first = 0;
   GPU_NO_UNROLL
   do {
     // Bytes of k lie alike in both formats.
+    const uint4* const parts = own.from(first);
     const unsigned char* const at = belt.next() + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 16;
     GPU_UNROLL
     for (int step = 0; step < kSteps; step++) {
       if (first + step >= steps) break;
-      uint32_t x[4];
-      own.fetch(first + step, x);
+      const uint4 part = parts[step * kThreads];
+      const uint32_t x[4] = {part.x, part.y, part.z, part.w};
       GPU_UNROLL
       for (int i = 0; i < rows / 16; i++) {
         uint32_t y[4];
@@ -319,26 +327,41 @@ __device__ __forceinline__ void storeRows(const float (&sums)[width / 8][4], con
   }
 }
 
-// Turns products of a warp's rows, from `own` on, with `rows` others, from `met` on, into scores.
-template <int rows, bool keysOwned>
-__device__ __forceinline__ void score(const Attention& a, int mask, int own, int met, float (&products)[rows / 8][4]) {
-  const int query = keysOwned ? met : own, key = keysOwned ? own : met, endKey = key + (keysOwned ? 16 : rows);
-  if (a.mask.data == nullptr && endKey <= a.keys && (!a.causal || endKey <= query + 1)) {
-    GPU_UNROLL
-    for (int i = 0; i < rows / 8; i++) {
-      GPU_UNROLL
-      for (int j = 0; j < 4; j++) products[i][j] *= a.scale;
-    }
-    return;
-  }
+// Calls use(i, j, query, key) for the lane's elements of products of a warp's rows, from `own` on, with `rows` others.
+template <int rows, bool keysOwned, class Use>
+__device__ __forceinline__ void forEachProduct(int own, int met, const Use& use) {
+  const int place = gpu::opaque(lane());  // or places would be worked out ahead, in as many registers
   GPU_UNROLL
   for (int i = 0; i < rows / 8; i++) {
     GPU_UNROLL
     for (int j = 0; j < 4; j++) {
-      const int row = own + lane() / 4 + j / 2 * 8, column = met + 8 * i + laneColumn() + j % 2;
-      products[i][j] = scoreOf(a, mask, keysOwned ? column : row, keysOwned ? row : column, products[i][j]);
+      const int row = own + place / 4 + j / 2 * 8, column = met + 8 * i + place % 4 * 2 + j % 2;
+      use(i, j, keysOwned ? column : row, keysOwned ? row : column);
     }
   }
+}
+
+// Turns these products into scores; -Infinity where a query may not look.
+template <int rows, bool keysOwned>
+__device__ __forceinline__ void score(const Attention& a, int mask, int own, int met, float (&products)[rows / 8][4]) {
+  GPU_UNROLL
+  for (int i = 0; i < rows / 8; i++) {
+    GPU_UNROLL
+    for (int j = 0; j < 4; j++) products[i][j] *= a.scale;
+  }
+  const int firstQuery = keysOwned ? met : own, endKey = keysOwned ? own + 16 : met + rows;
+  if (endKey > a.keys || (a.causal && endKey > firstQuery + 1))
+    forEachProduct<rows, keysOwned>(own, met, [&](int i, int j, int query, int key) {
+      if (key >= a.keys || (a.causal && key > query)) products[i][j] = -INFINITY;
+    });
+  if (a.mask.data == nullptr) return;
+  forEachProduct<rows, keysOwned>(own, met, [&](int i, int j, int query, int key) {
+    const bool inside = query < a.queries && key < a.keys;
+    const int at = inside ? mask + query * a.mask.query + key * a.mask.key : mask;
+    const uint32_t word = static_cast<const uint32_t*>(a.mask.data)[at];
+    const float masked = a.mask.added ? products[i][j] + gpu::floatFromBits(word) : word != 0 ? products[i][j] : -INFINITY;
+    products[i][j] = inside ? masked : -INFINITY;
+  });
 }
 
 // Over the four lanes that share a row.
@@ -384,17 +407,18 @@ struct Progress {
 // y of 128 queries and `width` channels of the values: blocks are (queries, channels, head).
 template <Precision precision, int width>
 __device__ __forceinline__ void attendRows(const Attention& a, const Operands& q, const Operands& k, const Operands& v,
-                                           const Operands& y) {
+                                           const Operands& y, Room room) {
   constexpr int rows = 64;
   GPU_DYNAMIC_SHARED(memory);
   GPU_SHARED(Leg, legs, kMostLegs);
+  GPU_SHARED(Rows, places, 2);
   const int first = static_cast<int>(blockIdx.x) * kOwn, column = static_cast<int>(blockIdx.y) * width;
   const int columns = v.width - column < width ? v.width - column : width, end = keysOf(a, first + kOwn);
-  const int steps = stepsOf<precision>(q.width);
+  unsigned char *const kept = memory + kTilesBytes, *const passing = kept + room.first * kStepBytes;
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
     const int mask = maskStart(a, head);
-    const Own<precision> own(headOf(a, q, head), first, memory + kTilesBytes, steps < kKept ? steps : kKept);
+    const Own<precision> own(headOf(a, q, head), first, places, kept, room.first, passing);
     Belt<precision, rows> belt(memory, legs, 0, end, Leg{headOf(a, k, head), 0, q.width},
                                Leg{headOf(a, v, head), column, column + columns});
     Progress progress[2];
@@ -402,7 +426,7 @@ __device__ __forceinline__ void attendRows(const Attention& a, const Operands& q
     GPU_NO_UNROLL
     for (int key = 0; key < end; key += rows) {
       float weights[rows / 8][4];
-      multiplyRows(own, belt, weights);
+      multiplyRows(own, belt, q.width, weights);
       score<rows, false>(a, mask, first + warpRow(), key, weights);
       GPU_UNROLL
       for (int half = 0; half < 2; half++) {
@@ -423,29 +447,21 @@ __device__ __forceinline__ void attendRows(const Attention& a, const Operands& q
   }
 }
 
-// The room of two operands for steps of k that are kept; the first goes first.
-struct Room {
-  int first, second;
-};
-LANGEVIN_HD constexpr Room roomOf(int firstSteps, int secondSteps) {
-  const int first = firstSteps < kKept ? firstSteps : kKept, left = kKept - first;
-  return {first, secondSteps < left ? secondSteps : left};
-}
-
 // Outlooks of 128 queries: blocks are (queries, -, head).
 template <Precision precision>
-__device__ __forceinline__ void lookOutRows(const Attention& a, const Gradient& g) {
+__device__ __forceinline__ void lookOutRows(const Attention& a, const Gradient& g, Room room) {
   constexpr int rows = 32;
   GPU_DYNAMIC_SHARED(memory);
   GPU_SHARED(Leg, legs, kMostLegs);
+  GPU_SHARED(Rows, places, 2);
   const int first = static_cast<int>(blockIdx.x) * kOwn, end = keysOf(a, first + kOwn);
-  const Room room = roomOf(stepsOf<precision>(g.q.width), stepsOf<precision>(g.v.width));
-  unsigned char* const kept = memory + kTilesBytes;
+  unsigned char *const kept = memory + kTilesBytes, *const alsoKept = kept + room.first * kStepBytes;
+  unsigned char* const passing = alsoKept + room.second * kStepBytes;
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
     const int mask = maskStart(a, head);
-    const Own<precision> queries(headOf(a, g.q, head), first, kept, room.first);
-    const Own<precision> gradients(headOf(a, g.dy, head), first, kept + room.first * kStepBytes, room.second);
+    const Own<precision> queries(headOf(a, g.q, head), first, places, kept, room.first, passing);
+    const Own<precision> gradients(headOf(a, g.dy, head), first, places + 1, alsoKept, room.second, passing);
     Belt<precision, rows> belt(memory, legs, 0, end, Leg{headOf(a, g.k, head), 0, g.q.width},
                                Leg{headOf(a, g.v, head), 0, g.v.width});
     Progress progress[2];
@@ -453,8 +469,8 @@ __device__ __forceinline__ void lookOutRows(const Attention& a, const Gradient& 
     GPU_NO_UNROLL
     for (int key = 0; key < end; key += rows) {
       float weights[rows / 8][4], slopes[rows / 8][4];
-      multiplyRows(queries, belt, weights);
-      multiplyRows(gradients, belt, slopes);
+      multiplyRows(queries, belt, g.q.width, weights);
+      multiplyRows(gradients, belt, g.v.width, slopes);
       score<rows, false>(a, mask, first + warpRow(), key, weights);
       GPU_UNROLL
       for (int half = 0; half < 2; half++) {
@@ -490,61 +506,56 @@ __device__ __forceinline__ float weigh(const Attention& a, const Outlook& outloo
 
 // One gradient of 128 rows, and `width` of its channels: blocks are (rows, channels, head).
 template <Precision precision, Target target, int width>
-__device__ __forceinline__ void differentiateRows(const Attention& a, const Gradient& g) {
+__device__ __forceinline__ void differentiateRows(const Attention& a, const Gradient& g, Room room) {
   constexpr bool keysOwned = target != Target::q;
   constexpr int rows = target == Target::v ? 64 : 32;
   GPU_DYNAMIC_SHARED(memory);
   GPU_SHARED(Leg, legs, kMostLegs);
-  Outlook* const outlooks = reinterpret_cast<Outlook*>(memory + kTilesBytes);  // of queries that are met
-  unsigned char* const kept = memory + kTilesBytes + kOutlooksBytes;
+  GPU_SHARED(Rows, places, 2);
+  Outlook* const outlooks = reinterpret_cast<Outlook*>(memory + kTilesBytes);  // of queries, met or owned
+  unsigned char *const kept = memory + kTilesBytes + kOutlooksBytes, *const alsoKept = kept + room.first * kStepBytes;
+  unsigned char* const passing = alsoKept + room.second * kStepBytes;
   const Operands& y = target == Target::q ? g.dq : target == Target::k ? g.dk : g.dv;
   const int first = static_cast<int>(blockIdx.x) * kOwn, column = static_cast<int>(blockIdx.y) * width;
   const int columns = y.width - column < width ? y.width - column : width;
   const int begin = keysOwned && a.causal ? first : 0, end = keysOwned ? a.queries : keysOf(a, first + kOwn);
-  const Room room = roomOf(stepsOf<precision>(g.q.width), target == Target::v ? 0 : stepsOf<precision>(g.v.width));
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
     const int mask = maskStart(a, head);
     const Rows q = headOf(a, g.q, head), k = headOf(a, g.k, head), v = headOf(a, g.v, head), dy = headOf(a, g.dy, head);
     const Outlook* const all = g.outlooks + static_cast<int64_t>(head) * a.queries;
     const auto look = [&](int query) {
-      if (!keysOwned) return;
-      if (thread() < rows)
-        gpu::copyAsync<16>(outlooks + thread(), query + thread() < a.queries ? all + query + thread() : all,
-                           query + thread() < a.queries);
+      const bool inside = query + thread() < a.queries;
+      if (thread() < (keysOwned ? rows : kOwn)) gpu::copyAsync<16>(outlooks + thread(), inside ? all + query + thread() : all, inside);
       gpu::commitCopies();
     };
-    const Own<precision> own(keysOwned ? k : q, first, kept, room.first);
-    const Own<precision> other(keysOwned ? v : dy, first, kept + room.first * kStepBytes, room.second);
+    const Own<precision> own(keysOwned ? k : q, first, places, kept, room.first, passing);
+    const Own<precision> other(keysOwned ? v : dy, first, places + 1, alsoKept, room.second, passing);
     const Leg ofScores{keysOwned ? q : k, 0, q.width}, ofSlopes{keysOwned ? dy : v, 0, v.width};
     const Leg ofSums{target == Target::q ? k : target == Target::k ? q : dy, column, column + columns};
-    Outlook mine[2];
-    GPU_UNROLL
-    for (int half = 0; half < 2; half++) {
-      const int row = first + laneRow() + 8 * half;
-      mine[half] = !keysOwned && row < a.queries ? all[row] : Outlook{0, 0, 0};
-    }
     Belt<precision, rows> belt = [&] {
       if constexpr (target == Target::v) return Belt<precision, rows>(memory, legs, begin, end, ofScores, ofSums);
       else return Belt<precision, rows>(memory, legs, begin, end, ofScores, ofSlopes, ofSums);
     }();
-    look(begin);
+    look(keysOwned ? begin : first);
     float sums[width / 8][4] = {};
     GPU_NO_UNROLL
     for (int met = begin; met < end; met += rows) {
       float weights[rows / 8][4], slopes[rows / 8][4] = {};
-      multiplyRows(own, belt, weights);
-      if constexpr (target != Target::v) multiplyRows(other, belt, slopes);
+      multiplyRows(own, belt, g.q.width, weights);
+      if constexpr (target != Target::v) multiplyRows(other, belt, g.v.width, slopes);
       score<rows, keysOwned>(a, mask, first + warpRow(), met, weights);
       GPU_UNROLL
       for (int i = 0; i < rows / 8; i++) {
         GPU_UNROLL
         for (int j = 0; j < 4; j++) {
-          const Outlook& outlook = keysOwned ? outlooks[8 * i + laneColumn() + j % 2] : mine[j / 2];
+          const Outlook& outlook = outlooks[keysOwned ? 8 * i + laneColumn() + j % 2 : laneRow() + j / 2 * 8];
           weights[i][j] = weigh<target>(a, outlook, weights[i][j], slopes[i][j]);
         }
       }
-      addRows<width>(Weights<precision, rows>(weights), belt, columns, sums, [&] { look(met + rows); });
+      addRows<width>(Weights<precision, rows>(weights), belt, columns, sums, [&] {
+        if (keysOwned) look(met + rows);
+      });
     }
     storeRows<width>(sums, headOf(a, y, head), first, column);
     gpu::waitCopies<0>();
@@ -554,26 +565,38 @@ __device__ __forceinline__ void differentiateRows(const Attention& a, const Grad
 
 template <Precision precision, int width>
 __global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2)
-    attend(const Attention a, const Operands q, const Operands k, const Operands v, const Operands y) {
-  if constexpr (gpu::kTensorCores) attendRows<precision, width>(a, q, k, v, y);
+    attend(const Attention a, const Operands q, const Operands k, const Operands v, const Operands y, const Room room) {
+  if constexpr (gpu::kTensorCores) attendRows<precision, width>(a, q, k, v, y, room);
   else gpu::trap();
 }
 
 template <Precision precision>
-__global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const Gradient g) {
-  if constexpr (gpu::kTensorCores) lookOutRows<precision>(a, g);
+__global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const Gradient g, const Room room) {
+  if constexpr (gpu::kTensorCores) lookOutRows<precision>(a, g, room);
   else gpu::trap();
 }
 
 template <Precision precision, Target target, int width>
-__global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2) differentiate(const Attention a, const Gradient g) {
-  if constexpr (gpu::kTensorCores) differentiateRows<precision, target, width>(a, g);
+__global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2) differentiate(const Attention a, const Gradient g, const Room room) {
+  if constexpr (gpu::kTensorCores) differentiateRows<precision, target, width>(a, g, room);
   else gpu::trap();
 }
 
-size_t sharedBytes(Room room) {
-  return static_cast<size_t>(kTilesBytes + kOutlooksBytes + (room.first + room.second) * kStepBytes);
+// Room for operands of so many channels; none has two.
+template <Precision precision>
+Room roomOf(int first, int second, const Launch& launch) {
+  const auto wanted = [](int channels) {
+    return static_cast<int>(ceilDivide(channels, kSteps * Format<precision>::terms)) * kSteps;
+  };
+  const auto least = [](int a, int b) { return a < b ? a : b; };
+  const int most = (launch.sharedBytes() - kTilesBytes - kOutlooksBytes - kStaticBytes) / (kSteps * kStepBytes) * kSteps;
+  const int all = wanted(first) + wanted(second), passing = all > most ? kSteps : 0;
+  Room room{least(wanted(first), most - passing), 0, passing};
+  room.second = least(wanted(second), most - passing - room.first);
+  return room;
 }
+
+size_t sharedBytes(Room room) { return static_cast<size_t>(kTilesBytes + kOutlooksBytes + room.steps() * kStepBytes); }
 
 // Calls launch(width, chunks), the channels of a block as a constant and how many blocks share a row's `channels`.
 template <class F>
@@ -587,10 +610,10 @@ template <Precision precision, Target target>
 void enqueue(const Attention& a, const Gradient& g, Launch& launch) {
   const Operands& y = target == Target::q ? g.dq : target == Target::k ? g.dk : g.dv;
   if (y.length == 0 || y.width == 0) return;
-  const Room room = roomOf(stepsOf<precision>(g.q.width), target == Target::v ? 0 : stepsOf<precision>(g.v.width));
+  const Room room = roomOf<precision>(g.q.width, target == Target::v ? 0 : g.v.width, launch);
   inChunks(y.width, [&](auto width, int64_t chunks) {
     GPU_LAUNCH_SHARED((differentiate<precision, target, width.value>), gridOf(a, y.length, kOwn, chunks), dim3(kThreads),
-                      sharedBytes(room), launch.stream(), a, g);
+                      sharedBytes(room), launch.stream(), a, g, room);
   });
 }
 
@@ -599,17 +622,18 @@ void enqueue(const Attention& a, const Gradient& g, Launch& launch) {
 template <Precision precision>
 void attendOnTensorCores(const Attention& a, const Operands& q, const Operands& k, const Operands& v, const Operands& y,
                          Launch& launch) {
+  const Room room = roomOf<precision>(q.width, 0, launch);
   inChunks(v.width, [&](auto width, int64_t chunks) {
-    GPU_LAUNCH_SHARED((attend<precision, width.value>), gridOf(a, a.queries, kOwn, chunks), dim3(kThreads),
-                      sharedBytes(roomOf(stepsOf<precision>(q.width), 0)), launch.stream(), a, q, k, v, y);
+    GPU_LAUNCH_SHARED((attend<precision, width.value>), gridOf(a, a.queries, kOwn, chunks), dim3(kThreads), sharedBytes(room),
+                      launch.stream(), a, q, k, v, y, room);
   });
 }
 
 template <Precision precision>
 void differentiateOnTensorCores(const Attention& a, const Gradient& g, Launch& launch) {
-  const Room room = roomOf(stepsOf<precision>(g.q.width), stepsOf<precision>(g.v.width));
+  const Room room = roomOf<precision>(g.q.width, g.v.width, launch);
   if (a.queries > 0)
-    GPU_LAUNCH_SHARED(lookOut<precision>, gridOf(a, a.queries, kOwn, 1), dim3(kThreads), sharedBytes(room), launch.stream(), a, g);
+    GPU_LAUNCH_SHARED(lookOut<precision>, gridOf(a, a.queries, kOwn, 1), dim3(kThreads), sharedBytes(room), launch.stream(), a, g, room);
   enqueue<precision, Target::q>(a, g, launch);
   enqueue<precision, Target::k>(a, g, launch);
   enqueue<precision, Target::v>(a, g, launch);
