@@ -33,6 +33,7 @@ constexpr int kMostRows = 64;  // of a tile
 constexpr int kTilesBytes = 2 * kMostRows * kPitch, kOutlooksBytes = kOwn * static_cast<int>(sizeof(Outlook));
 constexpr int kStepBytes = kThreads * static_cast<int>(sizeof(uint4));
 constexpr int kSteps = 4;  // of k in a tile's channels, in either format
+constexpr int kWidest = 256;  // columns of a block
 constexpr float kLog2E = 1.44269504f;
 
 __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
@@ -176,10 +177,11 @@ constexpr int kMostLegs = 3, kStaticBytes = kMostLegs * static_cast<int>(sizeof(
 template <Precision precision, int rows>
 class Belt {
  public:
-  // Rows from `row` to `end`. All threads must have done with the belt before.
+  // Rows from `row` to `end`, for warps that are `busy`, though all help to bring them. All threads must have done with the belt
+  // before.
   template <class... Legs>
-  __device__ __forceinline__ Belt(unsigned char* tiles, Leg* legs, int row, int end, const Legs&... given)
-      : tiles_(tiles), legs_(legs), legCount_(sizeof...(given)), row_(row), end_(end) {
+  __device__ __forceinline__ Belt(unsigned char* tiles, Leg* legs, bool busy, int row, int end, const Legs&... given)
+      : tiles_(tiles), legs_(legs), legCount_(sizeof...(given)), busy_(busy), row_(row), end_(end) {
     const Leg all[] = {given...};
     if (thread() == 0) {
       GPU_UNROLL
@@ -190,17 +192,17 @@ class Belt {
     load();
   }
 
-  // The next tile. It stays until the call after the next one.
+  // The next tile, which stays until the call after the next one; null for warps that have nothing to do.
   __device__ __forceinline__ const unsigned char* next() {
     unsigned char* const tile = tiles_ + turn_ * (rows * kPitch);
     turn_ ^= 1;
     GPU_UNROLL
     for (int i = 0; i < kLoads; i++)
       Format<precision>::put(loaded_[i], tile + (threadRow() + i * kRowsAtATime) * kPitch, threadChannel());
-    load();
     gpu::waitCopies<0>();
     __syncthreads();
-    return tile;
+    load();
+    return busy_ ? tile : nullptr;
   }
 
  private:
@@ -229,6 +231,7 @@ class Belt {
   unsigned char* const tiles_;
   Leg* const legs_;
   const int legCount_;
+  const bool busy_;
   int row_;
   const int end_;
   int leg_ = 0, channel_, turn_ = 0;
@@ -247,7 +250,9 @@ __device__ __forceinline__ void multiplyRows(const Own<precision>& own, Belt<pre
   do {
     // Bytes of k lie alike in both formats.
     const uint4* const parts = own.from(first);
-    const unsigned char* const at = belt.next() + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 16;
+    const unsigned char* const tile = belt.next();
+    if (tile == nullptr) continue;
+    const unsigned char* const at = tile + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 16;
     GPU_UNROLL
     for (int step = 0; step < kSteps; step++) {
       if (first + step >= steps) break;
@@ -261,8 +266,7 @@ __device__ __forceinline__ void multiplyRows(const Own<precision>& own, Belt<pre
         Format<precision>::multiply(sums[2 * i + 1], x, y[2], y[3]);
       }
     }
-    first += kSteps;
-  } while (first < steps);
+  } while ((first += kSteps) < steps);
 }
 
 // Weights of a tile's rows, as first operands.
@@ -287,6 +291,7 @@ __device__ __forceinline__ void addRows(const Weights<precision, rows>& weights,
   for (int first = 0; first < columns; first += channels) {
     const unsigned char* const tile = belt.next();
     if (first == 0) meanwhile();
+    if (tile == nullptr) continue;
     // One of these: registers have no index.
     GPU_UNROLL
     for (int at = 0; at < width; at += channels) {
@@ -309,13 +314,14 @@ __device__ __forceinline__ void addRows(const Weights<precision, rows>& weights,
 // Stores the warp's rows, columns from `column` on.
 template <int width>
 __device__ __forceinline__ void storeRows(const float (&sums)[width / 8][4], const Rows& y, int first, int column) {
+  const int place = gpu::opaque(lane());  // see forEachProduct
   GPU_UNROLL
   for (int half = 0; half < 2; half++) {
-    const int row = first + laneRow() + 8 * half;
+    const int row = first + warpRow() + place / 4 + 8 * half;
     if (row >= y.length) continue;
     GPU_UNROLL
     for (int i = 0; i < width / 8; i++) {
-      const int at = column + 8 * i + laneColumn();
+      const int at = column + 8 * i + place % 4 * 2;
       float* const to = y.data + static_cast<int64_t>(row) * y.pitch + at;
       if (y.vectors && at < y.width) {
         *reinterpret_cast<float2*>(to) = float2{sums[i][2 * half], sums[i][2 * half + 1]};
@@ -325,6 +331,17 @@ __device__ __forceinline__ void storeRows(const float (&sums)[width / 8][4], con
       if (at + 1 < y.width) to[1] = sums[i][2 * half + 1];
     }
   }
+}
+
+// The columns of a block: one has all of them, unless there are more than kWidest.
+template <int width>
+__device__ __forceinline__ int firstColumn() {
+  return width < kWidest ? 0 : static_cast<int>(blockIdx.y) * width;
+}
+template <int width>
+__device__ __forceinline__ int columnsOf(const Rows& y) {
+  const int left = y.width - firstColumn<width>();
+  return width < kWidest || left < width ? left : width;
 }
 
 // Calls use(i, j, query, key) for the lane's elements of products of a warp's rows, from `own` on, with `rows` others.
@@ -343,7 +360,7 @@ __device__ __forceinline__ void forEachProduct(int own, int met, const Use& use)
 
 // Turns these products into scores; -Infinity where a query may not look.
 template <int rows, bool keysOwned>
-__device__ __forceinline__ void score(const Attention& a, int mask, int own, int met, float (&products)[rows / 8][4]) {
+__device__ __forceinline__ void score(const Attention& a, int head, int own, int met, float (&products)[rows / 8][4]) {
   GPU_UNROLL
   for (int i = 0; i < rows / 8; i++) {
     GPU_UNROLL
@@ -355,6 +372,7 @@ __device__ __forceinline__ void score(const Attention& a, int mask, int own, int
       if (key >= a.keys || (a.causal && key > query)) products[i][j] = -INFINITY;
     });
   if (a.mask.data == nullptr) return;
+  const int mask = maskStart(a, gpu::opaque(head));
   forEachProduct<rows, keysOwned>(own, met, [&](int i, int j, int query, int key) {
     const bool inside = query < a.queries && key < a.keys;
     const int at = inside ? mask + query * a.mask.query + key * a.mask.key : mask;
@@ -412,14 +430,13 @@ __device__ __forceinline__ void attendRows(const Attention& a, const Operands& q
   GPU_DYNAMIC_SHARED(memory);
   GPU_SHARED(Leg, legs, kMostLegs);
   GPU_SHARED(Rows, places, 2);
-  const int first = static_cast<int>(blockIdx.x) * kOwn, column = static_cast<int>(blockIdx.y) * width;
-  const int columns = v.width - column < width ? v.width - column : width, end = keysOf(a, first + kOwn);
+  const int first = static_cast<int>(blockIdx.x) * kOwn, end = keysOf(a, first + kOwn);
+  const int column = firstColumn<width>(), columns = columnsOf<width>(v);
   unsigned char *const kept = memory + kTilesBytes, *const passing = kept + room.first * kStepBytes;
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
-    const int mask = maskStart(a, head);
     const Own<precision> own(headOf(a, q, head), first, places, kept, room.first, passing);
-    Belt<precision, rows> belt(memory, legs, 0, end, Leg{headOf(a, k, head), 0, q.width},
+    Belt<precision, rows> belt(memory, legs, first + warpRow() < a.queries, 0, end, Leg{headOf(a, k, head), 0, q.width},
                                Leg{headOf(a, v, head), column, column + columns});
     Progress progress[2];
     float sums[width / 8][4] = {};
@@ -427,7 +444,7 @@ __device__ __forceinline__ void attendRows(const Attention& a, const Operands& q
     for (int key = 0; key < end; key += rows) {
       float weights[rows / 8][4];
       multiplyRows(own, belt, q.width, weights);
-      score<rows, false>(a, mask, first + warpRow(), key, weights);
+      score<rows, false>(a, head, first + warpRow(), key, weights);
       GPU_UNROLL
       for (int half = 0; half < 2; half++) {
         const float shrunk = progress[half].take(weights, half);
@@ -459,10 +476,9 @@ __device__ __forceinline__ void lookOutRows(const Attention& a, const Gradient& 
   unsigned char* const passing = alsoKept + room.second * kStepBytes;
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
-    const int mask = maskStart(a, head);
     const Own<precision> queries(headOf(a, g.q, head), first, places, kept, room.first, passing);
     const Own<precision> gradients(headOf(a, g.dy, head), first, places + 1, alsoKept, room.second, passing);
-    Belt<precision, rows> belt(memory, legs, 0, end, Leg{headOf(a, g.k, head), 0, g.q.width},
+    Belt<precision, rows> belt(memory, legs, first + warpRow() < a.queries, 0, end, Leg{headOf(a, g.k, head), 0, g.q.width},
                                Leg{headOf(a, g.v, head), 0, g.v.width});
     Progress progress[2];
     float along[2] = {};
@@ -471,7 +487,7 @@ __device__ __forceinline__ void lookOutRows(const Attention& a, const Gradient& 
       float weights[rows / 8][4], slopes[rows / 8][4];
       multiplyRows(queries, belt, g.q.width, weights);
       multiplyRows(gradients, belt, g.v.width, slopes);
-      score<rows, false>(a, mask, first + warpRow(), key, weights);
+      score<rows, false>(a, head, first + warpRow(), key, weights);
       GPU_UNROLL
       for (int half = 0; half < 2; half++) {
         along[half] *= progress[half].take(weights, half);
@@ -516,12 +532,10 @@ __device__ __forceinline__ void differentiateRows(const Attention& a, const Grad
   unsigned char *const kept = memory + kTilesBytes + kOutlooksBytes, *const alsoKept = kept + room.first * kStepBytes;
   unsigned char* const passing = alsoKept + room.second * kStepBytes;
   const Operands& y = target == Target::q ? g.dq : target == Target::k ? g.dk : g.dv;
-  const int first = static_cast<int>(blockIdx.x) * kOwn, column = static_cast<int>(blockIdx.y) * width;
-  const int columns = y.width - column < width ? y.width - column : width;
+  const int first = static_cast<int>(blockIdx.x) * kOwn, column = firstColumn<width>(), columns = columnsOf<width>(y);
   const int begin = keysOwned && a.causal ? first : 0, end = keysOwned ? a.queries : keysOf(a, first + kOwn);
   GPU_NO_UNROLL
   for (int head = static_cast<int>(blockIdx.z); head < a.batch * a.heads; head += static_cast<int>(gridDim.z)) {
-    const int mask = maskStart(a, head);
     const Rows q = headOf(a, g.q, head), k = headOf(a, g.k, head), v = headOf(a, g.v, head), dy = headOf(a, g.dy, head);
     const Outlook* const all = g.outlooks + static_cast<int64_t>(head) * a.queries;
     const auto look = [&](int query) {
@@ -533,9 +547,10 @@ __device__ __forceinline__ void differentiateRows(const Attention& a, const Grad
     const Own<precision> other(keysOwned ? v : dy, first, places + 1, alsoKept, room.second, passing);
     const Leg ofScores{keysOwned ? q : k, 0, q.width}, ofSlopes{keysOwned ? dy : v, 0, v.width};
     const Leg ofSums{target == Target::q ? k : target == Target::k ? q : dy, column, column + columns};
+    const bool busy = first + warpRow() < y.length;
     Belt<precision, rows> belt = [&] {
-      if constexpr (target == Target::v) return Belt<precision, rows>(memory, legs, begin, end, ofScores, ofSums);
-      else return Belt<precision, rows>(memory, legs, begin, end, ofScores, ofSlopes, ofSums);
+      if constexpr (target == Target::v) return Belt<precision, rows>(memory, legs, busy, begin, end, ofScores, ofSums);
+      else return Belt<precision, rows>(memory, legs, busy, begin, end, ofScores, ofSlopes, ofSums);
     }();
     look(keysOwned ? begin : first);
     float sums[width / 8][4] = {};
@@ -544,7 +559,7 @@ __device__ __forceinline__ void differentiateRows(const Attention& a, const Grad
       float weights[rows / 8][4], slopes[rows / 8][4] = {};
       multiplyRows(own, belt, g.q.width, weights);
       if constexpr (target != Target::v) multiplyRows(other, belt, g.v.width, slopes);
-      score<rows, keysOwned>(a, mask, first + warpRow(), met, weights);
+      score<rows, keysOwned>(a, head, first + warpRow(), met, weights);
       GPU_UNROLL
       for (int i = 0; i < rows / 8; i++) {
         GPU_UNROLL
@@ -603,7 +618,7 @@ template <class F>
 void inChunks(int channels, const F& launch) {
   if (channels <= 64) launch(std::integral_constant<int, 64>{}, 1);
   else if (channels <= 128) launch(std::integral_constant<int, 128>{}, 1);
-  else launch(std::integral_constant<int, 256>{}, ceilDivide(channels, 256));
+  else launch(std::integral_constant<int, kWidest>{}, ceilDivide(channels, kWidest));
 }
 
 template <Precision precision, Target target>
