@@ -1,4 +1,5 @@
-// attention and attentionGradient: softmax(scale q k^T + mask) v for each head, without ever holding all of its weights.
+// attention and attentionGradient: softmax(scale q k^T + mask) v for each head, without ever holding all of its weights. Kernels
+// here are those in float32; others are in attention_tensor.cu.
 //
 // A block has a tile of 64 queries and meets the keys 64 at a time; the largest score, the sum of a row's weights and the
 // weighted values are carried from tile to tile (FlashAttention, Dao et al. 2022, algorithm 1). Backward, weights are
@@ -490,13 +491,18 @@ void attendInFloat32(const Attention& a, const Operands& q, const Operands& k, c
                       launch.stream(), a, q, k, v, y);
 }
 
+// Heads without channels have no products.
+Precision precisionOf(const Operands& q, const Operands& v, const Launch& launch) {
+  return q.width == 0 || v.width == 0 ? Precision::float32 : launch.precision();
+}
+
 void attention(Command& command, Launch& launch) {
   expectOperands(command, 3);
   if (command.output.size() == 0) return;
   const Attention a = attentionOf(command, 3);
   const Operands q = operandsOf(a, command.inputs[0]), k = operandsOf(a, command.inputs[1]);
   const Operands v = operandsOf(a, command.inputs[2]), y = operandsOf(a, command.output);
-  switch (launch.precision()) {
+  switch (precisionOf(q, v, launch)) {
     case Precision::float32: return attendInFloat32(a, q, k, v, y, launch);
     case Precision::tf32: return attendOnTensorCores<Precision::tf32>(a, q, k, v, y, launch);
     case Precision::bf16: return attendOnTensorCores<Precision::bf16>(a, q, k, v, y, launch);
@@ -510,7 +516,8 @@ void differentiate(const Attention& a, const Gradient& g, Launch& launch) {
     GPU_LAUNCH_SHARED(lookOut, gridOf(a, a.queries, kTile, 1), block, sharedBytes(0), launch.stream(), a, g);
     GPU_LAUNCH_SHARED(ofQueries<deep>, gridOf(a, a.queries, kTile, 1), block, sharedBytes(1), launch.stream(), a, g);
   }
-  if (a.keys > 0) GPU_LAUNCH_SHARED(ofKeys<deep>, gridOf(a, a.keys, kTile, 1), block, sharedBytes(2), launch.stream(), a, g);
+  if (a.keys > 0)
+    GPU_LAUNCH_SHARED(ofKeys<deep>, gridOf(a, a.keys, kTile, 1), block, sharedBytes(2), launch.stream(), a, g);
 }
 
 void differentiateInFloat32(const Attention& a, const Gradient& g, Launch& launch) {
@@ -530,7 +537,7 @@ void attentionGradient(Command& command, Launch& launch) {
   const Gradient g = {operandsOf(a, q), operandsOf(a, k), operandsOf(a, v), operandsOf(a, dy),
                       dense(dq, q), dense(dk, k), dense(dv, v),
                       static_cast<Outlook*>(launch.scratch((rows + 1) * sizeof(Outlook)))};
-  switch (launch.precision()) {
+  switch (precisionOf(g.q, g.v, launch)) {
     case Precision::float32: return differentiateInFloat32(a, g, launch);
     case Precision::tf32: return differentiateOnTensorCores<Precision::tf32>(a, g, launch);
     case Precision::bf16: return differentiateOnTensorCores<Precision::bf16>(a, g, launch);

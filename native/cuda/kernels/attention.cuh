@@ -32,8 +32,9 @@ struct Attention {
 
 // What a query knows when it has met all keys.
 struct alignas(16) Outlook {
-  float largest, inverse;  // weights are e^(score - largest) inverse
-  float mean;              // of the weights' gradients
+  // Weights are e^(score - largest) inverse; on tensor cores `largest` is times log2 e.
+  float largest, inverse;
+  float mean;  // of the weights' gradients
 };
 
 struct Gradient {
@@ -80,7 +81,7 @@ inline dim3 gridOf(const Attention& a, int64_t length, int tile, int64_t chunks)
               static_cast<unsigned>(heads < kMostBlocks ? heads : kMostBlocks));
 }
 
-// On tensor cores (attention_tensor.cu), for operands of one element or more.
+// On tensor cores (attention_tensor.cu), in tf32 or bf16, for heads of one channel or more.
 template <Precision precision>
 void attendOnTensorCores(const Attention& a, const Operands& q, const Operands& k, const Operands& v, const Operands& y,
                          Launch& launch);

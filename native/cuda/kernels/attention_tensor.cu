@@ -8,11 +8,12 @@
 //
 // Operands are float32 in global memory. What is met goes through registers, is rounded there, once a block, and lies rounded
 // in shared memory, in tiles of 32 or 64 rows and 128 bytes of channels: the next tile is under way from global memory while
-// warps multiply with this one. A tile of 64 rows so costs 8 KB of writes, and 64 KB of reads by eight warps, which at 128
-// bytes a cycle is 576 cycles for 256 products of 16 x 8 x 16 (an A100's tensor cores take 512, an H100's 430 or less): as
-// float32 in place by cp.async, bf16 would read 128 KB, and by way of a float32 stage move 32 KB more. What is owned is read
-// once, straight from global memory as lanes need it, and waits, rounded, in shared memory, 16 bytes a lane and step of k.
-// Only heads too deep for that (kKept) are read again for each tile.
+// warps multiply with this one. So a tile of 64 rows costs shared memory 8 KB of writes and 64 KB of reads by eight warps, 576
+// cycles at 128 bytes each, for 256 products of 16 x 8 x 16 (512 cycles of an A100's tensor cores, 430 of an H100's at the rate
+// of mma.sync). Copied asynchronously as float32 and rounded by each warp that reads it, bf16 would take twice that; rounded by
+// way of a float32 stage, half more. What is owned is read once, straight from global memory as lanes need it, and waits,
+// rounded, in shared memory, 16 bytes a lane and step of k; what finds no room there (99 KB on the smallest GPUs hold 256
+// channels of bf16, 227 KB of an H100 768) is read again for each tile, mostly from the first-level cache.
 //
 // Nothing but operands of products is rounded: scores, maxima, sums of weights and gradients of scores are float32. Powers of
 // two are the hardware's, within 2^-22; a weight is rounded to 2^-11 or 2^-8 next.
@@ -20,6 +21,13 @@
 // Backward takes four kernels: outlooks of queries, then each of dq, dk and dv by itself, 10 products in all where 5 would do
 // if blocks added to each other's sums in whatever order. Blocks of dk and dv apart hold half the sums, so that heads of up to
 // 256 channels have theirs in registers; wider ones are shared out to blocks that all compute the scores.
+//
+// With 64 channels of sums threads take 128 registers, and two blocks run on a multiprocessor, one's softmax beside the other's
+// products; with more, up to 250, and one block. For a head of 64 channels in bf16, a warp's 64 products go with 32 powers (a
+// quarter of an A100's tensor time on another unit) and some 200 other instructions a tile of keys: shared memory and these
+// should leave tensor cores busy half of the time or a little more.
+#include <type_traits>
+
 #include "attention.cuh"
 
 namespace langevin {
@@ -38,7 +46,8 @@ constexpr float kLog2E = 1.44269504f;
 
 __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
 __device__ __forceinline__ int lane() { return thread() % 32; }
-// The first row of a warp within its block; a lane has row laneRow and the eighth after it, and columns laneColumn, + 1 of each eight.
+// The first row of a warp within its block; a lane has row laneRow and the eighth after it, and of each eight columns laneColumn
+// and the next.
 __device__ __forceinline__ int warpRow() { return thread() / 32 * 16; }
 __device__ __forceinline__ int laneRow() { return warpRow() + lane() / 4; }
 __device__ __forceinline__ int laneColumn() { return lane() % 4 * 2; }
@@ -392,21 +401,21 @@ __device__ __forceinline__ float rowLargest(float x) {
   return larger(x, __shfl_xor_sync(gpu::kAllLanes, x, 2));
 }
 
-// A row's largest score, and the lane's part of its sum of weights, tile by tile.
+// A row's largest score, times log2 e, and the lane's part of its sum of weights, tile by tile.
 struct Progress {
   float largest = -INFINITY, total = 0;
 
-  // Turns scores of one more tile, row `half` of the lane's two, into weights e^(score - largest). Returns what earlier sums
-  // shrink by.
+  // Turns scores of one more tile, row `half` of the lane's two, into weights 2^(score log2 e - largest). Returns what earlier
+  // sums shrink by.
   template <int pieces>
   __device__ __forceinline__ float take(float (&scores)[pieces][4], int half) {
     float found = -INFINITY;
     GPU_UNROLL
     for (int i = 0; i < pieces; i++) found = larger(larger(found, scores[i][2 * half]), scores[i][2 * half + 1]);
     const float before = largest;
-    largest = larger(before, rowLargest(found));
+    largest = larger(before, rowLargest(found) * kLog2E);
     // Rows that may look nowhere have weights of 0.
-    const float reference = largest == -INFINITY ? 0.0f : largest * kLog2E;
+    const float reference = largest == -INFINITY ? 0.0f : largest;
     float sum = 0;
     GPU_UNROLL
     for (int i = 0; i < pieces; i++) {
@@ -416,7 +425,7 @@ struct Progress {
         sum += scores[i][j];
       }
     }
-    const float shrunk = before == -INFINITY ? 0.0f : gpu::exp2((before - largest) * kLog2E);
+    const float shrunk = before == -INFINITY ? 0.0f : gpu::exp2(before - largest);
     total = total * shrunk + sum;
     return shrunk;
   }
@@ -516,7 +525,7 @@ enum class Target { q, k, v };
 // From a score and the product of a gradient with a value: the weight, or the first product's gradient.
 template <Target target>
 __device__ __forceinline__ float weigh(const Attention& a, const Outlook& outlook, float score, float slope) {
-  const float weight = gpu::exp2(gpu::fma(score, kLog2E, -outlook.largest * kLog2E)) * outlook.inverse;
+  const float weight = gpu::exp2(gpu::fma(score, kLog2E, -outlook.largest)) * outlook.inverse;
   return target == Target::v ? weight : weight * (slope - outlook.mean) * a.scale;
 }
 
@@ -524,7 +533,7 @@ __device__ __forceinline__ float weigh(const Attention& a, const Outlook& outloo
 template <Precision precision, Target target, int width>
 __device__ __forceinline__ void differentiateRows(const Attention& a, const Gradient& g, Room room) {
   constexpr bool keysOwned = target != Target::q;
-  constexpr int rows = target == Target::v ? 64 : 32;
+  constexpr int rows = target == Target::v && width > 64 ? 64 : 32;  // as registers allow
   GPU_DYNAMIC_SHARED(memory);
   GPU_SHARED(Leg, legs, kMostLegs);
   GPU_SHARED(Rows, places, 2);
@@ -540,7 +549,8 @@ __device__ __forceinline__ void differentiateRows(const Attention& a, const Grad
     const Outlook* const all = g.outlooks + static_cast<int64_t>(head) * a.queries;
     const auto look = [&](int query) {
       const bool inside = query + thread() < a.queries;
-      if (thread() < (keysOwned ? rows : kOwn)) gpu::copyAsync<16>(outlooks + thread(), inside ? all + query + thread() : all, inside);
+      if (thread() < (keysOwned ? rows : kOwn))
+        gpu::copyAsync<16>(outlooks + thread(), inside ? all + query + thread() : all, inside);
       gpu::commitCopies();
     };
     const Own<precision> own(keysOwned ? k : q, first, places, kept, room.first, passing);
@@ -592,12 +602,13 @@ __global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const 
 }
 
 template <Precision precision, Target target, int width>
-__global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2) differentiate(const Attention a, const Gradient g, const Room room) {
+__global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2)
+    differentiate(const Attention a, const Gradient g, const Room room) {
   if constexpr (gpu::kTensorCores) differentiateRows<precision, target, width>(a, g, room);
   else gpu::trap();
 }
 
-// Room for operands of so many channels; none has two.
+// Room for operands of so many channels, the second of which may be missing.
 template <Precision precision>
 Room roomOf(int first, int second, const Launch& launch) {
   const auto wanted = [](int channels) {
@@ -648,7 +659,8 @@ template <Precision precision>
 void differentiateOnTensorCores(const Attention& a, const Gradient& g, Launch& launch) {
   const Room room = roomOf<precision>(g.q.width, g.v.width, launch);
   if (a.queries > 0)
-    GPU_LAUNCH_SHARED(lookOut<precision>, gridOf(a, a.queries, kOwn, 1), dim3(kThreads), sharedBytes(room), launch.stream(), a, g, room);
+    GPU_LAUNCH_SHARED(lookOut<precision>, gridOf(a, a.queries, kOwn, 1), dim3(kThreads), sharedBytes(room), launch.stream(), a, g,
+                      room);
   enqueue<precision, Target::q>(a, g, launch);
   enqueue<precision, Target::k>(a, g, launch);
   enqueue<precision, Target::v>(a, g, launch);

@@ -169,6 +169,8 @@ void checkTensorCores(Random& random, Effort effort) {
   checkOnTensorCores({1, 5, 130, 1, 8, 264, true}, random);                     // keys that nobody sees; channels in two blocks
   checkOnTensorCores({1, 17, 33, 1, 136, 128}, random);                         // own rows that are not all kept
   checkOnTensorCores({2, 66, 5, 2, 4, 4, true, Masked::choosing}, random);      // queries that may look nowhere
+  checkOnTensorCores({1, 5, 0, 1, 8, 8}, random);                               // no keys
+  checkOnTensorCores({1, 0, 5, 1, 8, 8}, random);                               // no queries
   for (int round = 2; round < effort.rounds; round += 3)
     checkOnTensorCores({random.between(1, 2), random.between(1, 140), random.between(1, 140), random.between(1, 2),
                         random.between(1, 80), random.between(1, 140), round % 2 == 0,
