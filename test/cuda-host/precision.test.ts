@@ -181,6 +181,54 @@ whereBuilt("precision on device cuda", () => {
           expect(different).to.be.greaterThan(op.samples.length);
         });
 
+      describe("attention at its ends", () => {
+        const floats = (shape: readonly number[], elements: readonly number[]) => valueOf("float32", shape, elements);
+        const run = (op: AnyOp, ...inputs: readonly Value[]): number[] => {
+          const attributes = { heads: 1, scale: 1, causal: false };
+          return Array.from(evaluate(inPrecision(cuda, precision), { op, inputs, attributes }).elements);
+        };
+        const [x, empty] = [floats([1, 2, 2], [1, 2, 3, 4]), floats([1, 0, 2], [])];
+
+        it("a query that may look nowhere gives 0, and 0 gradients", () => {
+          for (const nowhere of [valueOf("int32", [2, 1], [0, 1]), floats([2, 1], [-Infinity, 0])]) {
+            expect(run(ops.attention, x, x, x, nowhere).slice(0, 2)).to.deep.equal([0, 0]);
+            const gradients = run(ops.attentionGradient, x, x, x, x, nowhere);
+            expect(gradients.slice(0, 2)).to.deep.equal([0, 0]);
+            expect(gradients.every(Number.isFinite)).to.equal(true);
+          }
+        });
+
+        it("there may be no keys, no queries and no channels", () => {
+          expect(run(ops.attention, x, empty, empty)).to.deep.equal([0, 0, 0, 0]);
+          expect(run(ops.attentionGradient, x, empty, empty, x)).to.deep.equal([0, 0, 0, 0]);
+          expect(run(ops.attention, empty, x, x)).to.deep.equal([]);
+          expect(run(ops.attentionGradient, empty, x, x, empty)).to.deep.equal([0, 0, 0, 0, 0, 0, 0, 0]);
+          const none = floats([1, 2, 0], []);
+          expect(run(ops.attention, none, none, x)).to.deep.equal([2, 3, 2, 3]);
+          expect(run(ops.attentionGradient, none, none, x, x)).to.deep.equal([2, 3, 2, 3]);
+        });
+
+        it("hidden keys, tiles away, leave no trace; great scores choose one key; NaN stays with its query", () => {
+          const keys = Array.from({ length: 600 }, (_, key) => key);
+          const values = keys.map((key) => (key === 590 ? 3 : 7));
+          const only = keys.map((key) => Number(key === 590));
+          const row = [1, 600, 1];
+          expect(
+            run(
+              ops.attention,
+              floats([1, 1, 1], [1]),
+              floats(row, only),
+              floats(row, values),
+              valueOf("int32", [600], only),
+            ),
+          ).to.deep.equal([3]);
+          const [q, k] = [floats([1, 2, 1], [100, -100]), floats([1, 3, 1], [100, 90, -100])];
+          expect(run(ops.attention, q, k, floats([1, 3, 2], [1, 2, 3, 4, 5, 6]))).to.deep.equal([1, 2, 5, 6]);
+          const ones = floats([1, 2, 1], [1, 1]);
+          expect(run(ops.attention, floats([1, 2, 1], [NaN, 1]), ones, ones)).to.deep.equal([NaN, 1]);
+        });
+      });
+
       it("leaves all else in float32", () => {
         for (const op of [ops.add, ops.silu, ops.groupNorm, ops.softmax, ops.sum])
           for (const given of op.samples) {

@@ -32,7 +32,9 @@
 
 namespace langevin {
 namespace cuda {
-namespace {
+
+// With a name, or compilers would warn that kernels of targets without tensor cores call nothing of it.
+namespace flash {
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps, kOwn = 16 * kWarps;  // rows of a block
 // Eight rows begin at different banks, whether ldmatrix reads them or lanes two rows apart.
@@ -42,7 +44,6 @@ constexpr int kTilesBytes = 2 * kMostRows * kPitch, kOutlooksBytes = kOwn * stat
 constexpr int kStepBytes = kThreads * static_cast<int>(sizeof(uint4));
 constexpr int kSteps = 4;  // of k in a tile's channels, in either format
 constexpr int kWidest = 256;  // columns of a block
-constexpr float kLog2E = 1.44269504f;
 
 __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
 __device__ __forceinline__ int lane() { return thread() % 32; }
@@ -180,7 +181,9 @@ struct Leg {
   Rows rows;
   int begin, end;
 };
-constexpr int kMostLegs = 3, kStaticBytes = kMostLegs * static_cast<int>(sizeof(Leg)) + 2 * static_cast<int>(sizeof(Rows));
+constexpr int kMostLegs = 3;
+constexpr int kStaticBytes = 256;  // legs and owned rows, up to where the rest is aligned
+static_assert(kMostLegs * sizeof(Leg) + 2 * sizeof(Rows) <= kStaticBytes, "static shared memory is counted");
 
 // The tiles that a block meets: for each `rows` rows the channels of all legs, one leg after the other.
 template <Precision precision, int rows>
@@ -367,13 +370,14 @@ __device__ __forceinline__ void forEachProduct(int own, int met, const Use& use)
   }
 }
 
-// Turns these products into scores; -Infinity where a query may not look.
+// Turns these products into scores in powers of two, times log2 e; -Infinity where a query may not look.
 template <int rows, bool keysOwned>
 __device__ __forceinline__ void score(const Attention& a, int head, int own, int met, float (&products)[rows / 8][4]) {
+  constexpr float log2E = 1.44269504f;
   GPU_UNROLL
   for (int i = 0; i < rows / 8; i++) {
     GPU_UNROLL
-    for (int j = 0; j < 4; j++) products[i][j] *= a.scale;
+    for (int j = 0; j < 4; j++) products[i][j] *= a.scale * log2E;
   }
   const int firstQuery = keysOwned ? met : own, endKey = keysOwned ? own + 16 : met + rows;
   if (endKey > a.keys || (a.causal && endKey > firstQuery + 1))
@@ -386,8 +390,8 @@ __device__ __forceinline__ void score(const Attention& a, int head, int own, int
     const bool inside = query < a.queries && key < a.keys;
     const int at = inside ? mask + query * a.mask.query + key * a.mask.key : mask;
     const uint32_t word = static_cast<const uint32_t*>(a.mask.data)[at];
-    const float masked = a.mask.added ? products[i][j] + gpu::floatFromBits(word) : word != 0 ? products[i][j] : -INFINITY;
-    products[i][j] = inside ? masked : -INFINITY;
+    const float added = gpu::fma(gpu::floatFromBits(word), log2E, products[i][j]);
+    products[i][j] = inside && (a.mask.added || word != 0) ? (a.mask.added ? added : products[i][j]) : -INFINITY;
   });
 }
 
@@ -401,19 +405,19 @@ __device__ __forceinline__ float rowLargest(float x) {
   return larger(x, __shfl_xor_sync(gpu::kAllLanes, x, 2));
 }
 
-// A row's largest score, times log2 e, and the lane's part of its sum of weights, tile by tile.
+// A row's largest score, and the lane's part of its sum of weights, tile by tile.
 struct Progress {
   float largest = -INFINITY, total = 0;
 
-  // Turns scores of one more tile, row `half` of the lane's two, into weights 2^(score log2 e - largest). Returns what earlier
-  // sums shrink by.
+  // Turns scores of one more tile, row `half` of the lane's two, into weights 2^(score - largest). Returns what earlier sums
+  // shrink by.
   template <int pieces>
   __device__ __forceinline__ float take(float (&scores)[pieces][4], int half) {
     float found = -INFINITY;
     GPU_UNROLL
     for (int i = 0; i < pieces; i++) found = larger(larger(found, scores[i][2 * half]), scores[i][2 * half + 1]);
     const float before = largest;
-    largest = larger(before, rowLargest(found) * kLog2E);
+    largest = larger(before, rowLargest(found));
     // Rows that may look nowhere have weights of 0.
     const float reference = largest == -INFINITY ? 0.0f : largest;
     float sum = 0;
@@ -421,7 +425,7 @@ struct Progress {
     for (int i = 0; i < pieces; i++) {
       GPU_UNROLL
       for (int j = 2 * half; j < 2 * half + 2; j++) {
-        scores[i][j] = gpu::exp2(gpu::fma(scores[i][j], kLog2E, -reference));
+        scores[i][j] = gpu::exp2(scores[i][j] - reference);
         sum += scores[i][j];
       }
     }
@@ -525,7 +529,7 @@ enum class Target { q, k, v };
 // From a score and the product of a gradient with a value: the weight, or the first product's gradient.
 template <Target target>
 __device__ __forceinline__ float weigh(const Attention& a, const Outlook& outlook, float score, float slope) {
-  const float weight = gpu::exp2(gpu::fma(score, kLog2E, -outlook.largest)) * outlook.inverse;
+  const float weight = gpu::exp2(score - outlook.largest) * outlook.inverse;
   return target == Target::v ? weight : weight * (slope - outlook.mean) * a.scale;
 }
 
@@ -587,6 +591,12 @@ __device__ __forceinline__ void differentiateRows(const Attention& a, const Grad
     __syncthreads();
   }
 }
+
+}  // namespace flash
+
+namespace {
+
+using namespace flash;
 
 template <Precision precision, int width>
 __global__ void __launch_bounds__(kThreads, width > 64 ? 1 : 2)
