@@ -150,6 +150,7 @@ const expectations = [
   // ldmatrix transposes halves of words alone: tf32 reads some layouts without it.
   { kernel: /^multiply<\(Arithmetic\)1/, from: 80, has: ["mma", "copyAsync"] },
   { kernel: /^multiply</, from: 80, has: ["copyAsync"] },
+  { kernel: /^(attend|lookOut|differentiate)<\(Precision\)[12]/, from: 80, has: ["mma", "ldmatrix", "loads16"] },
   { kernel: /^persistent::runSteps<\(persistent::Products\)[1-9]/, from: 80, has: ["mma", "copyAsync", "loads16"] },
   { kernel: /^mapElements</, from: 75, has: ["loads16 or stores16"] },
   { kernel: /^runChain$/, from: 75, has: ["loads16", "stores16"] },

@@ -15,6 +15,7 @@ class CommandLaunch final : public Launch {
 
   cudaStream_t stream() const override { return engine_.stream; }
   int multiprocessors() const override { return engine_.multiprocessors; }
+  int sharedBytes() const override { return static_cast<int>(engine_.sharedBytes); }
 
   Number number(AttributeReader& attributes) override {
     const double* const word = attributes.position();

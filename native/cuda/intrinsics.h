@@ -46,6 +46,13 @@ __device__ __forceinline__ float fma(float a, float b, float c) { return __fmaf_
 __device__ __forceinline__ float divide(float a, float b) { return __fdiv_rn(a, b); }
 __device__ __forceinline__ float squareRoot(float a) { return __fsqrt_rn(a); }
 
+// 2^x, off by at most 2^-22 of it. Subnormal results are 0.
+__device__ __forceinline__ float exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Two floats rounded to bf16 (to nearest, ties to even), the first in the low half.
 __device__ __forceinline__ uint32_t packBf16(float low, float high) {
 #if __CUDA_ARCH__ >= 800
@@ -65,6 +72,10 @@ __device__ __forceinline__ uint32_t packBf16(float low, float high) {
 // what follows from it.
 __device__ __forceinline__ float opaque(float x) {
   asm volatile("" : "+f"(x));
+  return x;
+}
+__device__ __forceinline__ int opaque(int x) {
+  asm volatile("" : "+r"(x));
   return x;
 }
 

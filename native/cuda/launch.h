@@ -89,6 +89,9 @@ class Launch {
   // Multiprocessors of the GPU: how many blocks keep it busy.
   virtual int multiprocessors() const = 0;
 
+  // Shared memory that a block may have: no GPU of compute capability 8.0 or more gives less.
+  virtual int sharedBytes() const { return 99 << 10; }
+
   // What products round their operands to.
   virtual Precision precision() const { return Precision::float32; }
 

@@ -26,7 +26,7 @@ import type { AnyOp } from "../../ts/ops/index.ts";
 import { ops } from "../../ts/ops/index.ts";
 import { failure, rejection } from "../failure.ts";
 import type { Case, Value } from "../ops/draw.ts";
-import { drawCase, generator } from "../ops/draw.ts";
+import { drawCase, generator, valueOf } from "../ops/draw.ts";
 import { layouts, evaluate } from "../ops/run-op.ts";
 import { expectClose, firstDifference } from "../ops/tolerance.ts";
 import { useDevice } from "../tensor/devices.ts";
@@ -36,6 +36,15 @@ const whereBuilt = process.env.LANGEVIN_CUDA_ADDON
   : (title: string, _: unknown) => describe(title, () => it.skip("skipped: npm run test:cuda-host runs these"));
 
 const products: readonly AnyOp[] = [ops.conv2d, ops.convTranspose2d, ops.conv2dWeightGradient, ops.matmul];
+
+/** Products whose results are operands of other products, and those that are operands from the start. */
+const chained: readonly (readonly [op: AnyOp, operands: number])[] = [
+  [ops.attention, 3],
+  [ops.attentionGradient, 4],
+];
+
+/** Half the distance from 1 to the next number, in that of float32. */
+const units = { tf32: 2 ** 13, bf16: 2 ** 16 };
 
 const word = new Float32Array(1);
 const bits = new Uint32Array(word.buffer);
@@ -74,13 +83,18 @@ function inPrecision(executor: Executor, precision: Precision): Executor {
   return { ...bound, submit } as unknown as Executor;
 }
 
-/** The case with its first two operands rounded, in double precision. */
-function rounded({ op, inputs, attributes }: Case, round: (x: number) => number): Case {
-  const change = (value: Value | undefined, i: number): Value | undefined =>
-    value && {
-      type: { ...value.type, dtype: "float64" },
-      elements: Float64Array.from(value.elements, i < 2 ? round : (x) => x),
-    };
+/** The case with its first operands rounded, its numbers of some type. */
+function rounded(
+  { op, inputs, attributes }: Case,
+  round: (x: number) => number,
+  operands: number,
+  dtype: "float32" | "float64",
+): Case {
+  const change = (value: Value | undefined, i: number): Value | undefined => {
+    if (value === undefined || value.type.dtype === "int32") return value;
+    const elements = Array.from(value.elements, i < operands ? round : (x) => x);
+    return valueOf(dtype, value.type.shape, elements);
+  };
   return { op, inputs: inputs.map(change), attributes };
 }
 
@@ -141,7 +155,7 @@ whereBuilt("precision on device cuda", () => {
           for (const given of op.samples)
             for (const layout of layouts) {
               const c = drawCase(op, given, "float32");
-              const exact = evaluate(ts, rounded(c, rounders[precision]));
+              const exact = evaluate(ts, rounded(c, rounders[precision], 2, "float64"));
               const got = evaluate(inPrecision(cuda, precision), c, layout);
               expectClose(c, got, exact);
               if (firstDifference(got.elements, evaluate(cuda, c, layout).elements)) different++;
@@ -149,8 +163,74 @@ whereBuilt("precision on device cuda", () => {
           expect(different).to.be.greaterThan(op.samples.length);
         });
 
+      for (const [op, operands] of chained)
+        it(`${op.name} rounds its operands and weights, and adds up in float32`, () => {
+          let different = 0;
+          for (const given of op.samples)
+            for (const layout of layouts) {
+              const c = drawCase(op, given, "float32");
+              const got = evaluate(inPrecision(cuda, precision), c, layout);
+              const ofRounded = rounded(c, rounders[precision], operands, "float32");
+              const again = evaluate(inPrecision(cuda, precision), ofRounded, layout);
+              expect(firstDifference(got.elements, again.elements), given.name).to.equal(undefined);
+              // A weight that is rounded errs by a unit of it: a sum of n by about as much of the root of n.
+              const exact = evaluate(ts, rounded(c, rounders[precision], operands, "float64"));
+              expectClose(c, got, exact, units[precision] / 4);
+              if (firstDifference(got.elements, evaluate(cuda, ofRounded, layout).elements)) different++;
+            }
+          expect(different).to.be.greaterThan(op.samples.length);
+        });
+
+      describe("attention at its ends", () => {
+        const floats = (shape: readonly number[], elements: readonly number[]) => valueOf("float32", shape, elements);
+        const run = (op: AnyOp, ...inputs: readonly Value[]): number[] => {
+          const attributes = { heads: 1, scale: 1, causal: false };
+          return Array.from(evaluate(inPrecision(cuda, precision), { op, inputs, attributes }).elements);
+        };
+        const [x, empty] = [floats([1, 2, 2], [1, 2, 3, 4]), floats([1, 0, 2], [])];
+
+        it("a query that may look nowhere gives 0, and 0 gradients", () => {
+          for (const nowhere of [valueOf("int32", [2, 1], [0, 1]), floats([2, 1], [-Infinity, 0])]) {
+            expect(run(ops.attention, x, x, x, nowhere).slice(0, 2)).to.deep.equal([0, 0]);
+            const gradients = run(ops.attentionGradient, x, x, x, x, nowhere);
+            expect(gradients.slice(0, 2)).to.deep.equal([0, 0]);
+            expect(gradients.every(Number.isFinite)).to.equal(true);
+          }
+        });
+
+        it("there may be no keys, no queries and no channels", () => {
+          expect(run(ops.attention, x, empty, empty)).to.deep.equal([0, 0, 0, 0]);
+          expect(run(ops.attentionGradient, x, empty, empty, x)).to.deep.equal([0, 0, 0, 0]);
+          expect(run(ops.attention, empty, x, x)).to.deep.equal([]);
+          expect(run(ops.attentionGradient, empty, x, x, empty)).to.deep.equal([0, 0, 0, 0, 0, 0, 0, 0]);
+          const none = floats([1, 2, 0], []);
+          expect(run(ops.attention, none, none, x)).to.deep.equal([2, 3, 2, 3]);
+          expect(run(ops.attentionGradient, none, none, x, x)).to.deep.equal([2, 3, 2, 3]);
+        });
+
+        it("hidden keys, tiles away, leave no trace; great scores choose one key; NaN stays with its query", () => {
+          const keys = Array.from({ length: 600 }, (_, key) => key);
+          const values = keys.map((key) => (key === 590 ? 3 : 7));
+          const only = keys.map((key) => Number(key === 590));
+          const row = [1, 600, 1];
+          expect(
+            run(
+              ops.attention,
+              floats([1, 1, 1], [1]),
+              floats(row, only),
+              floats(row, values),
+              valueOf("int32", [600], only),
+            ),
+          ).to.deep.equal([3]);
+          const [q, k] = [floats([1, 2, 1], [100, -100]), floats([1, 3, 1], [100, 90, -100])];
+          expect(run(ops.attention, q, k, floats([1, 3, 2], [1, 2, 3, 4, 5, 6]))).to.deep.equal([1, 2, 5, 6]);
+          const ones = floats([1, 2, 1], [1, 1]);
+          expect(run(ops.attention, floats([1, 2, 1], [NaN, 1]), ones, ones)).to.deep.equal([NaN, 1]);
+        });
+      });
+
       it("leaves all else in float32", () => {
-        for (const op of [ops.add, ops.silu, ops.groupNorm, ops.attention, ops.sum])
+        for (const op of [ops.add, ops.silu, ops.groupNorm, ops.softmax, ops.sum])
           for (const given of op.samples) {
             const c = drawCase(op, given, "float32");
             const got = evaluate(inPrecision(cuda, precision), c);

@@ -22,6 +22,7 @@ import {
 /** The files of native/cuda/kernels that native/test/cuda checks. */
 const kernels = [
   "attention",
+  "attention_tensor",
   "chain",
   "conv",
   "cumulative",

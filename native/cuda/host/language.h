@@ -158,8 +158,10 @@ inline void trap(const char* file = __builtin_FILE(), int line = __builtin_LINE(
 
 inline float divide(float a, float b) { return a / b; }
 inline float squareRoot(float a) { return std::sqrt(a); }
+inline float exp2(float x) { return std::exp2(x); }
 
 inline float opaque(float x) { return x; }
+inline int opaque(int x) { return x; }
 inline float4 loadStreamed(const float4* p) { return *p; }
 
 inline uint32_t halfOf(float x) {

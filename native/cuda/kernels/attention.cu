@@ -1,4 +1,5 @@
-// attention and attentionGradient: softmax(scale q k^T + mask) v for each head, without ever holding all of its weights.
+// attention and attentionGradient: softmax(scale q k^T + mask) v for each head, without ever holding all of its weights. Kernels
+// here are those in float32; others are in attention_tensor.cu.
 //
 // A block has a tile of 64 queries and meets the keys 64 at a time; the largest score, the sum of a row's weights and the
 // weighted values are carried from tile to tile (FlashAttention, Dao et al. 2022, algorithm 1). Backward, weights are
@@ -11,9 +12,9 @@
 // their operands in shared memory by cp.async, and each of the 16 x 16 threads has every 16th row, so that 16-byte reads of
 // shared memory meet no conflicts. Any number of a head's channels will do. Forward, blocks of their own have 64 of them (or
 // 128); backward, where that would compute weights again too often, sums of heads with more than 64 wait in the output.
+#include "attention.cuh"
 #include "elementwise.cuh"
 #include "functions.cuh"
-#include "operands.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -30,45 +31,8 @@ constexpr int kWide = 64;   // channels that are summed to
 constexpr int kRowsStage = kTile * kDepthPitch, kValuesStage = kTile * kWide;
 static_assert(kTile * kWeightPitch <= 2 * kRowsStage, "weights fit where rows were");
 
-// An operand [batch, length, heads * width].
-struct Operands {
-  float* data;
-  int pitch, length, width;
-  bool vectors;  // 16 bytes may be moved at a time
-};
-
-// The same of one head.
-using Rows = Operands;
-
-struct Mask {
-  const void* data;  // null: none
-  bool added;        // float32, added to scores; else int32, 0 where a query may not look
-  int batch, head, query, key;  // strides
-};
-
-struct Attention {
-  int batch, heads, queries, keys;
-  float scale;
-  bool causal;
-  Mask mask;
-};
-
-// What a query knows when it has met all keys.
-struct Outlook {
-  float largest, inverse;  // weights are e^(score - largest) inverse
-  float mean;              // of the weights' gradients
-};
-
 __device__ __forceinline__ int threadRow() { return static_cast<int>(threadIdx.x) / kSide; }
 __device__ __forceinline__ int threadColumn() { return static_cast<int>(threadIdx.x) % kSide; }
-
-// Head `index` of all heads of the batch.
-__device__ __forceinline__ Rows headOf(const Attention& a, const Operands& x, int index) {
-  const int image = index / a.heads, head = index - image * a.heads;
-  Rows rows = x;
-  rows.data += static_cast<int64_t>(image) * x.length * x.pitch + head * x.width;
-  return rows;
-}
 
 // Starts to copy `count` rows from `first` on, `columns` columns from `column` on; zeros beyond the ends of x.
 template <int count, int columns, int pitch>
@@ -254,33 +218,11 @@ __device__ __forceinline__ float rowSum(float value) {
   for (int distance = kSide / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(gpu::kAllLanes, value, distance);
   return value;
 }
-__device__ __forceinline__ float larger(float a, float b) { return b > a ? b : a; }
 __device__ __forceinline__ float rowLargest(float value) {
   GPU_UNROLL
   for (int distance = kSide / 2; distance > 0; distance /= 2)
     value = larger(value, __shfl_xor_sync(gpu::kAllLanes, value, distance));
   return value;
-}
-
-// Where a head's part of the mask begins.
-__device__ __forceinline__ int maskStart(const Attention& a, int head) {
-  const int image = head / a.heads;
-  return image * a.mask.batch + (head - image * a.heads) * a.mask.head;
-}
-
-// What a product of query and key becomes before the softmax; -Infinity where the query may not look.
-__device__ __forceinline__ float scoreOf(const Attention& a, int mask, int query, int key, float product) {
-  if (query >= a.queries || key >= a.keys || (a.causal && key > query)) return -INFINITY;
-  const float score = product * a.scale;
-  if (a.mask.data == nullptr) return score;
-  const int at = mask + query * a.mask.query + key * a.mask.key;
-  if (a.mask.added) return score + static_cast<const float*>(a.mask.data)[at];
-  return static_cast<const int32_t*>(a.mask.data)[at] != 0 ? score : -INFINITY;
-}
-
-// Keys that the queries of a tile may look at.
-__device__ __forceinline__ int keysOf(const Attention& a, int firstQuery) {
-  return a.causal && firstQuery + kTile < a.keys ? firstQuery + kTile : a.keys;
 }
 
 // A row's largest score and sum of weights, tile by tile.
@@ -323,7 +265,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const Attention a, const O
     const Rows queries = headOf(a, q, head), keys = headOf(a, k, head), ofValues = headOf(a, v, head);
     Progress rows[kEach];
     float sums[kEach][width / kSide] = {};
-    const int end = keysOf(a, query);
+    const int end = keysOf(a, query + kTile);
     GPU_NO_UNROLL
     for (int key = 0; key < end; key += kTile) {
       float weights[kEach][kEach];
@@ -365,12 +307,6 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const Attention a, const O
   }
 }
 
-struct Gradient {
-  Operands q, k, v, dy;
-  Operands dq, dk, dv;
-  Outlook* outlooks;  // [batch * heads, queries]
-};
-
 // The outlook of a tile of queries: blocks are (tile, head).
 __global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const Gradient g) {
   GPU_DYNAMIC_SHARED(memory);
@@ -383,7 +319,7 @@ __global__ void __launch_bounds__(kThreads, 2) lookOut(const Attention a, const 
     const Rows values = headOf(a, g.v, head), gradients = headOf(a, g.dy, head);
     Progress rows[kEach];
     float along[kEach] = {};
-    const int end = keysOf(a, query);
+    const int end = keysOf(a, query + kTile);
     GPU_NO_UNROLL
     for (int key = 0; key < end; key += kTile) {
       float weights[kEach][kEach], slopes[kEach][kEach];
@@ -438,7 +374,7 @@ __global__ void __launch_bounds__(kThreads, 2) ofQueries(const Attention a, cons
     const Rows queries = headOf(a, g.q, head), keys = headOf(a, g.k, head);
     const Rows ofValues = headOf(a, g.v, head), gradients = headOf(a, g.dy, head);
     float sums[kEach][kWide / kSide] = {};
-    const int end = keysOf(a, query);
+    const int end = keysOf(a, query + kTile);
     GPU_NO_UNROLL
     for (int key = 0; key < end; key += kTile) {
       float weights[kEach][kEach], slopes[kEach][kEach];
@@ -541,15 +477,23 @@ Operands operandsOf(const Attention& a, const Operand& x) {
   return operandsOf(a, x.as<float>(), x.pitch, x.dim(1), x.dim(2));
 }
 
-// Blocks for tiles of `length` rows, `chunks` chunks of channels and all heads.
-dim3 gridOf(const Attention& a, int64_t length, int64_t chunks) {
-  const int64_t heads = int64_t{a.batch} * a.heads;
-  return dim3(static_cast<unsigned>(ceilDivide(length, kTile)), static_cast<unsigned>(chunks),
-              static_cast<unsigned>(heads < kMostBlocks ? heads : kMostBlocks));
-}
-
 size_t sharedBytes(int valuesStages) {
   return static_cast<size_t>(2 * kRowsStage + valuesStages * kValuesStage) * sizeof(float);
+}
+
+void attendInFloat32(const Attention& a, const Operands& q, const Operands& k, const Operands& v, const Operands& y,
+                     Launch& launch) {
+  const dim3 block(kThreads);
+  if (v.width <= kWide)
+    GPU_LAUNCH_SHARED(attend<kWide>, gridOf(a, a.queries, kTile, 1), block, sharedBytes(1), launch.stream(), a, q, k, v, y);
+  else
+    GPU_LAUNCH_SHARED(attend<2 * kWide>, gridOf(a, a.queries, kTile, ceilDivide(v.width, 2 * kWide)), block, sharedBytes(1),
+                      launch.stream(), a, q, k, v, y);
+}
+
+// Heads without channels have no products.
+Precision precisionOf(const Operands& q, const Operands& v, const Launch& launch) {
+  return q.width == 0 || v.width == 0 ? Precision::float32 : launch.precision();
 }
 
 void attention(Command& command, Launch& launch) {
@@ -558,22 +502,27 @@ void attention(Command& command, Launch& launch) {
   const Attention a = attentionOf(command, 3);
   const Operands q = operandsOf(a, command.inputs[0]), k = operandsOf(a, command.inputs[1]);
   const Operands v = operandsOf(a, command.inputs[2]), y = operandsOf(a, command.output);
-  const dim3 block(kThreads);
-  if (v.width <= kWide)
-    GPU_LAUNCH_SHARED(attend<kWide>, gridOf(a, a.queries, 1), block, sharedBytes(1), launch.stream(), a, q, k, v, y);
-  else
-    GPU_LAUNCH_SHARED(attend<2 * kWide>, gridOf(a, a.queries, ceilDivide(v.width, 2 * kWide)), block, sharedBytes(1),
-                      launch.stream(), a, q, k, v, y);
+  switch (precisionOf(q, v, launch)) {
+    case Precision::float32: return attendInFloat32(a, q, k, v, y, launch);
+    case Precision::tf32: return attendOnTensorCores<Precision::tf32>(a, q, k, v, y, launch);
+    case Precision::bf16: return attendOnTensorCores<Precision::bf16>(a, q, k, v, y, launch);
+  }
 }
 
 template <bool deep>
 void differentiate(const Attention& a, const Gradient& g, Launch& launch) {
   const dim3 block(kThreads);
   if (a.queries > 0) {
-    GPU_LAUNCH_SHARED(lookOut, gridOf(a, a.queries, 1), block, sharedBytes(0), launch.stream(), a, g);
-    GPU_LAUNCH_SHARED(ofQueries<deep>, gridOf(a, a.queries, 1), block, sharedBytes(1), launch.stream(), a, g);
+    GPU_LAUNCH_SHARED(lookOut, gridOf(a, a.queries, kTile, 1), block, sharedBytes(0), launch.stream(), a, g);
+    GPU_LAUNCH_SHARED(ofQueries<deep>, gridOf(a, a.queries, kTile, 1), block, sharedBytes(1), launch.stream(), a, g);
   }
-  if (a.keys > 0) GPU_LAUNCH_SHARED(ofKeys<deep>, gridOf(a, a.keys, 1), block, sharedBytes(2), launch.stream(), a, g);
+  if (a.keys > 0)
+    GPU_LAUNCH_SHARED(ofKeys<deep>, gridOf(a, a.keys, kTile, 1), block, sharedBytes(2), launch.stream(), a, g);
+}
+
+void differentiateInFloat32(const Attention& a, const Gradient& g, Launch& launch) {
+  if (g.q.width > kWide || g.v.width > kWide) differentiate<true>(a, g, launch);
+  else differentiate<false>(a, g, launch);
 }
 
 // One flat output: dq, dk and dv, each as q, k and v without pitches.
@@ -588,8 +537,11 @@ void attentionGradient(Command& command, Launch& launch) {
   const Gradient g = {operandsOf(a, q), operandsOf(a, k), operandsOf(a, v), operandsOf(a, dy),
                       dense(dq, q), dense(dk, k), dense(dv, v),
                       static_cast<Outlook*>(launch.scratch((rows + 1) * sizeof(Outlook)))};
-  if (g.q.width > kWide || g.v.width > kWide) differentiate<true>(a, g, launch);
-  else differentiate<false>(a, g, launch);
+  switch (precisionOf(g.q, g.v, launch)) {
+    case Precision::float32: return differentiateInFloat32(a, g, launch);
+    case Precision::tf32: return differentiateOnTensorCores<Precision::tf32>(a, g, launch);
+    case Precision::bf16: return differentiateOnTensorCores<Precision::bf16>(a, g, launch);
+  }
 }
 
 }  // namespace

@@ -1,4 +1,11 @@
-// Checks attention and attentionGradient on CUDA.
+// Checks attention and attentionGradient on CUDA, in float32, tf32 and bf16.
+//
+// What is expected is computed in double precision from operands as the precision rounds them. On tensor cores weights (and the
+// gradients of scores) are rounded, too, once they are known, so by at most `unitOf` of each: a sum of what they are
+// multiplied with is off by no more than that part of the sum of magnitudes, which is computed beside it.
+#include <algorithm>
+
+#include "../../cuda/gpu.h"
 #include "suite.h"
 
 namespace langevin {
@@ -19,6 +26,23 @@ std::string nameOf(const Form& f) {
          masks[static_cast<int>(f.mask)];
 }
 
+float inTf32(float x) { return gpu::floatFromBits(gpu::toTf32(x)); }
+float inBf16(float x) { return gpu::floatFromBits(gpu::packBf16(0, x) & 0xFFFF0000u); }
+
+struct Rounding {
+  const char* name;
+  float (*round)(float);
+  double unit;  // of operands that are rounded: half the distance between 1 and the next number; 0: none is
+};
+
+Rounding roundingOf(Precision precision) {
+  switch (precision) {
+    case Precision::tf32: return {"tf32 ", inTf32, 1.0 / 2048};
+    case Precision::bf16: return {"bf16 ", inBf16, 1.0 / 256};
+    default: return {"", asItIs, 0};
+  }
+}
+
 struct Data {
   Tensor q, k, v, dy, mask;
 
@@ -32,6 +56,24 @@ struct Data {
     for (int64_t i = 0; f.mask == Masked::choosing && i < mask.size(); i++)
       mask.intAt(i) = static_cast<int32_t>(random.between(0, 1));
   }
+
+  Data rounded(float (*round)(float)) const {
+    Data d = *this;
+    for (Tensor* t : {&d.q, &d.k, &d.v, &d.dy}) storeAs(*t, round);
+    return d;
+  }
+};
+
+// Sums, and those of the magnitudes of what they add up.
+struct Sums {
+  std::vector<double> values, magnitudes;
+
+  explicit Sums(int64_t count) : values(static_cast<size_t>(count), 0.0), magnitudes(values) {}
+  void add(int64_t at, double x) {
+    values[static_cast<size_t>(at)] += x;
+    magnitudes[static_cast<size_t>(at)] += std::fabs(x);
+  }
+  double largest() const { return magnitudes.empty() ? 0 : *std::max_element(magnitudes.begin(), magnitudes.end()); }
 };
 
 // The weights of one query of one head; 0 where it may not look.
@@ -54,8 +96,7 @@ std::vector<double> weightsOf(const Form& f, const Data& d, int64_t image, int64
 }
 
 // Adds to y, dq, dk and dv what one query of one head has to do with them; places are those of the flat output.
-void attend(const Form& f, const Data& d, int64_t image, int64_t head, int64_t query, std::vector<double>& y,
-            std::vector<double>& gradients) {
+void attend(const Form& f, const Data& d, int64_t image, int64_t head, int64_t query, Sums& y, Sums& gradients) {
   const std::vector<double> weights = weightsOf(f, d, image, head, query);
   const int64_t ofQuery = image * f.queries + query, deep = f.heads * f.depth, wide = f.heads * f.width;
   std::vector<double> slopes(weights.size(), 0.0);
@@ -63,35 +104,45 @@ void attend(const Form& f, const Data& d, int64_t image, int64_t head, int64_t q
   for (int64_t key = 0; key < f.keys; key++)
     for (int64_t c = head * f.width; c < (head + 1) * f.width; c++) {
       const double value = d.v.at((image * f.keys + key) * wide + c), slope = d.dy.at(ofQuery * wide + c);
-      y[ofQuery * wide + c] += weights[key] * value;
-      gradients[d.q.size() + d.k.size() + (image * f.keys + key) * wide + c] += weights[key] * slope;
+      y.add(ofQuery * wide + c, weights[key] * value);
+      gradients.add(d.q.size() + d.k.size() + (image * f.keys + key) * wide + c, weights[key] * slope);
       slopes[key] += slope * value;
       mean += weights[key] * slope * value;
     }
   for (int64_t key = 0; key < f.keys; key++) {
     const double slope = weights[key] * (slopes[key] - mean) / std::sqrt(static_cast<double>(f.depth));
     for (int64_t c = head * f.depth; c < (head + 1) * f.depth; c++) {
-      gradients[ofQuery * deep + c] += slope * static_cast<double>(d.k.at((image * f.keys + key) * deep + c));
-      gradients[d.q.size() + (image * f.keys + key) * deep + c] += slope * static_cast<double>(d.q.at(ofQuery * deep + c));
+      gradients.add(ofQuery * deep + c, slope * static_cast<double>(d.k.at((image * f.keys + key) * deep + c)));
+      gradients.add(d.q.size() + (image * f.keys + key) * deep + c, slope * static_cast<double>(d.q.at(ofQuery * deep + c)));
     }
   }
 }
 
-void checkForm(const Form& f, Random& random) {
-  const Data d(f, random);
-  const DType ofMask = f.mask == Masked::choosing ? DType::i32 : DType::f32;
-  const Words words = {static_cast<double>(f.heads), 1 / std::sqrt(static_cast<double>(f.depth)), double(f.causal)};
-  const int64_t all = d.q.size() + d.k.size() + d.v.size();
-  Case forward = {"attention " + nameOf(f), "attention", {d.q, d.k, d.v, d.mask}, {DType::f32, DType::f32, DType::f32, ofMask},
-                  {true, true, true, true}, words, d.dy.shape(), std::vector<double>(static_cast<size_t>(d.dy.size()), 0.0), 2e-6};
-  Case backward = {"attentionGradient " + nameOf(f), "attentionGradient", {d.q, d.k, d.v, d.dy, d.mask},
-                   {DType::f32, DType::f32, DType::f32, DType::f32, ofMask}, {true, true, true, true, true}, words, {all},
-                   std::vector<double>(static_cast<size_t>(all), 0.0), toleranceFor(static_cast<double>(f.width + 9))};
+void checkForm(const Form& f, Precision precision, const Data& given) {
+  const Rounding rounding = roundingOf(precision);
+  const Data d = given.rounded(rounding.round);
+  Sums y(d.dy.size()), gradients(d.q.size() + d.k.size() + d.v.size());
   for (int64_t image = 0; image < f.batch; image++)
     for (int64_t head = 0; head < f.heads; head++)
-      for (int64_t query = 0; query < f.queries; query++) attend(f, d, image, head, query, forward.expected, backward.expected);
-  check(forward);
-  check(backward);
+      for (int64_t query = 0; query < f.queries; query++) attend(f, d, image, head, query, y, gradients);
+
+  const DType ofMask = f.mask == Masked::choosing ? DType::i32 : DType::f32;
+  const Words words = {static_cast<double>(f.heads), 1 / std::sqrt(static_cast<double>(f.depth)), double(f.causal)};
+  check({rounding.name + ("attention " + nameOf(f)), "attention", {given.q, given.k, given.v, given.mask},
+         {DType::f32, DType::f32, DType::f32, ofMask}, {true, true, true, true}, words, d.dy.shape(), y.values,
+         2e-6 + rounding.unit * y.largest()}, precision);
+  check({rounding.name + ("attentionGradient " + nameOf(f)), "attentionGradient",
+         {given.q, given.k, given.v, given.dy, given.mask}, {DType::f32, DType::f32, DType::f32, DType::f32, ofMask},
+         {true, true, true, true, true}, words, {static_cast<int64_t>(gradients.values.size())}, gradients.values,
+         toleranceFor(static_cast<double>(f.width + 9)) + rounding.unit * gradients.largest()}, precision);
+}
+
+void checkForm(const Form& f, Random& random) { checkForm(f, Precision::float32, Data(f, random)); }
+
+void checkOnTensorCores(const Form& f, Random& random) {
+  const Data given(f, random);
+  checkForm(f, Precision::tf32, given);
+  checkForm(f, Precision::bf16, given);
 }
 
 void checkAttention(Random& random, Effort effort) {
@@ -109,7 +160,26 @@ void checkAttention(Random& random, Effort effort) {
               random);
 }
 
+void checkTensorCores(Random& random, Effort effort) {
+  checkOnTensorCores({2, 9, 13, 2, 8, 8}, random);
+  checkOnTensorCores({1, 65, 70, 1, 5, 3}, random);                             // one beyond a tile, one channel at a time
+  checkOnTensorCores({1, 131, 70, 1, 24, 40, true}, random);                    // two blocks of queries
+  checkOnTensorCores({1, 20, 75, 1, 72, 160}, random);                          // several tiles of channels
+  checkOnTensorCores({1, 7, 66, 1, 64, 128, false, Masked::added}, random);
+  checkOnTensorCores({1, 5, 130, 1, 8, 264, true}, random);                     // keys that nobody sees; channels in two blocks
+  checkOnTensorCores({1, 17, 33, 1, 136, 128}, random);                         // own rows that are not all kept
+  checkOnTensorCores({2, 66, 5, 2, 4, 4, true, Masked::choosing}, random);      // queries that may look nowhere
+  checkOnTensorCores({1, 5, 0, 1, 8, 8}, random);                               // no keys
+  checkOnTensorCores({1, 0, 5, 1, 8, 8}, random);                               // no queries
+  for (int round = 2; round < effort.rounds; round += 3)
+    checkOnTensorCores({random.between(1, 2), random.between(1, 140), random.between(1, 140), random.between(1, 2),
+                        random.between(1, 80), random.between(1, 140), round % 2 == 0,
+                        round % 3 == 0 ? Masked::choosing : Masked::no},
+                       random);
+}
+
 CUDA_CHECKS("attention", checkAttention);
+CUDA_CHECKS("attention on tensor cores", checkTensorCores);
 
 }  // namespace
 }  // namespace cuda

@@ -38,9 +38,11 @@ class Scratch {
 // A launch without a stream: kernels run at once.
 class HostLaunch final : public Launch {
  public:
+  explicit HostLaunch(Precision precision) : precision_(precision) {}
   cudaStream_t stream() const override { return nullptr; }
   // Few, so that small operands, too, are more than the GPU takes at a time.
   int multiprocessors() const override { return 3; }
+  Precision precision() const override { return precision_; }
   Number number(AttributeReader& attributes) override { return Number(attributes.f()); }
   Fault fault(const char* problem) override {
     problem_ = problem;
@@ -60,6 +62,7 @@ class HostLaunch final : public Launch {
   }
 
  private:
+  const Precision precision_;
   std::vector<std::unique_ptr<Scratch>> scratch_;
   const char* problem_ = nullptr;
   unsigned long long raised_ = 0;
@@ -103,7 +106,8 @@ class Closed {
   std::vector<std::pair<const char*, size_t>> ranges_;
 };
 
-Tensor run(const Case& c, const std::function<void(Command&, Launch&)>& launcher, int64_t inputGap, int64_t outputGap) {
+Tensor run(const Case& c, const std::function<void(Command&, Launch&)>& launcher, Precision precision, int64_t inputGap,
+           int64_t outputGap) {
   std::vector<Tensor> inputs;
   std::vector<Operand> operands;
   for (size_t i = 0; i < c.inputs.size(); i++) {
@@ -116,7 +120,7 @@ Tensor run(const Case& c, const std::function<void(Command&, Launch&)>& launcher
   command.inputs = operands.data();
   command.inputCount = static_cast<int>(operands.size());
   command.attributes = AttributeReader(c.attributes.data());
-  HostLaunch launch;
+  HostLaunch launch(precision);
   {
     const Closed closed(inputs, output);
     try {
@@ -164,24 +168,24 @@ void expect(bool good, const std::string& label, const char* what) {
   if (failures++ < 40) std::printf("FAILED %s: %s\n", label.c_str(), what);
 }
 
-void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher) {
+void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher, Precision precision) {
   gpu::host::setSchedule({0, 1});
-  const Tensor plain = run(c, launcher, 0, 0);
+  const Tensor plain = run(c, launcher, precision, 0, 0);
   compare(c, plain);
   gpu::host::setSchedule({2, 2});
-  expect(run(c, launcher, 0, 0).sameBits(plain), c.label, "the schedule changes bits");
+  expect(run(c, launcher, precision, 0, 0).sameBits(plain), c.label, "the schedule changes bits");
   // Gaps that leave rows at multiples of 16 bytes, or not.
   gpu::host::setSchedule({3, 2});
-  expect(run(c, launcher, 3, 5).sameBits(plain), c.label, "odd pitches change bits");
+  expect(run(c, launcher, precision, 3, 5).sameBits(plain), c.label, "odd pitches change bits");
   gpu::host::setSchedule({4, 2});
-  expect(run(c, launcher, 16, 4).sameBits(plain), c.label, "pitches change bits");
+  expect(run(c, launcher, precision, 16, 4).sameBits(plain), c.label, "pitches change bits");
 }
 
 void run(const std::string& kernel, Command& command, Launch& launch) { launcherNamed(kernel)(command, launch); }
 
-void check(const Case& c) {
+void check(const Case& c, Precision precision) {
   const Launcher launcher = launcherNamed(c.kernel);
-  check(c, [=](Command& command, Launch& launch) { launcher(command, launch); });
+  check(c, [=](Command& command, Launch& launch) { launcher(command, launch); }, precision);
 }
 
 }  // namespace cuda

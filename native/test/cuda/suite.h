@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 
+#include "../../core/precision.h"
 #include "../../cuda/launch.h"
 #include "../cases.h"
 
@@ -29,11 +30,11 @@ struct CheckFamily {
 
 #define CUDA_CHECKS(name, function) static const ::langevin::cuda::CheckFamily function##Family(name, function)
 
-// The op of the case as it is registered.
-void check(const Case& c);
+// The op of the case as it is registered, in a program of some precision.
+void check(const Case& c, Precision precision = Precision::float32);
 
 // Something that no op's record names, run in its place: gets the operands as the op would.
-void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher);
+void check(const Case& c, const std::function<void(Command&, Launch&)>& launcher, Precision precision = Precision::float32);
 
 // Runs the op of this name in the midst of such a launcher.
 void run(const std::string& kernel, Command& command, Launch& launch);
