@@ -41,6 +41,7 @@ struct Room {
   bool batched = false;  // each image has a share of it
   size_t bytes = 0;      // of a share
   size_t shared = 0;     // where it lies
+  int64_t lastRead = -1; // by the last product that multiplies a copy in bf16 of what lies there
 };
 
 // Gives every room a place in shared memory, the larger ones first, so that rooms of one time do not overlap.
@@ -79,6 +80,7 @@ class Planner {
     sampler_->images = imagesOf(steps.back().command);
     noteSlots();
     for (at_ = 0; at_ < steps.size(); at_++) translate(steps[at_]);
+    for (Room& room : rooms_) room.memory.end = std::max(room.memory.end, room.lastRead);
     expectSafeMemory();
     joinTails();
     if (usesTensorCores()) cutProducts();
@@ -104,6 +106,7 @@ class Planner {
     int64_t position = 0;      // of the command
     int64_t weightFloats = 0;  // from the first weight to behind the last
     bool sourceInFours = false;  // four channels of a product's source may be loaded at a time
+    Operand factors[2];          // of a product
   };
 
   void expectOneList() const {
@@ -141,6 +144,7 @@ class Planner {
 
   void translate(const Batch::Step& step) {
     const std::string& name = step.kernel->name;
+    if (name == "roundToBf16") return noteRounding(step.command);
     const auto rule = rules().find(name);
     if (rule == rules().end()) refuse("it has no instruction for " + name);
     const Command& command = step.command;
@@ -161,10 +165,13 @@ class Planner {
   // Whether a share of the operand belongs to each image.
   bool isBatched(const Operand& x) const { return x.rank > 0 && x.shape[0] == sampler_->images; }
 
-  int roomOf(const Operand& x) const {
+  int roomOf(const Operand& x) const { return roomOf(x, at_); }
+
+  // That in which the operand of a command at `at` lies.
+  int roomOf(const Operand& x, size_t at) const {
     for (size_t i = 0; i < rooms_.size(); i++) {
       const Program::Temporary& m = rooms_[i].memory;
-      const int64_t position = static_cast<int64_t>(at_);
+      const int64_t position = static_cast<int64_t>(at);
       if (position < m.start || position > m.end) continue;
       if (addressOf(x) >= m.data && addressOf(x) < m.data + m.bytes) return static_cast<int>(i);
     }
@@ -172,7 +179,7 @@ class Planner {
   }
 
   static void expectWord(const Operand& x) {
-    if (x.dtype == DType::f64) refuse("float64");
+    if (x.dtype != DType::f32 && x.dtype != DType::i32) refuse("neither float32 nor int32");
   }
 
   // The operand as one image sees it, or as all see the same. The axes within are the last ones, along which `size` is given;
@@ -190,13 +197,14 @@ class Planner {
       if (x.shape[from] != 1 && x.shape[from] != size[axis]) refuse("operands of different shapes");
       v.stride[axis] = x.shape[from] == 1 ? 0 : count(strides[from]);
     }
+    home = roomOf(x);
     place(x, batched, batched ? strides[0] : 0, v, home, written);
     return v;
   }
 
-  // Where a view lies.
-  void place(const Operand& x, bool batched, int64_t imageStride, View& v, int& home, bool written) {
-    home = roomOf(x);
+  // Where a view lies, in this room or, if that is negative, in device memory.
+  void place(const Operand& x, bool batched, int64_t imageStride, View& v, int home, bool written) {
+    if (written) outdate(x, home);
     if (home < 0) {
       v.device = x.data;
       v.image = count(imageStride);
@@ -251,7 +259,9 @@ class Planner {
   }
 
   // An input that is read in a way of its own, of whose strides along height, width and channels `in` tells nothing.
-  View& addPlain(const Operand& x, bool batched, Instruction& in) {
+  View& addPlain(const Operand& x, bool batched, Instruction& in) { return addPlain(x, roomOf(x), batched, in); }
+
+  View& addPlain(const Operand& x, int home, bool batched, Instruction& in) {
     expectWord(x);
     int64_t strides[kMaxRank] = {};
     x.strides(strides);
@@ -260,15 +270,87 @@ class Planner {
       const int from = x.rank - kAxes + axis;
       if (from >= (batched ? 1 : 0)) v.stride[axis] = count(strides[from]);
     }
-    place(x, batched, batched ? strides[0] : 0, v, homes_.back().inputs[in.inputCount], false);
+    homes_.back().inputs[in.inputCount] = home;
+    place(x, batched, batched ? strides[0] : 0, v, home, false);
     in.inputCount++;
     return v;
   }
 
-  static void expectFloats(const Command& command) {
+  // Of inputs before `factors` this is not asked here.
+  static void expectFloats(const Command& command, int factors = 0) {
     if (command.output.dtype != DType::f32) refuse("not float32");
-    for (int i = 0; i < command.inputCount; i++)
+    for (int i = factors; i < command.inputCount; i++)
       if (command.inputs[i].present() && command.inputs[i].dtype != DType::f32) refuse("not float32");
+  }
+
+  // --- Factors of products ---
+
+  // Products round by themselves, so that they read what a command has rounded for them.
+  struct Rounding {
+    Operand copy, source;
+    int roomOfCopy, room;
+    bool outdated = false;  // something was written to the source since
+  };
+
+  // A factor in float32, and its room.
+  struct Factor {
+    Operand operand;
+    int room;
+  };
+
+  void noteRounding(const Command& command) {
+    const Operand &source = command.inputs[0], &copy = command.output;
+    roundings_.push_back({copy, source, roomOf(copy), roomOf(source)});
+  }
+
+  void outdate(const Operand& written, int room) {
+    for (Rounding& rounding : roundings_)
+      if (rounding.room == room && overlap(rounding.source, written) && !areOtherColumns(rounding.source, written))
+        rounding.outdated = true;
+  }
+
+  Factor factorOf(const Operand& x) {
+    if (x.dtype != DType::bf16) return {x, roomOf(x)};
+    const std::vector<const Rounding*> parts = roundingsOf(x);
+    const Rounding& first = *parts.front();
+    Operand source = x;  // the same rows, under this shape
+    source.dtype = DType::f32;
+    source.data = sourceOf(x, first);
+    source.pitch = first.source.pitch;
+    for (const Rounding* const part : parts) {
+      if (part->outdated) refuse("it multiplies a copy of what was written to since");
+      const bool beside = part->room == first.room && part->source.pitch == source.pitch && sourceOf(x, *part) == source.data;
+      if (!beside) refuse("it multiplies what was rounded in parts that lie apart");
+    }
+    if (first.room >= 0) {
+      int64_t& lastRead = rooms_[static_cast<size_t>(first.room)].lastRead;
+      lastRead = std::max(lastRead, static_cast<int64_t>(at_));
+    }
+    return {source, first.room};
+  }
+
+  // Those that left what lies there, each some of its columns.
+  std::vector<const Rounding*> roundingsOf(const Operand& x) const {
+    const int room = roomOf(x);
+    std::vector<bool> known(static_cast<size_t>(x.cols()), false);
+    std::vector<const Rounding*> parts;
+    for (const Rounding& rounding : roundings_) {
+      const Operand& copy = rounding.copy;
+      if (room < 0 || rounding.roomOfCopy != room || !overlap(copy, x)) continue;
+      if (copy.rows() != x.rows() || (x.rows() > 1 && copy.pitch != x.pitch)) refuse("it multiplies other rows than were rounded");
+      const int64_t column = (addressOf(copy) - addressOf(x)) / static_cast<int64_t>(bytesOf(DType::bf16));
+      const int64_t end = std::min(column + copy.cols(), x.cols());
+      for (int64_t i = std::max<int64_t>(column, 0); i < end; i++) known[static_cast<size_t>(i)] = true;
+      parts.push_back(&rounding);
+    }
+    if (parts.empty() || std::find(known.begin(), known.end(), false) != known.end())
+      refuse("nothing has rounded what it multiplies");
+    return parts;
+  }
+
+  // Where the factor began before it was rounded: its elements have twice the bytes there.
+  static void* sourceOf(const Operand& x, const Rounding& rounding) {
+    return static_cast<char*>(rounding.source.data) + 2 * (addressOf(x) - addressOf(rounding.copy));
   }
 
   // --- Commands ---
@@ -381,45 +463,49 @@ class Planner {
   void convolvedTransposed(const Command& command, Instruction& in) { convolve(command, in, true); }
 
   void convolve(const Command& command, Instruction& in, bool transposed) {
-    expectFloats(command);
+    expectFloats(command, 2);
+    const Factor source = factorOf(command.inputs[0]), filter = factorOf(command.inputs[1]);
     AttributeReader attributes = command.attributes;
     readPair(attributes.ints(), in.window.stride);
     readPadding(attributes.ints(), in.window);
     readPair(attributes.ints(), in.window.dilation);
     in.window.transposed = transposed;
-    setSource(command.inputs[0], in.window);
-    const Operand& weight = command.inputs[1];
+    setSource(source.operand, in.window);
+    const Operand& weight = filter.operand;
     in.window.kernel[0] = count(weight.shape[0]);
     in.window.kernel[1] = count(weight.shape[1]);
     // [height, width, inputs, outputs] of the convolution that it is, or is the transpose of.
-    in.weights.channels = count(command.inputs[0].shape[3]);
+    in.weights.channels = count(source.operand.shape[3]);
     in.weights.perTap = count(weight.shape[2] * weight.pitch);
     in.weights.perSource = transposed ? 1 : count(weight.pitch);
     in.weights.perOutput = transposed ? count(weight.pitch) : 1;
     resultView(command.output, in);
-    finishProduct(command, true, in);
+    finishProduct(command, source, filter, true, in);
   }
 
   void multiplied(const Command& command, Instruction& in) {
-    expectFloats(command);
+    expectFloats(command, 2);
     AttributeReader attributes = command.attributes;
     const bool transposeA = attributes.b(), transposeB = attributes.b();
-    const Operand &a = command.inputs[0], &b = command.inputs[1];
+    const Factor source = factorOf(command.inputs[0]), weight = factorOf(command.inputs[1]);
+    const Operand &a = source.operand, &b = weight.operand;
     if (transposeA || a.rank != 2 || b.rank != 2) refuse("not a matrix times a matrix");
     in.weights.channels = count(a.shape[1]);
     in.weights.perSource = transposeB ? 1 : count(b.pitch);
     in.weights.perOutput = transposeB ? count(b.pitch) : 1;
     resultView(command.output, in);
     in.window.source[1] = in.size[1];  // rows of a are columns of an image
-    finishProduct(command, isBatched(command.output), in);
+    finishProduct(command, source, weight, isBatched(command.output), in);
   }
 
-  void finishProduct(const Command& command, bool batched, Instruction& in) {
-    addPlain(command.inputs[0], batched, in);
-    addPlain(command.inputs[1], false, in);
+  void finishProduct(const Command& command, const Factor& source, const Factor& filter, bool batched, Instruction& in) {
+    const Operand &x = source.operand, &weight = filter.operand;
+    addPlain(x, source.room, batched, in);
+    addPlain(weight, filter.room, false, in);
     if (command.has(2)) addPlain(command.inputs[2], false, in);
+    homes_.back().factors[0] = x;
+    homes_.back().factors[1] = weight;
     Weights& w = in.weights;
-    const Operand &x = command.inputs[0], &weight = command.inputs[1];
     homes_.back().weightFloats = extentOf(weight) / static_cast<int64_t>(sizeof(float));
     const auto inFours = [](const Operand& operand) {
       return operand.pitch % kTile == 0 && reinterpret_cast<uintptr_t>(operand.data) % 16 == 0;
@@ -629,8 +715,12 @@ class Planner {
   bool mayWriteEarly(const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) const {
     const int room = nextHomes.result;
     // Outside of rooms, addresses tell; rooms of one time lie apart.
-    if (room < 0)
-      return langevin::mayWriteEarly(*program_.batch, static_cast<size_t>(home.position), static_cast<size_t>(nextHomes.position));
+    if (room < 0) {
+      const size_t first = static_cast<size_t>(home.position), last = static_cast<size_t>(nextHomes.position);
+      const Operand& result = program_.batch->steps[last].command.output;
+      const auto isRead = [&](const Operand& factor) { return factor.present() && overlap(factor, result); };
+      return std::none_of(home.factors, home.factors + 2, isRead) && langevin::mayWriteEarly(*program_.batch, first, last);
+    }
     const auto apart = [&](int other, const View& view) { return other != room || same(view, next.result); };
     for (int k = 0; k < product.inputCount; k++)
       if (home.inputs[k] == room) return false;
@@ -1018,6 +1108,7 @@ class Planner {
   std::vector<Room> rooms_;
   std::vector<Homes> homes_;  // of each instruction
   std::vector<Use> read_, written_;  // in device memory
+  std::vector<Rounding> roundings_;
   std::map<const double*, int32_t> slots_;
   std::map<std::vector<int16_t>, int32_t> tables_;  // those there are, and where each begins
   size_t taken_ = 0;

@@ -2,7 +2,7 @@
 // of cpu up to rounding; the same at any batch size; stopped within a window; and what does not fit runs as graphs.
 
 import { expect } from "chai";
-import type { DeviceName, SampleOptions, Tensor } from "langevin";
+import type { DeviceName, Precision, SampleOptions, Tensor } from "langevin";
 import {
   Conv2d,
   DDIMScheduler,
@@ -193,11 +193,14 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
       "a sum": (r: Tensor, x: Tensor) => x.add(r),
     };
     for (const [name, next] of Object.entries(steps)) {
-      const run = async (device: DeviceName): Promise<number[]> => {
+      const run = async (device: DeviceName, precision?: Precision): Promise<number[]> => {
         const { conv, x } = weights(device);
-        const step = capture(() => {
-          noGrad(() => x.assign(next(conv.forward(x), x)));
-        });
+        const step = capture(
+          () => {
+            noGrad(() => x.assign(next(conv.forward(x), x)));
+          },
+          { precision },
+        );
         for await (const _ of step.replay(3)) continue;
         const values = [...(await x.data())];
         if (device === "cuda") expect(step.plan().toString()).to.match(/^Runs in one persistent kernel/m);
@@ -205,8 +208,13 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
         return values;
       };
       const expected = await run(reference);
-      const got = await run("cuda");
-      expect(distance(got, expected) / largest(expected), name).to.be.below(1e-5);
+      for (const [precision, tolerance] of [
+        ["float32", 1e-5],
+        ["bf16", 2 ** -6],
+      ] as const) {
+        const got = await run("cuda", precision);
+        expect(distance(got, expected) / largest(expected), `${name} in ${precision}`).to.be.below(tolerance);
+      }
     }
     setDefaultDevice("cuda");
   });

@@ -1,7 +1,6 @@
 // Which commands become a part of the product before them (epilogue.cuh).
 #include "epilogue.cuh"
 
-#include <algorithm>
 #include <optional>
 
 #include "operands.cuh"
@@ -9,9 +8,6 @@
 namespace langevin {
 namespace cuda {
 namespace {
-
-// Whether all rows start at 16 bytes.
-bool areVectors(const float* data, int64_t pitch) { return aligned16(data) && pitch % kRun == 0; }
 
 // A second operand that is the same for blocks of rows of the result: [N, H, W, C] beside itself, [N, 1, 1, C] or [C].
 std::optional<Tail> withOther(Tail::Kind kind, const Operand& other, const Operand& result) {
@@ -41,21 +37,16 @@ std::optional<Tail> tailOf(const Follower& follower, const Operand& result) {
   return std::nullopt;
 }
 
-bool isOfSameShape(const Operand& a, const Operand& b) {
-  return a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape);
-}
-
-void setTarget(Epilogue& e, float* y, int64_t pitch) {
-  e.y = y;
-  e.pitch = pitch;
-  e.vectors = areVectors(y, pitch);
+void setTarget(Epilogue& e, const Target& target) {
+  e.y = target;
+  e.vectors = areVectors(target.whole.data, target.whole.pitch);
 }
 
 }  // namespace
 
 Epilogue plainEpilogue(void* sums, int columns) {
   Epilogue e{};
-  setTarget(e, static_cast<float*>(sums), columns);
+  setTarget(e, {{static_cast<float*>(sums), columns}, {}});
   return e;
 }
 
@@ -73,7 +64,7 @@ Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch) {
     result = &follower->command.output;
     launch.takeFollower();
   }
-  setTarget(e, result->as<float>(), result->pitch);
+  setTarget(e, targetOf(*result, launch));
   return e;
 }
 
