@@ -29,6 +29,7 @@ class Followers {
   void look();
   bool hasChangingNumbers(size_t at) const;
   bool isOverAfter(const Operand& result, size_t reader) const;
+  bool isUsedBeside(const Program::Temporary& memory, const Operand& result, size_t reader) const;
 
   const Program& program_;
   const ChangingNumbers& numbers_;

@@ -41,7 +41,7 @@ struct Room {
   bool batched = false;  // each image has a share of it
   size_t bytes = 0;      // of a share
   size_t shared = 0;     // where it lies
-  int64_t lastRead = -1; // by the last product that multiplies a copy in bf16 of what lies there
+  int64_t lastUse = 0;   // the last command that does something there
 };
 
 // Gives every room a place in shared memory, the larger ones first, so that rooms of one time do not overlap.
@@ -80,7 +80,7 @@ class Planner {
     sampler_->images = imagesOf(steps.back().command);
     noteSlots();
     for (at_ = 0; at_ < steps.size(); at_++) translate(steps[at_]);
-    for (Room& room : rooms_) room.memory.end = std::max(room.memory.end, room.lastRead);
+    for (Room& room : rooms_) room.memory.end = room.lastUse;
     expectSafeMemory();
     joinTails();
     if (usesTensorCores()) cutProducts();
@@ -213,6 +213,7 @@ class Planner {
       return;
     }
     Room& room = rooms_[static_cast<size_t>(home)];
+    room.lastUse = static_cast<int64_t>(at_);
     const size_t images = batched ? static_cast<size_t>(sampler_->images) : 1;
     const size_t bytes = static_cast<size_t>(room.memory.bytes) / images;
     if (!room.known) {
@@ -321,10 +322,6 @@ class Planner {
       if (part->outdated) refuse("it multiplies a copy of what was written to since");
       const bool beside = part->room == first.room && part->source.pitch == source.pitch && sourceOf(x, *part) == source.data;
       if (!beside) refuse("it multiplies what was rounded in parts that lie apart");
-    }
-    if (first.room >= 0) {
-      int64_t& lastRead = rooms_[static_cast<size_t>(first.room)].lastRead;
-      lastRead = std::max(lastRead, static_cast<int64_t>(at_));
     }
     return {source, first.room};
   }
@@ -590,6 +587,7 @@ class Planner {
     Room room;
     room.bytes = sizeof(float) * static_cast<size_t>(int64_t{size[0]} * size[1] * size[2]);
     room.memory = {nullptr, 0, homes.position, homes.position};
+    room.lastUse = homes.position;
     room.known = room.batched = true;
     before.result.shared = 0;
     before.result.stride[2] = 1;
