@@ -3,21 +3,25 @@
 import { spawnSync } from "node:child_process";
 
 import { expect } from "chai";
-import type { Precision } from "langevin";
+import type { CaptureOptions, Precision } from "langevin";
 import {
   Adam,
   ArgumentError,
   ImageSet,
   NoiseSchedule,
   capture,
+  conv2d,
+  groupNorm,
   manualSeed,
   mse,
   ones,
+  randn,
   sample,
   setStrictMode,
   train,
 } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
+import { openDevice } from "../../ts/device/devices.ts";
 import type { Executor } from "../../ts/device/executor.ts";
 import { packageRoot } from "../../ts/device/native/addon.ts";
 import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
@@ -185,6 +189,58 @@ whereBuilt("precision on device cuda", () => {
       });
     });
   }
+
+  describe("factors in bf16", () => {
+    /** Pictures of a small U-Net, and how their plans were carried out. */
+    async function pictures(fuse: "on" | "off") {
+      const executor = openDevice("cuda");
+      const load = executor.load.bind(executor);
+      const ways: string[] = [];
+      executor.load = (program) => {
+        const id = load(program);
+        ways.push(executor.describe!(id));
+        return id;
+      };
+      const earlier = { ...process.env };
+      Object.assign(process.env, { LANGEVIN_FUSE: fuse, LANGEVIN_PERSISTENT: "off" });
+      try {
+        manualSeed(3);
+        const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });
+        const schedule = new NoiseSchedule({ steps: 10, betaStart: 0.01, betaEnd: 0.6 });
+        const x = await sample({ model, schedule, count: 3, size: [8, 8, 1], seed: 7, precision: "bf16" });
+        return { values: [...(await x.data())], ways: ways.join(" ") };
+      } finally {
+        process.env = earlier;
+        executor.load = load;
+      }
+    }
+
+    it("samples with the same bits whether factors are rounded before or by each product", async () => {
+      const [before, byProducts] = [await pictures("on"), await pictures("off")];
+      expect(firstDifference(before.values, byProducts.values)).to.equal(undefined);
+      expect(before.ways).to.match(/^Runs as CUDA graphs/);
+    });
+
+    it("rounds what products, norms and activations make in their kernels", () => {
+      const kernels = (channels: number, options: CaptureOptions): number => {
+        const weights = [3, 3].map((size) => randn([size, size, channels, channels]));
+        const x = randn([2, 6, 6, channels]);
+        const step = capture(() => {
+          const h = conv2d(x, weights[0], undefined, { padding: 1 }).relu();
+          const normalised = groupNorm(conv2d(h, weights[1], undefined, { padding: 1 }), 2).silu();
+          return conv2d(normalised, weights[0], undefined, { padding: 1 });
+        }, options);
+        step();
+        const found = /a graph of (\d+) kernels/.exec(step.plan().toString())!;
+        step.dispose();
+        return Number(found[1]);
+      };
+      const own = (channels: number): number => kernels(channels, { precision: "bf16" }) - kernels(channels, {});
+      // The first factor and both weights; of channels that are no multiple of four all factors.
+      expect(own(8)).to.equal(3);
+      expect(own(6)).to.equal(5);
+    });
+  });
 
   it("cannot be asked of eager steps", async () => {
     const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });
