@@ -9,11 +9,11 @@
 namespace langevin {
 namespace cuda {
 
-// Rows for those of an operand, as plans lay them out.
+// Rows for those of an operand: as plans lay them out, or with a gap behind that.
 class Rounded {
  public:
-  explicit Rounded(const Operand& like)
-      : pitch_((like.cols() + 7) / 8 * 8), data_(static_cast<size_t>(like.rows() * pitch_), gpu::Bf16{kNaN}) {}
+  explicit Rounded(const Operand& like, int64_t gap = 0)
+      : pitch_((like.cols() + 7) / 8 * 8 + gap), data_(static_cast<size_t>(like.rows() * pitch_), gpu::Bf16{kNaN}) {}
 
   Pitched<gpu::Bf16> target() { return {data_.data(), pitch_}; }
 
