@@ -11,7 +11,7 @@ import { matchKernels } from "./encode.ts";
 import { NativeExecutor, asDeviceError } from "./native-executor.ts";
 
 /** The instruction set, and what plans put in for this device alone. */
-const cudaRecords: readonly AnyOp[] = [...opList, roundToBf16];
+export const cudaRecords: readonly AnyOp[] = [...opList, roundToBf16];
 
 /** What the executor may be given; tests put their own in place. */
 export interface CudaExecutorOptions {
