@@ -73,8 +73,9 @@ class RoundedList {
     const maker = this.#lastWriter(factor, position);
     if (maker < 0) return this.#round(factor, [{ maker, operand: factor, layer }]);
     const made = this.#writtenBy(maker).find(({ operand }) => contains(operand, factor));
-    if (made && this.#lastWriter(made.operand, position) === maker)
-      if (colsOf(made.operand) === colsOf(factor) || this.#joins(made)) return this.#round(made.operand, [made]);
+    const isThere = made && this.#lastWriter(made.operand, position) === maker;
+    if (isThere && (colsOf(made.operand) === colsOf(factor) || this.#joins(made)))
+      return this.#round(made.operand, [made]);
     const parts = this.#partsOf(factor, position);
     if (parts?.every((part) => this.#joins(part))) return this.#round(factor, parts);
     return this.#round(factor, [{ maker, operand: factor, layer }]);
