@@ -10,9 +10,10 @@
 
 namespace langevin {
 
-enum class DType : int { f32 = 0, i32 = 1, f64 = 2 };
+// bf16 is of no tensor: float32 numbers of which memory holds the upper 16 bits, as factors of products on CUDA may lie there.
+enum class DType : int { f32 = 0, i32 = 1, f64 = 2, bf16 = 3 };
 
-LANGEVIN_INLINE size_t bytesOf(DType dtype) { return dtype == DType::f64 ? 8 : 4; }
+LANGEVIN_INLINE size_t bytesOf(DType dtype) { return dtype == DType::f64 ? 8 : dtype == DType::bf16 ? 2 : 4; }
 
 constexpr int kMaxRank = 8;
 

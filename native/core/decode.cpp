@@ -50,7 +50,7 @@ Operand WordReader::operand(const char* role, int index) {
   const BufferView buffer = buffers_.find(id);
   if (buffer.data == nullptr) fail(role, index, "unknown buffer " + show(id));
   Operand operand;
-  operand.dtype = static_cast<DType>(integer(2, "dtype"));
+  operand.dtype = static_cast<DType>(integer(3, "dtype"));
   const int64_t offset = integer(kExact, "offset");
   operand.pitch = integer(kExact, "pitch");
   operand.rank = static_cast<int>(integer(kMaxRank, "rank"));
@@ -96,6 +96,14 @@ void WordReader::fail(const char* role, int index, const std::string& problem) c
 }
 
 namespace {
+
+// Kernels of the CPU take every operand for one of a tensor's types.
+void expectTensors(const Command& command, const RegisteredKernel& kernel) {
+  if (kernel.launch != nullptr) return;
+  bool stored = command.output.dtype == DType::bf16;
+  for (int i = 0; i < command.inputCount; i++) stored = stored || command.inputs[i].dtype == DType::bf16;
+  if (stored) throw MalformedCommand(kernel.name, "an operand is stored in bfloat16, which only kernels on CUDA take");
+}
 
 // A word of the header as an index below `limit`.
 size_t headerWord(const char* call, double x, size_t limit, const char* what) {
@@ -154,6 +162,7 @@ std::unique_ptr<Batch> decode(const char* call, const double* words, size_t coun
     command.inputs = batch->inputs.data() + batch->inputs.size();
     command.inputCount = inputCount;
     for (int i = 0; i < inputCount; i++) batch->inputs.push_back(reader.operand("input", i));
+    expectTensors(command, kernel);
     command.attributes = AttributeReader(reader.position());
     batch->steps.back().attributes = static_cast<size_t>(reader.position() - list);
     reader.attributes(kernel.attributes);

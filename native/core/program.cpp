@@ -81,7 +81,7 @@ void readReports(Program& program, WordReader& layout) {
     const int index = static_cast<int>(program.reports.size());
     program.reports.push_back(layout.operand("report", index));
     const Operand& report = program.reports.back();
-    if (!report.present() || report.size() != 1) refuse("report " + std::to_string(index) + " is no scalar");
+    if (!report.present() || report.size() != 1 || report.dtype == DType::bf16) refuse("report " + std::to_string(index) + " is no scalar");
   }
 }
 

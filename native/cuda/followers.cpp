@@ -76,10 +76,23 @@ bool Followers::isOverAfter(const Operand& result, size_t reader) const {
   for (const Program::Temporary& memory : program_.temporaries) {
     if (writer < memory.start || writer > memory.end) continue;
     if (!overlap(memory.data, memory.bytes, addressOf(result), extentOf(result))) continue;
-    if (memory.end > static_cast<int64_t>(reader)) return false;
+    if (memory.end > static_cast<int64_t>(reader) && isUsedBeside(memory, result, reader)) return false;
     found = true;
   }
   return found;
+}
+
+// Whether a command besides those of one pass, which ends with `reader`, uses the memory where a result lies. That may be there
+// for longer than it is needed.
+bool Followers::isUsedBeside(const Program::Temporary& memory, const Operand& result, size_t reader) const {
+  for (size_t at = static_cast<size_t>(memory.start); at <= static_cast<size_t>(memory.end); at++) {
+    if (at >= first_ && at <= reader) continue;
+    const Command& command = program_.batch->steps[at].command;
+    if (command.output.present() && overlap(command.output, result)) return true;
+    for (int i = 0; i < command.inputCount; i++)
+      if (command.inputs[i].present() && overlap(command.inputs[i], result)) return true;
+  }
+  return false;
 }
 
 }  // namespace cuda

@@ -37,6 +37,7 @@ class Followers {
   bool usesSomeResult() const;
   bool hasChangingNumbers(size_t at) const;
   bool isOverAfter(const Operand& result, size_t reader) const;
+  bool isUsedBeside(const Program::Temporary& memory, const Operand& result, size_t reader) const;
 
   const Program& program_;
   const ChangingNumbers& numbers_;

@@ -244,6 +244,16 @@ static void tryAllocator() {
   expect(threw, "a stale number is refused");
 }
 
+template <class F>
+static bool throws(const F& call) {
+  try {
+    call();
+  } catch (const std::runtime_error&) {
+    return true;
+  }
+  return false;
+}
+
 class OneBuffer final : public BufferLookup {
  public:
   explicit OneBuffer(int32_t* memory) : memory_(memory) {}
@@ -258,6 +268,11 @@ static void tryMalformed() {
   int32_t memory = 0;
   const OneBuffer buffers(&memory);
   const std::vector<double> good = command("use_scratch", true, 0, join(oneInt(1), {1, 2, 1, 2, -3, 4, 1, 0.5}));
+  const auto decoded = [&](const std::vector<double>& words) {
+    decode("submit", words.data(), words.size(), Registry::get().kernels(), buffers);
+  };
+  const std::vector<double> stored = command("use_scratch", true, 0, join({1, 3, 0, 1, 0}, {1, 2, 1, 2, -3, 4, 1, 0.5}));
+  expect(throws([&] { decoded(stored); }) && !throws([&] { decoded(good); }), "kernels of the CPU take tensors' types alone");
   std::mt19937 random(1);
   const double odd[] = {-1, 0.5, 1e300, -1e300, __builtin_nan(""), __builtin_inf(), 9007199254740993.0, 3, 8, 9, 4294967296.0};
   int refused = 0;
@@ -266,7 +281,7 @@ static void tryMalformed() {
     for (int k = random() % 3; k >= 0; k--) words[random() % words.size()] = odd[random() % 11];
     if (random() % 4 == 0) words.resize(random() % words.size());
     try {
-      decode("submit", words.data(), words.size(), Registry::get().kernels(), buffers);
+      decoded(words);
     } catch (const MalformedCommand&) {
       refused++;
     }
@@ -422,16 +437,6 @@ static ReplayEnd runAll(Device& device, double program, ReplayPlan how) {
   const auto replay = start(device, program, std::move(how), done);
   done.get_future().wait();
   return replay->end();
-}
-
-template <class F>
-static bool throws(const F& call) {
-  try {
-    call();
-  } catch (const std::runtime_error&) {
-    return true;
-  }
-  return false;
 }
 
 // A buffer to which `append` writes: its first word counts, the others follow.
@@ -780,6 +785,7 @@ static void tryMalformedPrograms() {
   refused("programs: a slot on no attribute", [](ProgramText& t) { t.slot(0, {{0, 1, 5}}); });
   refused("programs: a slot on no command", [](ProgramText& t) { t.slot(0, {{1, 1, 0}}); });
   refused("programs: a report that is absent", [](ProgramText& t) { t.report({0}); });
+  refused("programs: a report of half a float", [](ProgramText& t) { t.report({1, 3, 0, 1, 0}); });
   refused("programs: a report of several numbers", [](ProgramText& t) { t.report({1, 1, 0, 2, 1, 2}); });
   const double program = good.load(device);
   expect(throws([&] { device.prepare(program, plan(1, {0.5, 1, 1})); }) &&

@@ -11,7 +11,7 @@ import type { Command, Operand, Program } from "../../ts/device/executor.ts";
 import { dense } from "../../ts/device/executor.ts";
 import { packageRoot } from "../../ts/device/native/addon.ts";
 import { CpuExecutor } from "../../ts/device/native/cpu-executor.ts";
-import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
+import { CudaExecutor, cudaRecords } from "../../ts/device/native/cuda-executor.ts";
 import { DeviceError } from "../../ts/errors/index.ts";
 import type { AnyOp } from "../../ts/ops/index.ts";
 import { opList, ops } from "../../ts/ops/index.ts";
@@ -84,7 +84,7 @@ whereBuilt("device cuda on the host", () => {
   it("has a kernel for each op, and names one that it has none for", () => {
     expect(executor.missing).to.deep.equal([]);
     const op: AnyOp = { ...ops.neg, name: "unheardOf" };
-    const other = new CudaExecutor({ records: [...opList, op] });
+    const other = new CudaExecutor({ records: [...cudaRecords, op] });
     const error = failure(() => other.submit([{ op, attributes: {}, inputs: [], output: undefined }]));
     expect(error).to.be.instanceOf(DeviceError);
     expect(error.message).to.equal(

@@ -2,7 +2,7 @@
 // whose memory they need. Neither may change a bit, in whatever order the graph runs; the stand-in takes another one each time.
 
 import { expect } from "chai";
-import type { Module, SampleOptions, Tensor } from "langevin";
+import type { CaptureOptions, Module, SampleOptions, Tensor } from "langevin";
 import { Adam, UNet2D, capture, manualSeed, mse, randint, randn, scope } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
 import type { Command, Operand, Precision, Program, ProgramId, Temporary } from "../../ts/device/executor.ts";
@@ -43,8 +43,8 @@ const networks: Readonly<Record<string, () => Network>> = {
     }),
 };
 
-/** Three steps of training: the losses and the weights after them, and how the plan was carried out. */
-function trained(network: () => Network, planned: boolean) {
+/** Three steps of training, eager ones or those of a plan: the losses and the weights after them, and how the plan was carried out. */
+function trained(network: () => Network, options?: CaptureOptions) {
   manualSeed(5);
   const model = network();
   const adam = new Adam(model.parameters(), { lr: 1e-2 });
@@ -56,7 +56,7 @@ function trained(network: () => Network, planned: boolean) {
     adam.step();
     return loss.detach();
   };
-  const plan = planned ? capture(step) : undefined;
+  const plan = options && capture(step, options);
   const losses = [0, 1, 2].map(() => scope(() => (plan ? plan() : step()).item()));
   const weights = model.parameters().flatMap((parameter) => [...(parameter.toArray() as number[]).flat(4)]);
   const text = plan?.plan().toString() ?? "";
@@ -65,29 +65,47 @@ function trained(network: () => Network, planned: boolean) {
   return { losses, weights, text };
 }
 
+/** Commands of a step, kernels of its graph, and those of the longest chain. */
+function figures({ text }: { readonly text: string }): number[] {
+  return [/: (\d+) commands/, /a graph of (\d+) kernels/, /at most (\d+) of them one after the other/].map((pattern) =>
+    Number(pattern.exec(text)?.[1]),
+  );
+}
+
 whereBuilt("graphs on device cuda", () => {
   useDevice("cuda");
 
   for (const [name, network] of Object.entries(networks))
     it(`train ${name} with eager's bits, in fewer kernels and shorter chains than it has commands`, function () {
       this.timeout(300_000);
-      const eager = trained(network, false);
-      const together = trained(network, true);
-      const serial = withEnvironment("LANGEVIN_GRAPHS", "serial", () => trained(network, true));
-      const apart = withEnvironment("LANGEVIN_FUSE", "off", () => trained(network, true));
+      const eager = trained(network);
+      const together = trained(network, {});
+      const serial = withEnvironment("LANGEVIN_GRAPHS", "serial", () => trained(network, {}));
+      const apart = withEnvironment("LANGEVIN_FUSE", "off", () => trained(network, {}));
       for (const { losses, weights } of [together, serial, apart]) {
         expect(losses).to.deep.equal(eager.losses);
         expect(firstDifference(weights, eager.weights)).to.equal(undefined);
       }
-      const figures = ({ text }: { readonly text: string }): number[] =>
-        [/: (\d+) commands/, /a graph of (\d+) kernels/, /at most (\d+) of them one after the other/].map((pattern) =>
-          Number(pattern.exec(text)?.[1]),
-        );
       const [commands, kernels, longest] = figures(together);
       const [, serialKernels, serialLongest] = figures(serial);
       expect(kernels).to.be.lessThan(0.95 * commands);
       expect(longest).to.be.lessThan(0.8 * kernels);
       expect([serialKernels, serialLongest]).to.deep.equal([kernels, kernels]);
+    });
+
+  for (const [name, network] of Object.entries(networks))
+    it(`train ${name} in bf16 with the same bits whether factors are rounded before or by each product`, function () {
+      this.timeout(300_000);
+      const options = { precision: "bf16" } as const;
+      const before = trained(network, options);
+      const poisoned = trained(network, { ...options, poison: true });
+      const byProducts = trained(network, { ...options, fuse: false });
+      for (const { losses, weights } of [poisoned, byProducts]) {
+        expect(losses).to.deep.equal(before.losses);
+        expect(firstDifference(weights, before.weights)).to.equal(undefined);
+      }
+      const [longest, ofProducts] = [before, byProducts].map((run) => figures(run)[2]);
+      expect(longest).to.be.lessThan(0.85 * ofProducts);
     });
 });
 

@@ -2,7 +2,7 @@
 // of cpu up to rounding; the same at any batch size; stopped within a window; and what does not fit runs as graphs.
 
 import { expect } from "chai";
-import type { DeviceName, SampleOptions, Tensor } from "langevin";
+import type { DeviceName, Precision, SampleOptions, Tensor } from "langevin";
 import {
   Conv2d,
   DDIMScheduler,
@@ -22,6 +22,11 @@ import {
 } from "langevin";
 import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
 import { openDevice } from "../../ts/device/devices.ts";
+import type { Command, Operand } from "../../ts/device/executor.ts";
+import { dense } from "../../ts/device/executor.ts";
+import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
+import type { AnyOp } from "../../ts/ops/index.ts";
+import { ops, roundToBf16 } from "../../ts/ops/index.ts";
 import { rejection } from "../failure.ts";
 import { cpuIsBuilt, useDevice } from "../tensor/devices.ts";
 
@@ -193,11 +198,14 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
       "a sum": (r: Tensor, x: Tensor) => x.add(r),
     };
     for (const [name, next] of Object.entries(steps)) {
-      const run = async (device: DeviceName): Promise<number[]> => {
+      const run = async (device: DeviceName, precision?: Precision): Promise<number[]> => {
         const { conv, x } = weights(device);
-        const step = capture(() => {
-          noGrad(() => x.assign(next(conv.forward(x), x)));
-        });
+        const step = capture(
+          () => {
+            noGrad(() => x.assign(next(conv.forward(x), x)));
+          },
+          { precision },
+        );
         for await (const _ of step.replay(3)) continue;
         const values = [...(await x.data())];
         if (device === "cuda") expect(step.plan().toString()).to.match(/^Runs in one persistent kernel/m);
@@ -205,8 +213,13 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
         return values;
       };
       const expected = await run(reference);
-      const got = await run("cuda");
-      expect(distance(got, expected) / largest(expected), name).to.be.below(1e-5);
+      for (const [precision, tolerance] of [
+        ["float32", 1e-5],
+        ["bf16", 2 ** -6],
+      ] as const) {
+        const got = await run("cuda", precision);
+        expect(distance(got, expected) / largest(expected), `${name} in ${precision}`).to.be.below(tolerance);
+      }
     }
     setDefaultDevice("cuda");
   });
@@ -234,6 +247,50 @@ whereBuilt("the persistent sampler on the host", function (this: Mocha.Suite) {
     const started = draw("cuda", network, { ...options, schedule: long, signal: stopping.signal });
     setTimeout(() => stopping.abort(new Error("enough")), 50);
     expect((await rejection(started)).message).to.equal("enough");
+  });
+
+  it("multiplies what was rounded for it, and leaves to graphs what it would find changed, or nowhere", () => {
+    const executor = new CudaExecutor();
+    const shape = [1, 4, 4, 8];
+    const [given, arena] = [executor.allocate(1 << 16), executor.allocate(1 << 16)];
+    const [x, weight, y] = [shape, [1, 1, 8, 8], shape].map((each, i) => dense(given, i << 10, each, "float32"));
+    const made = dense(arena, 0, shape, "float32");
+    const copy = { ...dense(arena, 2048, shape, "float32"), dtype: "bfloat16" } as const;
+    const run = (op: AnyOp, inputs: Command["inputs"], output: Operand): Command => ({
+      op,
+      attributes: op === ops.conv2d ? { stride: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1] } : {},
+      inputs,
+      output,
+    });
+    const way = (...commands: Command[]): string => {
+      const places = [
+        { byteOffset: 0, bytes: 512 },
+        { byteOffset: 4096, bytes: 256 },
+      ];
+      const id = executor.load({
+        lists: [commands],
+        steps: [{ list: 0 }],
+        ...{ slots: [], reports: [], checkFinite: false, precision: "bf16" },
+        temporaries: places.map((place) => ({ buffer: arena, ...place, start: 0, end: commands.length - 1 })),
+      });
+      const text = executor.describe(id);
+      executor.unload(id);
+      return text;
+    };
+    const make = run(ops.relu, [x], made);
+    const round = run(roundToBf16, [made], copy);
+    const multiply = (factor: Operand): Command => run(ops.conv2d, [factor, weight, undefined], y);
+    expect(way(make, round, multiply(copy))).to.match(persistent);
+    expect(way(make, round, run(ops.silu, [made], made), multiply(copy))).to.match(
+      /: conv2d: it multiplies a copy of what was written to since\.$/,
+    );
+    expect(way(make, multiply(copy))).to.match(/: conv2d: nothing has rounded what it multiplies\.$/);
+    const half = { ...copy, shape: [1, 4, 4, 4] };
+    expect(way(make, run(roundToBf16, [{ ...made, shape: half.shape }], half), multiply(copy))).to.match(
+      /: conv2d: nothing has rounded what it multiplies\.$/,
+    );
+    executor.release(given);
+    executor.release(arena);
   });
 
   it("leaves to graphs what it has no instruction for, and what does not fit, and says why", async () => {

@@ -3,27 +3,32 @@
 import { spawnSync } from "node:child_process";
 
 import { expect } from "chai";
-import type { Precision } from "langevin";
+import type { CaptureOptions, Precision } from "langevin";
 import {
   Adam,
   ArgumentError,
   ImageSet,
   NoiseSchedule,
   capture,
+  conv2d,
+  groupNorm,
   manualSeed,
   mse,
   ones,
+  randn,
   sample,
   setStrictMode,
   train,
 } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
-import type { Executor } from "../../ts/device/executor.ts";
+import { openDevice } from "../../ts/device/devices.ts";
+import type { Executor, Operand } from "../../ts/device/executor.ts";
+import { dense } from "../../ts/device/executor.ts";
 import { packageRoot } from "../../ts/device/native/addon.ts";
 import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import { TsExecutor } from "../../ts/device/ts/executor.ts";
 import type { AnyOp } from "../../ts/ops/index.ts";
-import { ops } from "../../ts/ops/index.ts";
+import { ops, roundToBf16 } from "../../ts/ops/index.ts";
 import { failure, rejection } from "../failure.ts";
 import type { Case, Value } from "../ops/draw.ts";
 import { drawCase, generator, valueOf } from "../ops/draw.ts";
@@ -128,6 +133,18 @@ async function losses(
   return found;
 }
 
+/** For small programs, which would run in the persistent sampler: that has tests of its own. */
+function withoutPersistentSampler(): void {
+  const earlier = process.env.LANGEVIN_PERSISTENT;
+  beforeEach(() => {
+    process.env.LANGEVIN_PERSISTENT = "off";
+  });
+  afterEach(() => {
+    if (earlier === undefined) delete process.env.LANGEVIN_PERSISTENT;
+    else process.env.LANGEVIN_PERSISTENT = earlier;
+  });
+}
+
 whereBuilt("precision on device cuda", () => {
   useDevice("cuda");
 
@@ -139,15 +156,7 @@ whereBuilt("precision on device cuda", () => {
         cuda = new CudaExecutor();
       });
 
-      // A program of one product would run in the persistent sampler, which has tests of its own.
-      const earlier = process.env.LANGEVIN_PERSISTENT;
-      beforeEach(() => {
-        process.env.LANGEVIN_PERSISTENT = "off";
-      });
-      afterEach(() => {
-        if (earlier === undefined) delete process.env.LANGEVIN_PERSISTENT;
-        else process.env.LANGEVIN_PERSISTENT = earlier;
-      });
+      withoutPersistentSampler();
 
       for (const op of products)
         it(`${op.name} multiplies rounded operands, and adds up in float32`, () => {
@@ -265,6 +274,95 @@ whereBuilt("precision on device cuda", () => {
       });
     });
   }
+
+  describe("factors in bf16", () => {
+    withoutPersistentSampler();
+
+    /** Pictures of a small U-Net, and how their plans were carried out. */
+    async function pictures(fuse: "on" | "off") {
+      const executor = openDevice("cuda");
+      const load = executor.load.bind(executor);
+      const ways: string[] = [];
+      executor.load = (program) => {
+        const id = load(program);
+        ways.push(executor.describe!(id));
+        return id;
+      };
+      const earlier = process.env.LANGEVIN_FUSE;
+      process.env.LANGEVIN_FUSE = fuse;
+      try {
+        manualSeed(3);
+        const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });
+        const schedule = new NoiseSchedule({ steps: 10, betaStart: 0.01, betaEnd: 0.6 });
+        const x = await sample({ model, schedule, count: 3, size: [8, 8, 1], seed: 7, precision: "bf16" });
+        return { values: [...(await x.data())], ways: ways.join(" ") };
+      } finally {
+        if (earlier === undefined) delete process.env.LANGEVIN_FUSE;
+        else process.env.LANGEVIN_FUSE = earlier;
+        executor.load = load;
+      }
+    }
+
+    it("may lie there rounded, or be rounded by the product, each for itself", () => {
+      const executor = new CudaExecutor();
+      const random = generator(9);
+      const [m, k, n] = [5, 11, 6];
+      const memory = executor.allocate(4 * 512);
+      executor.write(
+        memory,
+        0,
+        Float32Array.from({ length: 512 }, () => 2 * random() - 1),
+      );
+      const [a, b, y] = [
+        dense(memory, 0, [m, k], "float32"),
+        dense(memory, 64, [k, n], "float32"),
+        dense(memory, 192, [m, n], "float32"),
+      ];
+      const stored = [a, b].map(({ shape }, i) => ({
+        ...{ buffer: memory, offset: 512 + 256 * i, shape, pitch: 16 },
+        dtype: "bfloat16" as const,
+      }));
+      const round = [a, b].map((x, i) => ({ op: roundToBf16, attributes: {}, inputs: [x], output: stored[i] }));
+      const product = (first: Operand, second: Operand): Float32Array => {
+        const attributes = { transposeA: false, transposeB: false };
+        const command = { op: ops.matmul, attributes, inputs: [first, second, undefined], output: y };
+        inPrecision(executor, "bf16").submit([...round, command]);
+        const result = new Float32Array(m * n);
+        executor.readSync(memory, 4 * y.offset, result);
+        return result;
+      };
+      const expected = product(a, b);
+      for (const factors of [stored, [a, stored[1]], [stored[0], b]])
+        expect(firstDifference(product(factors[0], factors[1]), expected)).to.equal(undefined);
+      executor.release(memory);
+    });
+
+    it("samples with the same bits whether factors are rounded before or by each product", async () => {
+      const [before, byProducts] = [await pictures("on"), await pictures("off")];
+      expect(firstDifference(before.values, byProducts.values)).to.equal(undefined);
+      expect(before.ways).to.match(/^Runs as CUDA graphs/);
+    });
+
+    it("rounds what products, norms and activations make in their kernels", () => {
+      const kernels = (channels: number, options: CaptureOptions): number => {
+        const weights = [3, 3].map((size) => randn([size, size, channels, channels]));
+        const x = randn([2, 6, 6, channels]);
+        const step = capture(() => {
+          const h = conv2d(x, weights[0], undefined, { padding: 1 }).relu();
+          const normalised = groupNorm(conv2d(h, weights[1], undefined, { padding: 1 }), 2).silu();
+          return conv2d(normalised, weights[0], undefined, { padding: 1 });
+        }, options);
+        step().toArray(); // once it has run it is known in what kernels
+        const found = /a graph of (\d+) kernels/.exec(step.plan().toString())!;
+        step.dispose();
+        return Number(found[1]);
+      };
+      const own = (channels: number): number => kernels(channels, { precision: "bf16" }) - kernels(channels, {});
+      // The first factor and both weights; of channels that are no multiple of four all factors.
+      expect(own(8)).to.equal(3);
+      expect(own(6)).to.equal(5);
+    });
+  });
 
   it("cannot be asked of eager steps", async () => {
     const model = new TutorialUNet({ imageChannels: 1, channels: [8, 8, 16], timeDim: 8, steps: 10 });

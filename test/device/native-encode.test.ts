@@ -7,7 +7,7 @@ import type { AttributePlace, Command, Operand } from "../../ts/device/executor.
 import { dense } from "../../ts/device/executor.ts";
 import { CommandEncoder, dtypeCodes, matchKernels } from "../../ts/device/native/encode.ts";
 import { DeviceError } from "../../ts/errors/index.ts";
-import type { AnyOp, AttributeKind, DType } from "../../ts/ops/index.ts";
+import type { AnyOp, AttributeKind, StoredType } from "../../ts/ops/index.ts";
 import { defineOp, ops, opList, signatureText } from "../../ts/ops/index.ts";
 import { failure } from "../failure.ts";
 
@@ -72,7 +72,7 @@ class Reader {
   #operand(): Operand | undefined {
     const buffer = this.#next();
     if (buffer === 0) return undefined;
-    const dtype = (Object.keys(dtypeCodes) as DType[])[this.#next()];
+    const dtype = (Object.keys(dtypeCodes) as StoredType[])[this.#next()];
     const [offset, pitch, rank] = [this.#next(), this.#next(), this.#next()];
     return { buffer, offset, pitch, dtype, shape: Array.from({ length: rank }, () => this.#next()) };
   }
@@ -88,7 +88,7 @@ class Reader {
 const size = fc.integer({ min: 0, max: 2 ** 31 });
 const operand: fc.Arbitrary<Operand> = fc.record({
   buffer: fc.integer({ min: 1, max: 2 ** 53 - 1 }),
-  dtype: fc.constantFrom<DType>("float32", "int32", "float64"),
+  dtype: fc.constantFrom<StoredType>("float32", "int32", "float64", "bfloat16"),
   offset: fc.integer({ min: 0, max: 2 ** 40 }),
   pitch: size,
   shape: fc.array(size, { maxLength: 8 }),

@@ -12,7 +12,8 @@ import { addonCandidates, loadAddon, loadAddonFrom, packageRoot } from "../../ts
 import { CpuExecutor, threadsFromEnvironment } from "../../ts/device/native/cpu-executor.ts";
 import type { NativeExecutor } from "../../ts/device/native/native-executor.ts";
 import { ArgumentError, DeviceError } from "../../ts/errors/index.ts";
-import { ops } from "../../ts/ops/index.ts";
+import type { AnyAttributes, Sample, TensorType } from "../../ts/ops/index.ts";
+import { opList, ops } from "../../ts/ops/index.ts";
 import { failure, rejection } from "../failure.ts";
 import { cpuIsBuilt } from "../tensor/devices.ts";
 import { native } from "./native-devices.ts";
@@ -213,6 +214,32 @@ whereBuilt(`executor ${native.name}`, () => {
       executor.release(buffer);
     });
 
+    it("operands that are stored in 16 bits, of whatever op", async () => {
+      const executor = native.open();
+      const buffer = executor.allocate(1 << 20);
+      for (const op of opList.filter((each) => !each.view)) {
+        const [{ inputs, attributes }] = op.samples as readonly Sample<AnyAttributes>[];
+        const types = inputs.map((input) => input && { dtype: "float32" as const, ...input });
+        const result = op.infer(types, attributes);
+        const place = ({ shape, dtype }: TensorType, i: number): Operand => dense(buffer, i << 14, shape, dtype);
+        const all = [
+          ...types.map((type, i) => type && place(type, i)),
+          op.writes ? undefined : place(result, inputs.length),
+        ];
+        for (const [i, operand] of all.entries()) {
+          if (!operand) continue;
+          const operands = all.with(i, { ...operand, dtype: "bfloat16" });
+          const command = { op, attributes, inputs: operands.slice(0, -1), output: operands.at(-1) };
+          const refused = (async () => {
+            executor.submit([command]);
+            await executor.synchronize();
+          })();
+          expect(await rejection(refused), `${op.name}, operand ${i}`).to.be.instanceOf(DeviceError);
+        }
+      }
+      executor.release(buffer);
+    });
+
     it("malformed words", () => {
       const addon = native.addon();
       const device = native.name === "cuda" ? addon.openCuda() : addon.openDevice(1);
@@ -233,7 +260,7 @@ whereBuilt(`executor ${native.name}`, () => {
         [damaged(2, 2), "submit: output flag 2 is out of range"],
         [damaged(3, 1), "fill: bad dtype 10"],
         [damaged(4, 4), "fill: bad role 4"],
-        [damaged(6, 3), "fill: bad dtype 3"],
+        [damaged(6, 4), "fill: bad dtype 4"],
         [damaged(7, -1), "fill: bad offset -1"],
         [damaged(9, 9), "fill: bad rank 9"],
         [damaged(11, 9), "fill: bad length of a list 9"],

@@ -124,6 +124,14 @@ describe("TsExecutor", () => {
     expect(await rejection(executor.read(freed, 0, new Float32Array(1)))).to.be.instanceOf(DeviceError);
   });
 
+  it("refuses what is stored in 16 bits", () => {
+    const executor = new TsExecutor();
+    const x = { ...dense(executor.allocate(16), 0, [4], "float32"), dtype: "bfloat16" } as const;
+    expect(failure(() => executor.submit([negate(x, x)])).message).to.equal(
+      "neg: an operand is stored in bfloat16, which the ts executor does not have.",
+    );
+  });
+
   it("names the op and the buffer in its refusals", () => {
     const executor = new TsExecutor();
     const buffer = executor.allocate(16);

@@ -1,4 +1,4 @@
-// A model on paper of the persistent sampler (native/cuda/persistent.h): cycles of a step on one multiprocessor of an H100.
+// A model on paper of the persistent sampler (native/cuda/persistent): cycles of a step on one multiprocessor of an H100.
 //
 // A product takes what its warps' steps take, or what its weights take to come from the second-level cache, and the latencies
 // that nothing hides: of barriers, of what follows on the sums, and of the first operands. Steps take what the busiest of the
@@ -74,7 +74,7 @@ function cyclesOfStep(tiles: number, products: Products, together: 1 | 2): numbe
   return busiest / machine.efficiency[together];
 }
 
-/** How persistent.cpp cuts a product, and the steps that the busiest warp takes. */
+/** How native/cuda/persistent cuts a product, and the steps that the busiest warp takes. */
 function cut({ pixels, taps, channels, outputs }: Product): { tiles: number; steps: number } {
   const groups = (tiles: number) => Math.ceil(pixels / (8 * tiles));
   const cost = (tiles: number) => groups(tiles) * taps(tiles) * (tiles + 1);

@@ -4,10 +4,11 @@ import type { Module, Tensor, TensorTree } from "langevin";
 import { Adam, mse, noGrad, randint, randn, tensor } from "langevin";
 import { schedule } from "../../bench/workloads/training.ts";
 import type { Network } from "../../bench/workloads/training.ts";
-import type { Executor } from "../../ts/device/executor.ts";
+import type { BufferId, Executor, Operand, Precision } from "../../ts/device/executor.ts";
 import { bytesMoved, flopsOf, runsOfCommands } from "../../ts/plan/cost.ts";
 import { Plan } from "../../ts/plan/plan.ts";
-import type { RecordedCommand } from "../../ts/plan/recorded.ts";
+import { placeCommands, usesOf } from "../../ts/plan/lifetimes.ts";
+import type { RecordedCommand, RecordedProgram } from "../../ts/plan/recorded.ts";
 import { listsOf } from "../../ts/plan/recorded.ts";
 import { recordOnce } from "../../ts/tensor/captured-plan.ts";
 
@@ -26,10 +27,11 @@ export interface PlannedCost {
   readonly commands: readonly CommandCost[];
 }
 
-/** The function's plan. Nothing is executed. */
-export function planOf(fn: () => TensorTree | void, executor: Executor): Plan {
+/** The function's plan, by default in float32. Nothing is executed. */
+export function planOf(fn: () => TensorTree | void, executor: Executor, precision?: Precision): Plan {
   const { program } = recordOnce(fn, []);
-  return new Plan(program, executor, { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false });
+  const options = { steps: 1, reports: [], fuse: true, checkFinite: false, poison: false, precision };
+  return new Plan(program, executor, options);
 }
 
 /** Commands with those that are joined to them. */
@@ -41,17 +43,40 @@ function groupsOf(commands: readonly RecordedCommand[]): RecordedCommand[][] {
   return groups;
 }
 
-/** A product or norm on a GPU takes what is joined to it into its kernel; elsewhere each command reads and writes memory. */
-function bytesOfGroup(group: RecordedCommand[]): (readonly [RecordedCommand, number])[] {
-  const bytes = group[0].op.epilogue ? bytesMoved(group) : group.map((command) => bytesMoved([command])[0]);
+/**
+ * A product or norm on a GPU takes what is joined to it into its kernel, and keeps in registers what that alone reads; elsewhere each
+ * command reads and writes memory.
+ */
+function bytesOfGroup(
+  group: RecordedCommand[],
+  staysInside: (buffer: BufferId) => boolean,
+): (readonly [RecordedCommand, number])[] {
+  const inMemory = (operand: Operand | undefined): Operand | undefined =>
+    operand && staysInside(operand.buffer) ? undefined : operand;
+  const seen = group.map((command) => ({
+    ...command,
+    inputs: command.inputs.map(inMemory),
+    output: inMemory(command.output),
+  }));
+  const bytes = group[0].op.epilogue ? bytesMoved(seen) : group.map((command) => bytesMoved([command])[0]);
   return group.map((command, i) => [command, bytes[i]]);
 }
 
+/** Bytes that each command of a program reads and writes on a GPU. */
+function bytesOfCommands({ nodes, outputs }: RecordedProgram): Map<RecordedCommand, number> {
+  const uses = usesOf(placeCommands(nodes));
+  const kept = new Set(outputs.map(({ buffer }) => buffer));
+  /** Whether all that use a buffer are of one group, and it holds nothing afterwards. */
+  const staysInside = (buffer: BufferId): boolean =>
+    buffer < 0 && !kept.has(buffer) && uses.get(buffer)!.every(({ group }) => group === uses.get(buffer)![0].group);
+  const groups = listsOf(nodes).flatMap(({ commands }) => groupsOf(commands));
+  return new Map(groups.flatMap((group) => bytesOfGroup(group, staysInside)));
+}
+
 /** Counts what the function's plan does. */
-export function plannedCost(fn: () => TensorTree | void, executor: Executor): PlannedCost {
-  const plan = planOf(fn, executor);
-  const lists = listsOf(plan.placed.nodes);
-  const bytes = new Map(lists.flatMap(({ commands }) => groupsOf(commands).flatMap(bytesOfGroup)));
+export function plannedCost(fn: () => TensorTree | void, executor: Executor, precision?: Precision): PlannedCost {
+  const plan = planOf(fn, executor, precision);
+  const bytes = bytesOfCommands(plan.placed);
   const commands = [...runsOfCommands(plan.placed.nodes)].flatMap(([command, times]) => {
     const cost = {
       flops: flopsOf(command),

@@ -34,7 +34,7 @@ const sentinels: Record<DType, number> = { float32: -7.5e8, float64: -7.5e8, int
 const unwritten: Record<DType, number> = { float32: NaN, float64: NaN, int32: -0x7eed1234 };
 
 interface Placed {
-  readonly operand: Operand;
+  readonly operand: Operand & TensorType;
   readonly memory: ElementArray;
 }
 

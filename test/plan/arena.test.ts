@@ -79,10 +79,12 @@ describe("arena", () => {
   });
 
   it("is what is in use at one time in a chain of falling or rising sizes, each made from the one before", () => {
-    const chain = fc.tuple(fc.uniqueArray(size, { minLength: 1, maxLength: 30 }), fc.boolean()).map(([sizes, rising]) => {
-      sizes.sort((a, b) => (rising ? a - b : b - a));
-      return sizes.map((bytes, i): Tenant => ({ bytes, start: i, end: i + 1 }));
-    });
+    const chain = fc
+      .tuple(fc.uniqueArray(size, { minLength: 1, maxLength: 30 }), fc.boolean())
+      .map(([sizes, rising]) => {
+        sizes.sort((a, b) => (rising ? a - b : b - a));
+        return sizes.map((bytes, i): Tenant => ({ bytes, start: i, end: i + 1 }));
+      });
     fc.assert(
       fc.property(chain, (all) => {
         expect(arrange(all).bytes).to.equal(leastBytes(all));

@@ -1,7 +1,7 @@
 // Random programs of all operations with their gradients, captured with poisoned memory: every value has eager's bits.
 
 import { expect } from "chai";
-import type { Tensor } from "langevin";
+import type { CaptureOptions, Tensor } from "langevin";
 import { capture, manualSeed, scope } from "langevin";
 import { cpuIsBuilt, cudaOnHost } from "../tensor/devices.ts";
 import type { Program } from "../tensor/random-programs.ts";
@@ -25,30 +25,41 @@ function compute(program: Program, inputs: readonly Tensor[]): Record<string, Te
   return { ...all, loss, ...Object.fromEntries(gradients) };
 }
 
-/** What a plan gets wrong, called twice; undefined if nothing. */
-function fault(program: Program): string | undefined {
-  const inputs = leavesOf(program).map((leaf) => leaf.detach());
+/** The bits of all values of two calls, eager ones or those of a plan. */
+function twoCalls(program: Program, inputs: readonly Tensor[], options?: CaptureOptions): Record<string, string>[] {
   manualSeed(program.seed);
-  const expected = [0, 1].map(() => scope(() => bitsOf(compute(program, inputs))));
-  manualSeed(program.seed);
-  const captured = capture((...given: Tensor[]) => compute(program, given), {
-    poison: true,
-    fuse: fuses(program),
-  });
+  if (!options) return [0, 1].map(() => scope(() => bitsOf(compute(program, inputs))));
+  const captured = capture((...given: Tensor[]) => compute(program, given), options);
   try {
-    for (const [call, values] of expected.entries()) {
-      const got = scope(() => bitsOf(captured(...inputs)));
-      for (const [name, bits] of Object.entries(values))
+    return [0, 1].map(() => scope(() => bitsOf(captured(...inputs))));
+  } finally {
+    captured.dispose();
+  }
+}
+
+/** What a plan gets wrong, beside another way to compute the same; undefined if nothing. */
+function fault(program: Program, plan: CaptureOptions, other?: CaptureOptions): string | undefined {
+  const inputs = leavesOf(program).map((leaf) => leaf.detach());
+  try {
+    const expected = twoCalls(program, inputs, other);
+    for (const [call, got] of twoCalls(program, inputs, plan).entries())
+      for (const [name, bits] of Object.entries(expected[call]))
         if (got[name] !== bits)
           return `call ${call}: ${name} differs: ${bits.slice(0, 60)} and ${got[name].slice(0, 60)}`;
-    }
     return undefined;
   } catch (error) {
     return String(error);
   } finally {
-    captured.dispose();
     for (const input of inputs) input.dispose();
   }
+}
+
+/** Fails with the smallest program in which there is a fault. */
+function expectNone(programs: readonly Program[], faultOf: (program: Program) => string | undefined): void {
+  const failing = programs.find((program) => faultOf(program) !== undefined);
+  if (!failing) return;
+  const smallest = shrink(failing, (program) => faultOf(program) !== undefined);
+  expect.fail(`${faultOf(smallest)}\n${print(smallest)}`);
 }
 
 describe(`${count} random programs as plans`, function () {
@@ -67,10 +78,18 @@ describe(`${count} random programs as plans`, function () {
       ] as const);
   for (const [device, dtype] of settings)
     (device === "cpu" && !cpuIsBuilt ? it.skip : it)(`give eager's bits in ${dtype} on ${device}`, () => {
-      const faultThere = (program: Program): string | undefined => withDefaults(device, dtype, () => fault(program));
-      const failing = programs.find((program) => faultThere(program) !== undefined);
-      if (!failing) return;
-      const smallest = shrink(failing, (program) => faultThere(program) !== undefined);
-      expect.fail(`${faultThere(smallest)}\n${print(smallest)}`);
+      expectNone(programs, (program) =>
+        withDefaults(device, dtype, () => fault(program, { poison: true, fuse: fuses(program) })),
+      );
+    });
+
+  if (cudaOnHost)
+    it("give in bf16 the same bits whether factors are rounded before or by each product", () => {
+      const precision = "bf16";
+      expectNone(programs, (program) =>
+        withDefaults("cuda", "float32", () =>
+          fault(program, { precision, poison: fuses(program) }, { precision, fuse: false }),
+        ),
+      );
     });
 });

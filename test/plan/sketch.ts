@@ -3,7 +3,7 @@
 import { expect } from "chai";
 
 import type { BufferId, Executor, Operand } from "../../ts/device/executor.ts";
-import { dense } from "../../ts/device/executor.ts";
+import { dense, tensorTypeOf } from "../../ts/device/executor.ts";
 import { TsExecutor } from "../../ts/device/ts/executor.ts";
 import type { AnyAttributes, AnyOp, DType, Shape } from "../../ts/ops/index.ts";
 import { PerStep, bytesOf, ops, sizeOf } from "../../ts/ops/index.ts";
@@ -75,7 +75,8 @@ export class Sketch {
     output?: Operand,
     perStep: RecordedCommand["perStep"] = [],
   ): Operand {
-    const { shape, dtype } = op.infer(inputs, attributes);
+    const types = inputs.map((operand) => operand && tensorTypeOf(operand));
+    const { shape, dtype } = op.infer(types, attributes);
     const made = output ?? this.memory(shape, dtype);
     this.list().commands.push({ op, attributes, inputs, output: made, perStep, layer: "" });
     return made;
@@ -144,8 +145,8 @@ export function rows(operand: Operand, from: number, to: number): Operand {
 }
 
 /** The same elements under another shape. */
-export function reshaped({ buffer, offset, dtype }: Operand, ...shape: number[]): Operand {
-  return dense(buffer, offset, shape, dtype);
+export function reshaped(operand: Operand, ...shape: number[]): Operand {
+  return dense(operand.buffer, operand.offset, shape, tensorTypeOf(operand).dtype);
 }
 
 /** The names of all commands, in order. */

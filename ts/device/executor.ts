@@ -2,7 +2,7 @@
 // (autograd, layers, scopes, plans).
 
 import { DeviceError } from "../errors/index.ts";
-import type { Alignment, AnyAttributes, AnyOp, DType, Shape } from "../ops/index.ts";
+import type { Alignment, AnyAttributes, AnyOp, DType, Shape, StoredType, TensorType } from "../ops/index.ts";
 
 /** Names of the executors, fastest first: the order in which the default device is chosen. */
 export const deviceNames = ["cuda", "cpu", "ts"] as const;
@@ -33,7 +33,8 @@ export interface Operand {
   readonly offset: number;
   readonly shape: Shape;
   readonly pitch: number;
-  readonly dtype: DType;
+  /** "bfloat16" only in programs of precision "bf16": a result of `roundToBf16`, and factors of products. */
+  readonly dtype: StoredType;
 }
 
 /** One op on given operands. In-place ops have no output; they overwrite the inputs that `op.writes` lists. */
@@ -203,6 +204,11 @@ export function expectPrecision(op: string, executor: Executor, precision: Preci
     problem: `precision is "${precision}", which device "${executor.name}" here does not have (it has ${executor.precisions.join(", ")}).`,
     advice: "Leave precision out; tf32 and bf16 take a GPU of compute capability 8.0 or more (Ampere and later).",
   });
+}
+
+/** The type of the tensor that lies there: what is stored in 16 bits is a float32 one. */
+export function tensorTypeOf({ shape, dtype }: Operand): TensorType {
+  return { shape, dtype: dtype === "bfloat16" ? "float32" : dtype };
 }
 
 /** The operand that covers a whole dense buffer region. */

@@ -70,6 +70,7 @@ export const conv2d: Op<typeof window> = defineOp({
   epilogue: true,
   inputs: ["x", "weight", "bias?"],
   terms: ([, weight]) => sizeOf(weight!.shape.slice(0, 3)),
+  factors: [0, 1],
   multiplyAdds: ([, weight], _, y) => sizeOf(y.shape) * sizeOf(weight!.shape.slice(0, 3)),
   attributes: window,
   infer([x, weight, bias], attributes) {
@@ -134,6 +135,7 @@ export const convTranspose2d: Op<typeof window & { readonly size: "ints" }> = de
   epilogue: true,
   inputs: ["x", "weight", "bias?"],
   terms: ([, weight]) => sizeOf([0, 1, 3].map((axis) => weight!.shape[axis])),
+  factors: [0, 1],
   multiplyAdds: ([x, weight]) => sizeOf(x!.shape) * sizeOf(weight!.shape.slice(0, 3)),
   attributes: { ...window, size: "ints" },
   infer([x, weight, bias], { size, ...attributes }) {
@@ -207,6 +209,7 @@ export const conv2dWeightGradient: Op<typeof window & { readonly kernel: "ints" 
   name: "conv2dWeightGradient",
   inputs: ["x", "dy"],
   terms: ([, dy]) => sizeOf(dy!.shape.slice(0, 3)),
+  factors: [0, 1],
   multiplyAdds: ([, dy], _, dw) => sizeOf(dy!.shape.slice(0, 3)) * sizeOf(dw.shape),
   attributes: { ...window, kernel: "ints" },
   infer([x, dy], { kernel, ...attributes }) {

@@ -82,6 +82,7 @@ import { logSoftmax, logSoftmaxGradient, softmax, softmaxGradient } from "./soft
 import type { AnyOp } from "./types.ts";
 import { accumulate, adam, assign, ema, rmsprop, sgd } from "./update.ts";
 
+export { roundToBf16 } from "./round-to-bf16.ts";
 export * from "./types.ts";
 
 /** Every op, in the order in which the instruction set lists them. */

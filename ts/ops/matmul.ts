@@ -54,6 +54,7 @@ export const matmul: Op<MatmulSignature> = defineOp({
   epilogue: true,
   inputs: ["a", "b", "bias?"],
   terms: ([a], { transposeA }) => a!.shape[a!.shape.length - (transposeA ? 2 : 1)],
+  factors: [0, 1],
   multiplyAdds: ([a], { transposeA }, y) => sizeOf(y.shape) * a!.shape[a!.shape.length - (transposeA ? 2 : 1)],
   attributes: { transposeA: "bool", transposeB: "bool" },
   infer([a, b, bias], { transposeA, transposeB }) {

@@ -5,6 +5,12 @@ import { CaptureError } from "../errors/index.ts";
 /** Element types of tensors. `float64` exists on the `ts` executor alone. */
 export type DType = "float32" | "int32" | "float64";
 
+/**
+ * Element types of memory: those of tensors, and float32 numbers of which memory holds the upper 16 bits, as plans keep what only
+ * products in bf16 read.
+ */
+export type StoredType = DType | "bfloat16";
+
 /** Sizes of the axes, outermost first; images are NHWC. */
 export type Shape = readonly number[];
 
@@ -156,6 +162,8 @@ export interface Op<S extends AttributeSignature = AttributeSignature> {
   readonly wholeImages?: boolean;
   /** So quickly computed that plans rather do it again in backward than keep the result from forward. */
   readonly cheap?: boolean;
+  /** Inputs that are multiplied by each other, which products of lower precision round. */
+  readonly factors?: readonly number[];
   /** Kernels run ops with `parts` on each part of the output as soon as it is complete. */
   readonly epilogue?: boolean;
   /** The output is the first input's memory under another shape; no kernel runs. */
@@ -201,8 +209,8 @@ export function sizeOf(shape: Shape): number {
 }
 
 /** Bytes that one element takes. */
-export function bytesOf(dtype: DType): number {
-  return dtype === "float64" ? 8 : 4;
+export function bytesOf(type: StoredType): number {
+  return type === "float64" ? 8 : type === "bfloat16" ? 2 : 4;
 }
 
 /** The signature as the text that native kernels are registered with: `stride:ints,padding:ints`. */

@@ -1,6 +1,7 @@
 // What the commands of a recorded program cost: arithmetic, and bytes read and written.
 
 import type { Operand } from "../device/executor.ts";
+import { tensorTypeOf } from "../device/executor.ts";
 import { bytesOf, sizeOf } from "../ops/index.ts";
 import { operandsOf } from "./lifetimes.ts";
 import type { RecordedCommand, RecordedNode } from "./recorded.ts";
@@ -23,7 +24,8 @@ export function resultOf({ op, inputs, output }: RecordedCommand): Operand | und
 export function multiplyAddsOf(command: RecordedCommand): number {
   const { op, inputs, attributes } = command;
   const result = resultOf(command);
-  return result ? (op.multiplyAdds?.(inputs, attributes, result) ?? 0) : 0;
+  const types = inputs.map((operand) => operand && tensorTypeOf(operand));
+  return result ? (op.multiplyAdds?.(types, attributes, tensorTypeOf(result)) ?? 0) : 0;
 }
 
 /**

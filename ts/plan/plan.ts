@@ -68,7 +68,7 @@ export class Plan {
     this.recorded = recorded;
     // What is reported is read after the step, as results are.
     const outputs = [...recorded.outputs, ...options.reports];
-    this.placed = rewritten({ ...recorded, outputs }, options.fuse && !options.checkFinite);
+    this.placed = rewritten({ ...recorded, outputs }, options.fuse && !options.checkFinite, options.precision);
     const commands = placeCommands(this.placed.nodes);
     const lives = [...lifetimes(commands, this.placed.outputs)].filter(([id]) => this.#isTemporary(id));
     const bytes = (id: BufferId): number => this.placed.buffers.get(id)!.bytes;

@@ -35,7 +35,8 @@ export interface CaptureOptions {
   /**
    * What products (convolutions, matmul, attention, their gradients) may round their operands to, default "float32". "bf16" and
    * "tf32" are for device "cuda" and run on its tensor cores: operands of 8 or 11 bits of significand, sums in float32. All else
-   * (weights, activations in memory, normalisation, softmax, losses, optimizers) stays float32. Throws DeviceError where the device
+   * (weights, activations, normalisation, softmax, losses, optimizers) stays float32; in "bf16", what convolutions and matmul
+   * multiply is rounded once and kept beside that in 2 bytes a number. Throws DeviceError where the device
    * does not have it. (Sampling of a small network in one kernel on "cuda" multiplies in float32 as three products of tf32 parts: as
    * accurate, but an infinite operand gives NaN.)
    */

@@ -201,7 +201,7 @@ Epilogue epilogueOf(Command& command, Launch& launch) {
 }
 
 void conv2d(Command& command, Launch& launch) {
-  expectFloat32(command);
+  expectFactors(command, launch);
   const Operand &x = command.inputs[0], &weight = command.inputs[1], &y = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, y, weight.dim(0), weight.dim(1));
@@ -211,7 +211,7 @@ void conv2d(Command& command, Launch& launch) {
 }
 
 void convTranspose2d(Command& command, Launch& launch) {
-  expectFloat32(command);
+  expectFactors(command, launch);
   const Operand &y = command.inputs[0], &weight = command.inputs[1], &x = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, y, weight.dim(0), weight.dim(1));
@@ -222,7 +222,7 @@ void convTranspose2d(Command& command, Launch& launch) {
 }
 
 void conv2dWeightGradient(Command& command, Launch& launch) {
-  expectFloat32(command);
+  expectFactors(command, launch);
   const Operand &x = command.inputs[0], &dy = command.inputs[1], &dw = command.output;
   Convolution c = readWindow(command.attributes);
   setSizes(c, x, dy, dw.dim(0), dw.dim(1));
@@ -294,7 +294,7 @@ void weightGradient(const Convolution& c, Pitched<const Element> x, Pitched<cons
   task.epilogue = dweight;
   if (parts.count > 1) task.epilogue = plainEpilogue(launch.scratch(static_cast<size_t>(parts.count * size) * sizeof(float)), task.n);
   multiplyTiles<precision>(task, task.m, task.n, launch);
-  if (parts.count > 1) sumParts(task.epilogue.y, parts.count, task.m, task.n, dweight, launch);
+  if (parts.count > 1) sumParts(task.epilogue.y.whole.data, parts.count, task.m, task.n, dweight, launch);
 }
 
 #define LANGEVIN_CONVOLUTIONS(precision, Element)                                                                       \

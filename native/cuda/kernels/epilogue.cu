@@ -10,9 +10,6 @@ namespace langevin {
 namespace cuda {
 namespace {
 
-// Whether all rows start at 16 bytes.
-bool areVectors(const float* data, int64_t pitch) { return aligned16(data) && pitch % kRun == 0; }
-
 // A second operand that is the same for blocks of rows of the result: [N, H, W, C] beside itself, [N, 1, 1, C] or [C].
 std::optional<Tail> withOther(Tail::Kind kind, const Operand& other, const Operand& result) {
   if (result.rank == 0 || other.rank == 0 || other.cols() != result.cols()) return std::nullopt;
@@ -41,17 +38,16 @@ std::optional<Tail> tailOf(const Follower& follower, const Operand& result) {
   return std::nullopt;
 }
 
-void setTarget(Epilogue& e, float* y, int64_t pitch) {
-  e.y = y;
-  e.pitch = pitch;
-  e.vectors = areVectors(y, pitch);
+void setTarget(Epilogue& e, const Target& target) {
+  e.y = target;
+  e.vectors = areVectors(target.whole.data, target.whole.pitch);
 }
 
 }  // namespace
 
 Epilogue plainEpilogue(void* sums, int columns) {
   Epilogue e{};
-  setTarget(e, static_cast<float*>(sums), columns);
+  setTarget(e, {{static_cast<float*>(sums), columns}, {}});
   return e;
 }
 
@@ -69,7 +65,7 @@ Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch) {
     result = &follower->command.output;
     launch.takeFollower();
   }
-  setTarget(e, result->as<float>(), result->pitch);
+  setTarget(e, targetOf(*result, launch));
   return e;
 }
 

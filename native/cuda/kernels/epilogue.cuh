@@ -7,6 +7,8 @@
 #include "../divider.h"
 #include "../launch.h"
 #include "activation.cuh"
+#include "operands.cuh"
+#include "rounded.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -25,10 +27,9 @@ constexpr int kMostTails = 3;
 
 // y = tails(sum + bias).
 struct Epilogue {
-  float* y;
-  int64_t pitch;
+  Target y;
   const float* bias;  // [n]; null: none
-  bool vectors;       // rows of y are aligned to 16 bytes
+  bool vectors;       // rows of y in float32 are aligned to 16 bytes
   int tailCount;
   Tail tails[kMostTails];
 };
@@ -40,6 +41,9 @@ Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch);
 Epilogue plainEpilogue(void* sums, int columns);
 
 constexpr int kRun = 4;
+
+// Whether all rows start at 16 bytes.
+inline bool areVectors(const float* data, int64_t pitch) { return aligned16(data) && pitch % kRun == 0; }
 
 // Calls use(row, i) for each element of some runs.
 template <int count, class Use>
@@ -103,8 +107,12 @@ __device__ __forceinline__ void storeRuns(const Epilogue& e, const int64_t (&row
   GPU_NO_UNROLL
   for (int t = 0; t < e.tailCount; t++) applyTail(e.tails[t], rows, n, width, runs);
   GPU_UNROLL
-  for (int i = 0; i < count; i++)
-    if (rows[i] >= 0) storeRun(e.y + rows[i] * e.pitch + n, e.vectors, width, runs[i]);
+  for (int i = 0; i < count; i++) {
+    if (rows[i] < 0) continue;
+    if (e.y.whole.data != nullptr) storeRun(e.y.whole.data + rows[i] * e.y.whole.pitch + n, e.vectors, width, runs[i]);
+    // Its rows are whole runs.
+    if (e.y.rounded.data != nullptr) storeRounded(e.y.rounded.data + rows[i] * e.y.rounded.pitch + n, runs[i]);
+  }
 }
 
 }  // namespace cuda

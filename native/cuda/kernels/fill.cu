@@ -15,6 +15,7 @@ void fill(Command& command, Launch& launch) {
   command.attributes.ints();  // shape: known from the output
   command.attributes.i();     // dtype: likewise
   const Number value = launch.number(command.attributes);
+  if (command.output.dtype == DType::bf16) Launch::refuse("expected an output of a tensor's type");
   if (command.output.dtype == DType::i32) mapInputs<int32_t>(command, launch, Value<int32_t>{value});
   else mapInputs<float>(command, launch, Value<float>{value});
 }

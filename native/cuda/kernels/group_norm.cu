@@ -1,4 +1,5 @@
-// groupNorm and its gradient, with a SiLU that follows on the former in the same pass: mean and variance of each image's groups of channels.
+// groupNorm and its gradient: mean and variance of each image's groups of channels. A SiLU and a rounding to bf16 that follow on
+// the former are done in the same pass.
 //
 // A block takes a bundle of neighbouring groups, 32 channels or so, so that what it reads are whole sectors of memory. Where
 // the bundle's pixels fit into shared memory, x is read once and everything else happens there. Larger images are cut into
@@ -271,8 +272,13 @@ template <int v, bool silu>
 __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& cut, const Walk<v>& walk, const Part& part,
                                                 const Rows& x, const Moments* moments, const GroupNormResult& out) {
   if (walk.idle()) return;
-  float* const y = out.y == nullptr ? nullptr : out.y + startOf(a, part, out.yPitch);
-  float* const activated = silu ? out.activated + startOf(a, part, out.activatedPitch) : nullptr;
+  const auto placeIn = [&](auto array) {
+    return array.data == nullptr ? nullptr : array.data + startOf(a, part, array.pitch);
+  };
+  const Pitched<float>&y = out.last.whole, &before = out.beforeSilu;
+  const Pitched<gpu::Bf16>& rounded = out.last.rounded;
+  float *const toY = placeIn(y), *const toBefore = silu ? placeIn(before) : nullptr;
+  gpu::Bf16* const toRounded = placeIn(rounded);
   for (int column = walk.column; column < walk.columns; column += walk.step) {
     const int c = column * v;
     const Affine<v> affine(a, part, cut.perGroup, moments, c);
@@ -280,12 +286,13 @@ __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& c
       Channels<v> value = load<v>(x.start + pixel * x.pitch + c);
       GPU_UNROLL
       for (int k = 0; k < v; k++) value[k] = affine(value[k], k);
-      if (y != nullptr) store<v>(y + pixel * out.yPitch + c, value);
       if (silu) {
+        if (toBefore != nullptr) store<v>(toBefore + pixel * before.pitch + c, value);
         GPU_UNROLL
         for (int k = 0; k < v; k++) value[k] = Silu{}(value[k]);
-        store<v>(activated + pixel * out.activatedPitch + c, value);
       }
+      if (toY != nullptr) store<v>(toY + pixel * y.pitch + c, value);
+      if (toRounded != nullptr) storeRounded(toRounded + pixel * rounded.pitch + c, value.v_);
     }
   }
 }
@@ -628,11 +635,11 @@ GroupNorm normOf(Command& command, bool hasBias, int weightAt) {
 
 GroupNormResult resultOf(const Operand& y, Launch& launch) {
   const Follower* const follower = launch.follower();
-  if (follower == nullptr || follower->op != "silu") return {y.as<float>(), y.pitch, nullptr, 0};
+  if (follower == nullptr || follower->op != "silu") return {targetOf(y, launch), false, {}};
   const Operand& activated = follower->command.output;
   const bool both = follower->resultNeeded;
   launch.takeFollower();
-  return {both ? y.as<float>() : nullptr, y.pitch, activated.as<float>(), activated.pitch};
+  return {targetOf(activated, launch), true, both ? Pitched<float>{y.as<float>(), y.pitch} : Pitched<float>{}};
 }
 
 void groupNorm(Command& command, Launch& launch) {
@@ -658,12 +665,12 @@ void groupNormGradient(Command& command, Launch& launch) {
 
 void normaliseGroups(const GroupNorm& a, const GroupNormResult& out, Launch& launch) {
   const Cut cut = cutOf(a, 1);
-  const bool fours = inFours(a, cut) && out.yPitch % 4 == 0 && aligned16(out.y) && out.activatedPitch % 4 == 0 &&
-                     aligned16(out.activated);
-  if (out.activated == nullptr)
-    fours ? normalise<4, false>(a, cut, out, launch) : normalise<1, false>(a, cut, out, launch);
-  else
+  const auto suits = [](const Pitched<float>& y) { return y.pitch % 4 == 0 && aligned16(y.data); };
+  const bool fours = inFours(a, cut) && suits(out.last.whole) && suits(out.beforeSilu);
+  if (out.silu)
     fours ? normalise<4, true>(a, cut, out, launch) : normalise<1, true>(a, cut, out, launch);
+  else
+    fours ? normalise<4, false>(a, cut, out, launch) : normalise<1, false>(a, cut, out, launch);
 }
 
 LANGEVIN_CUDA_KERNEL("groupNorm", "groups:int,epsilon:float", groupNorm)

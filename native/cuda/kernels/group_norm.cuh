@@ -1,7 +1,7 @@
 // Group normalisation as launchers see it: what to normalise, and where the result goes, with a SiLU or without.
 #pragma once
 
-#include "../launch.h"
+#include "rounded.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -17,12 +17,11 @@ struct GroupNorm {
   double epsilon;
 };
 
-// Where y = z weight + bias goes, with the normalised z of x, and silu(y). At least one of them is there.
+// Where y = z weight + bias goes, with the normalised z of x.
 struct GroupNormResult {
-  float* y;
-  int64_t yPitch;
-  float* activated;
-  int64_t activatedPitch;
+  Target last;  // of y, or of silu(y)
+  bool silu;
+  Pitched<float> beforeSilu;  // of y then; null: nobody needs it
 };
 void normaliseGroups(const GroupNorm& norm, const GroupNormResult& result, Launch& launch);
 

@@ -95,7 +95,7 @@ void run(const MatrixProduct<Element>& p, const Epilogue& y, Launch& launch) {
     const int64_t size = countOf(int64_t{p.m} * p.n, "elements of a result");
     task.epilogue = plainEpilogue(launch.scratch(static_cast<size_t>(task.parts.count * size) * sizeof(float)), p.n);
     multiplyTiles<precision>(task, p.m, p.n, launch);
-    return sumParts(task.epilogue.y, task.parts.count, p.m, p.n, y, launch);
+    return sumParts(task.epilogue.y.whole.data, task.parts.count, p.m, p.n, y, launch);
   }
   multiplyTiles<precision>(task, p.m, p.n, launch);
 }
@@ -136,7 +136,7 @@ MatrixProduct<Element> productOf(const Operand& a, const Operand& b, const Opera
 }
 
 void matmul(Command& command, Launch& launch) {
-  expectFloat32(command);
+  expectFactors(command, launch);
   const Operand &a = command.inputs[0], &b = command.inputs[1], &y = command.output;
   if (y.size() == 0) return;
   const bool transposeA = command.attributes.b(), transposeB = command.attributes.b();

@@ -1,6 +1,7 @@
 // What launchers ask about their operands, and the sizes of grids.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -17,12 +18,16 @@ constexpr int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Whether the address suits loads of 16 bytes.
 inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-// Refuses operands of another dtype.
-inline void expectFloat32(const Command& command) {
+// Refuses operands of another dtype. Of inputs before `factors`, which may be stored in bf16, this is not asked here.
+inline void expectFloat32(const Command& command, int factors = 0) {
   bool good = !command.output.present() || command.output.dtype == DType::f32;
-  for (int i = 0; i < command.inputCount; i++)
+  for (int i = factors; i < command.inputCount; i++)
     good = good && (!command.inputs[i].present() || command.inputs[i].dtype == DType::f32);
   if (!good) Launch::refuse("expected float32 operands");
+}
+
+inline bool isOfSameShape(const Operand& a, const Operand& b) {
+  return a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape);
 }
 
 // A size as kernels count, refused where it is beyond what they can.

@@ -1,4 +1,4 @@
-// The interpreter of the persistent sampler (persistent.h): a block runs the instructions of one image, step after step.
+// The interpreter of the persistent sampler (native/cuda/persistent): a block runs the instructions of one image, step after step.
 //
 // Products on tensor cores are those of `Pieces`. For float32 each operand is big + small, both tf32, and a product is
 // small big + big small + big big: what is left out is a 2^-22nd of it (Markidis et al. 2018, Ootomo and Yokota 2022). Tensor

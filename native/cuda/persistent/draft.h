@@ -34,6 +34,7 @@ struct Room {
   bool batched = false;  // each image has a share of it
   size_t bytes = 0;      // of a share
   size_t shared = 0;     // where it lies
+  int64_t lastUse = 0;   // the last command that does something there
 };
 
 // What is known of an instruction besides itself: which room each of its views lies in; -1: none.
@@ -44,6 +45,7 @@ struct Homes {
   int64_t position = 0;      // of the command
   int64_t weightFloats = 0;  // from the first weight to behind the last
   bool sourceInFours = false;  // four channels of a product's source may be loaded at a time
+  Operand factors[2];          // of a product
 };
 
 struct Use {

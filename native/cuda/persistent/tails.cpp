@@ -30,8 +30,12 @@ int inputFrom(const Instruction& product, const Homes& home, const Instruction& 
 bool mayWriteEarly(const Draft& d, const Instruction& product, const Homes& home, const Instruction& next, const Homes& nextHomes) {
   const int room = nextHomes.result;
   // Outside of rooms, addresses tell; rooms of one time lie apart.
-  if (room < 0)
-    return langevin::mayWriteEarly(*d.program.batch, static_cast<size_t>(home.position), static_cast<size_t>(nextHomes.position));
+  if (room < 0) {
+    const size_t first = static_cast<size_t>(home.position), last = static_cast<size_t>(nextHomes.position);
+    const Operand& result = d.program.batch->steps[last].command.output;
+    const auto isRead = [&](const Operand& factor) { return factor.present() && overlap(factor, result); };
+    return std::none_of(home.factors, home.factors + 2, isRead) && langevin::mayWriteEarly(*d.program.batch, first, last);
+  }
   const auto apart = [&](int other, const View& view) { return other != room || same(view, next.result); };
   for (int k = 0; k < product.inputCount; k++)
     if (home.inputs[k] == room) return false;

@@ -24,6 +24,7 @@ class Translator {
     draft_.sampler->images = imagesOf(steps.back().command);
     noteSlots();
     for (at_ = 0; at_ < steps.size(); at_++) translate(steps[at_]);
+    for (Room& room : draft_.rooms) room.memory.end = room.lastUse;
     expectSafeMemory();
   }
 
@@ -64,6 +65,7 @@ class Translator {
 
   void translate(const Batch::Step& step) {
     const std::string& name = step.kernel->name;
+    if (name == "roundToBf16") return noteRounding(step.command);
     const auto rule = rules().find(name);
     if (rule == rules().end()) refuse("it has no instruction for " + name);
     const Command& command = step.command;
@@ -84,10 +86,13 @@ class Translator {
   // Whether a share of the operand belongs to each image.
   bool isBatched(const Operand& x) const { return x.rank > 0 && x.shape[0] == draft_.sampler->images; }
 
-  int roomOf(const Operand& x) const {
+  int roomOf(const Operand& x) const { return roomOf(x, at_); }
+
+  // That in which the operand of a command at `at` lies.
+  int roomOf(const Operand& x, size_t at) const {
     for (size_t i = 0; i < draft_.rooms.size(); i++) {
       const Program::Temporary& m = draft_.rooms[i].memory;
-      const int64_t position = static_cast<int64_t>(at_);
+      const int64_t position = static_cast<int64_t>(at);
       if (position < m.start || position > m.end) continue;
       if (addressOf(x) >= m.data && addressOf(x) < m.data + m.bytes) return static_cast<int>(i);
     }
@@ -95,7 +100,7 @@ class Translator {
   }
 
   static void expectWord(const Operand& x) {
-    if (x.dtype == DType::f64) refuse("float64");
+    if (x.dtype != DType::f32 && x.dtype != DType::i32) refuse("neither float32 nor int32");
   }
 
   // The operand as one image sees it, or as all see the same. The axes within are the last ones, along which `size` is given;
@@ -113,13 +118,14 @@ class Translator {
       if (x.shape[from] != 1 && x.shape[from] != size[axis]) refuse("operands of different shapes");
       v.stride[axis] = x.shape[from] == 1 ? 0 : count(strides[from]);
     }
+    home = roomOf(x);
     place(x, batched, batched ? strides[0] : 0, v, home, written);
     return v;
   }
 
-  // Where a view lies.
-  void place(const Operand& x, bool batched, int64_t imageStride, View& v, int& home, bool written) {
-    home = roomOf(x);
+  // Where a view lies, in this room or, if that is negative, in device memory.
+  void place(const Operand& x, bool batched, int64_t imageStride, View& v, int home, bool written) {
+    if (written) outdate(x, home);
     if (home < 0) {
       v.device = x.data;
       v.image = count(imageStride);
@@ -128,6 +134,7 @@ class Translator {
       return;
     }
     Room& room = draft_.rooms[static_cast<size_t>(home)];
+    room.lastUse = static_cast<int64_t>(at_);
     const size_t images = batched ? static_cast<size_t>(draft_.sampler->images) : 1;
     const size_t bytes = static_cast<size_t>(room.memory.bytes) / images;
     if (!room.known) {
@@ -174,7 +181,9 @@ class Translator {
   }
 
   // An input that is read in a way of its own, of whose strides along height, width and channels `in` tells nothing.
-  View& addPlain(const Operand& x, bool batched, Instruction& in) {
+  View& addPlain(const Operand& x, bool batched, Instruction& in) { return addPlain(x, roomOf(x), batched, in); }
+
+  View& addPlain(const Operand& x, int home, bool batched, Instruction& in) {
     expectWord(x);
     int64_t strides[kMaxRank] = {};
     x.strides(strides);
@@ -183,15 +192,83 @@ class Translator {
       const int from = x.rank - kAxes + axis;
       if (from >= (batched ? 1 : 0)) v.stride[axis] = count(strides[from]);
     }
-    place(x, batched, batched ? strides[0] : 0, v, draft_.homes.back().inputs[in.inputCount], false);
+    draft_.homes.back().inputs[in.inputCount] = home;
+    place(x, batched, batched ? strides[0] : 0, v, home, false);
     in.inputCount++;
     return v;
   }
 
-  static void expectFloats(const Command& command) {
+  // Of inputs before `factors` this is not asked here.
+  static void expectFloats(const Command& command, int factors = 0) {
     if (command.output.dtype != DType::f32) refuse("not float32");
-    for (int i = 0; i < command.inputCount; i++)
+    for (int i = factors; i < command.inputCount; i++)
       if (command.inputs[i].present() && command.inputs[i].dtype != DType::f32) refuse("not float32");
+  }
+
+  // --- Factors of products ---
+
+  // Products round by themselves, so that they read what a command has rounded for them.
+  struct Rounding {
+    Operand copy, source;
+    int roomOfCopy, room;
+    bool outdated = false;  // something was written to the source since
+  };
+
+  // A factor in float32, and its room.
+  struct Factor {
+    Operand operand;
+    int room;
+  };
+
+  void noteRounding(const Command& command) {
+    const Operand &source = command.inputs[0], &copy = command.output;
+    roundings_.push_back({copy, source, roomOf(copy), roomOf(source)});
+  }
+
+  void outdate(const Operand& written, int room) {
+    for (Rounding& rounding : roundings_)
+      if (rounding.room == room && overlap(rounding.source, written) && !areOtherColumns(rounding.source, written))
+        rounding.outdated = true;
+  }
+
+  Factor factorOf(const Operand& x) {
+    if (x.dtype != DType::bf16) return {x, roomOf(x)};
+    const std::vector<const Rounding*> parts = roundingsOf(x);
+    const Rounding& first = *parts.front();
+    Operand source = x;  // the same rows, under this shape
+    source.dtype = DType::f32;
+    source.data = sourceOf(x, first);
+    source.pitch = first.source.pitch;
+    for (const Rounding* const part : parts) {
+      if (part->outdated) refuse("it multiplies a copy of what was written to since");
+      const bool beside = part->room == first.room && part->source.pitch == source.pitch && sourceOf(x, *part) == source.data;
+      if (!beside) refuse("it multiplies what was rounded in parts that lie apart");
+    }
+    return {source, first.room};
+  }
+
+  // Those that left what lies there, each some of its columns.
+  std::vector<const Rounding*> roundingsOf(const Operand& x) const {
+    const int room = roomOf(x);
+    std::vector<bool> known(static_cast<size_t>(x.cols()), false);
+    std::vector<const Rounding*> parts;
+    for (const Rounding& rounding : roundings_) {
+      const Operand& copy = rounding.copy;
+      if (room < 0 || rounding.roomOfCopy != room || !overlap(copy, x)) continue;
+      if (copy.rows() != x.rows() || (x.rows() > 1 && copy.pitch != x.pitch)) refuse("it multiplies other rows than were rounded");
+      const int64_t column = (addressOf(copy) - addressOf(x)) / static_cast<int64_t>(bytesOf(DType::bf16));
+      const int64_t end = std::min(column + copy.cols(), x.cols());
+      for (int64_t i = std::max<int64_t>(column, 0); i < end; i++) known[static_cast<size_t>(i)] = true;
+      parts.push_back(&rounding);
+    }
+    if (parts.empty() || std::find(known.begin(), known.end(), false) != known.end())
+      refuse("nothing has rounded what it multiplies");
+    return parts;
+  }
+
+  // Where the factor began before it was rounded: its elements have twice the bytes there.
+  static void* sourceOf(const Operand& x, const Rounding& rounding) {
+    return static_cast<char*>(rounding.source.data) + 2 * (addressOf(x) - addressOf(rounding.copy));
   }
 
   // --- Commands ---
@@ -304,45 +381,49 @@ class Translator {
   void convolvedTransposed(const Command& command, Instruction& in) { convolve(command, in, true); }
 
   void convolve(const Command& command, Instruction& in, bool transposed) {
-    expectFloats(command);
+    expectFloats(command, 2);
+    const Factor source = factorOf(command.inputs[0]), filter = factorOf(command.inputs[1]);
     AttributeReader attributes = command.attributes;
     readPair(attributes.ints(), in.window.stride);
     readPadding(attributes.ints(), in.window);
     readPair(attributes.ints(), in.window.dilation);
     in.window.transposed = transposed;
-    setSource(command.inputs[0], in.window);
-    const Operand& weight = command.inputs[1];
+    setSource(source.operand, in.window);
+    const Operand& weight = filter.operand;
     in.window.kernel[0] = count(weight.shape[0]);
     in.window.kernel[1] = count(weight.shape[1]);
     // [height, width, inputs, outputs] of the convolution that it is, or is the transpose of.
-    in.weights.channels = count(command.inputs[0].shape[3]);
+    in.weights.channels = count(source.operand.shape[3]);
     in.weights.perTap = count(weight.shape[2] * weight.pitch);
     in.weights.perSource = transposed ? 1 : count(weight.pitch);
     in.weights.perOutput = transposed ? count(weight.pitch) : 1;
     resultView(command.output, in);
-    finishProduct(command, true, in);
+    finishProduct(command, source, filter, true, in);
   }
 
   void multiplied(const Command& command, Instruction& in) {
-    expectFloats(command);
+    expectFloats(command, 2);
     AttributeReader attributes = command.attributes;
     const bool transposeA = attributes.b(), transposeB = attributes.b();
-    const Operand &a = command.inputs[0], &b = command.inputs[1];
+    const Factor source = factorOf(command.inputs[0]), weight = factorOf(command.inputs[1]);
+    const Operand &a = source.operand, &b = weight.operand;
     if (transposeA || a.rank != 2 || b.rank != 2) refuse("not a matrix times a matrix");
     in.weights.channels = count(a.shape[1]);
     in.weights.perSource = transposeB ? 1 : count(b.pitch);
     in.weights.perOutput = transposeB ? count(b.pitch) : 1;
     resultView(command.output, in);
     in.window.source[1] = in.size[1];  // rows of a are columns of an image
-    finishProduct(command, isBatched(command.output), in);
+    finishProduct(command, source, weight, isBatched(command.output), in);
   }
 
-  void finishProduct(const Command& command, bool batched, Instruction& in) {
-    addPlain(command.inputs[0], batched, in);
-    addPlain(command.inputs[1], false, in);
+  void finishProduct(const Command& command, const Factor& source, const Factor& filter, bool batched, Instruction& in) {
+    const Operand &x = source.operand, &weight = filter.operand;
+    addPlain(x, source.room, batched, in);
+    addPlain(weight, filter.room, false, in);
     if (command.has(2)) addPlain(command.inputs[2], false, in);
+    draft_.homes.back().factors[0] = x;
+    draft_.homes.back().factors[1] = weight;
     Weights& w = in.weights;
-    const Operand &x = command.inputs[0], &weight = command.inputs[1];
     draft_.homes.back().weightFloats = extentOf(weight) / static_cast<int64_t>(sizeof(float));
     const auto inFours = [](const Operand& operand) {
       return operand.pitch % kTile == 0 && reinterpret_cast<uintptr_t>(operand.data) % 16 == 0;
@@ -427,6 +508,7 @@ class Translator {
     Room room;
     room.bytes = sizeof(float) * static_cast<size_t>(int64_t{size[0]} * size[1] * size[2]);
     room.memory = {nullptr, 0, homes.position, homes.position};
+    room.lastUse = homes.position;
     room.known = room.batched = true;
     before.result.shared = 0;
     before.result.stride[2] = 1;
@@ -496,6 +578,7 @@ class Translator {
   }
 
   Draft& draft_;
+  std::vector<Rounding> roundings_;
   std::map<const double*, int32_t> slots_;
   size_t taken_ = 0;
   size_t at_ = 0;

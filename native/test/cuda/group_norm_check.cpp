@@ -1,5 +1,6 @@
 // Checks groupNorm and groupNormGradient on CUDA, and both with SiLU in the same pass.
 #include "../../cuda/kernels/group_norm.cuh"
+#include "rounded.h"
 #include "suite.h"
 
 namespace langevin {
@@ -113,13 +114,15 @@ void checkForm(const Form& f, Random& random) {
   check(forwardCase(f, d, false));
   check(gradientCase(f, d));
   check(forwardCase(f, d, true), [](Command& c, Launch& launch) {
-    normaliseGroups(normOf(c, c.inputs[1], c.inputs[2]), {nullptr, 0, c.output.as<float>(), c.output.pitch}, launch);
+    normaliseGroups(normOf(c, c.inputs[1], c.inputs[2]), {{{c.output.as<float>(), c.output.pitch}, {}}, true, {}}, launch);
   });
-  // Both at once: what is before the activation goes to memory with rows of its own.
+  // All at once: what is before the activation, and what is rounded after it, go to memory with rows of their own.
   std::vector<float> before(static_cast<size_t>(d.x.size()));
   check(forwardCase(f, d, true), [&](Command& c, Launch& launch) {
-    normaliseGroups(normOf(c, c.inputs[1], c.inputs[2]), {before.data(), c.output.cols(), c.output.as<float>(), c.output.pitch},
-                    launch);
+    Rounded rounded(c.output);
+    normaliseGroups(normOf(c, c.inputs[1], c.inputs[2]),
+                    {{{c.output.as<float>(), c.output.pitch}, rounded.target()}, true, {before.data(), c.output.cols()}}, launch);
+    expect(rounded.isOf(c.output), "groupNorm " + nameOf(f), "rounds otherwise than its result");
   });
   const Case plain = forwardCase(f, d, false);
   double worst = 0;

@@ -2,6 +2,7 @@
 #include "../../cuda/gpu.h"
 #include "../../cuda/kernels/conv.cuh"
 #include "../../cuda/kernels/matmul.cuh"
+#include "rounded.h"
 #include "suite.h"
 
 namespace langevin {
@@ -116,14 +117,17 @@ void checkEpilogue(const char* name, const Geometry& g, Random& random) {
       c->dtypes.push_back(DType::f32);
       c->pitched.push_back(true);
     }
-    check(*c, [&, transposed = c == &backward](Command& command, Launch& launch) {
+    check(*c, [&, c, transposed = c == &backward](Command& command, Launch& launch) {
       Epilogue epilogue = plainResult(command, launch);
       const Operand &first = command.inputs[3], &last = command.inputs[4];
       epilogue.tailCount = 3;
       epilogue.tails[0] = tailOf(Tail::Kind::add, first, static_cast<int>(perImage / shape[3]));
       epilogue.tails[1] = {Tail::Kind::silu, nullptr, 0, false, Divider(1)};
       epilogue.tails[2] = tailOf(Tail::Kind::reluGradient, last, 1);
+      Rounded rounded(command.output);
+      epilogue.y.rounded = rounded.target();
       runConvolution<precision, Element>(g, transposed, epilogue, command, launch);
+      expect(rounded.isOf(command.output), c->label, "rounds otherwise than its result");
     });
   }
 }

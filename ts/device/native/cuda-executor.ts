@@ -2,13 +2,16 @@
 
 import { DeviceError } from "../../errors/index.ts";
 import type { AnyOp } from "../../ops/index.ts";
-import { opList } from "../../ops/index.ts";
+import { opList, roundToBf16 } from "../../ops/index.ts";
 import type { Command, Precision, Program, ProgramId } from "../executor.ts";
 import { precisions } from "../executor.ts";
 import type { Addon } from "./addon.ts";
 import { loadCudaAddon } from "./addon.ts";
 import { matchKernels } from "./encode.ts";
 import { NativeExecutor, asDeviceError } from "./native-executor.ts";
+
+/** The instruction set, and what plans put in for this device alone. */
+export const cudaRecords: readonly AnyOp[] = [...opList, roundToBf16];
 
 /** What the executor may be given; tests put their own in place. */
 export interface CudaExecutorOptions {
@@ -18,7 +21,7 @@ export interface CudaExecutorOptions {
 }
 
 /** Ops, of `records`, that have no CUDA kernel in the addon yet. No device is opened for that. */
-export function missingCudaKernels(addon: Addon = loadCudaAddon(), records: readonly AnyOp[] = opList): AnyOp[] {
+export function missingCudaKernels(addon: Addon = loadCudaAddon(), records: readonly AnyOp[] = cudaRecords): AnyOp[] {
   const names = new Set(addon.cudaKernels().map(({ name }) => name));
   return records.filter(({ name, view }) => !view && !names.has(name));
 }
@@ -32,7 +35,7 @@ export class CudaExecutor extends NativeExecutor {
 
   /** Throws DeviceError where there is no GPU that works. */
   constructor(options: CudaExecutorOptions = {}) {
-    const records = options.records ?? opList;
+    const records = options.records ?? cudaRecords;
     const addon = options.addon ?? loadCudaAddon();
     const missing = missingCudaKernels(addon, records);
     const present = records.filter((op) => !missing.includes(op));

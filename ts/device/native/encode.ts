@@ -21,14 +21,14 @@
 //   instruction := 0, list | 1, times: what follows up to its 2 is a loop | 2
 
 import { DeviceError, LangevinError } from "../../errors/index.ts";
-import type { Alignment, AnyAttributes, AnyOp, AttributeKind, DType } from "../../ops/index.ts";
+import type { Alignment, AnyAttributes, AnyOp, AttributeKind, StoredType } from "../../ops/index.ts";
 import { maxRank } from "../../ops/checks.ts";
 import { signatureText } from "../../ops/index.ts";
 import type { AttributePlace, Command, Operand, Program, ProgramStep } from "../executor.ts";
 import { alignmentOf, precisions } from "../executor.ts";
 
 /** Numbers of the element types in operands. */
-export const dtypeCodes: Readonly<Record<DType, number>> = { float32: 0, int32: 1, float64: 2 };
+export const dtypeCodes: Readonly<Record<StoredType, number>> = { float32: 0, int32: 1, float64: 2, bfloat16: 3 };
 
 const headerWords = 4;
 const roles = { alone: 0, partwise: 1, epilogue: 2, joined: 3 } as const;

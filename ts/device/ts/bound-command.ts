@@ -61,6 +61,8 @@ export class Binder {
 
   /** The memory of an operand; `op` is what an error names. */
   view(op: string, { buffer, offset, shape, pitch, dtype }: Operand): View {
+    if (dtype === "bfloat16")
+      throw new DeviceError({ op, problem: "an operand is stored in bfloat16, which the ts executor does not have." });
     const data = this.#buffers.elements(op, buffer, dtype);
     const cols = shape.length === 0 ? 1 : shape[shape.length - 1];
     const rows = shape.length === 0 ? 1 : sizeOf(shape.slice(0, -1));

@@ -4,6 +4,7 @@
 // or position that differs must be a line in the batch size (size.ts), and anything else that differs is an error.
 
 import type { ElementArray, Executor, Operand } from "../../device/executor.ts";
+import { tensorTypeOf } from "../../device/executor.ts";
 import { ExportError, showShape } from "../../errors/index.ts";
 import type { OnnxModel, OnnxPort } from "../../io/onnx/model.ts";
 import { axesOfTorch } from "../../io/layout.ts";
@@ -157,7 +158,7 @@ class Translator {
       inputs: inputs.map((input, i) => input && this.#value(commands.map((command) => command.inputs[i]!))),
       attributes: this.#attributes(commands),
       shape: this.#shape(results),
-      dtype: this.#dtype(results[0].dtype),
+      dtype: this.#dtype(tensorTypeOf(results[0]).dtype),
     });
     this.#keep(results, value);
   }
@@ -264,7 +265,7 @@ class Translator {
 
   /** Elements that are the same whenever the function runs. */
   #constant(operands: Operands): OnnxValue {
-    const [{ shape, dtype }] = operands;
+    const { shape, dtype } = tensorTypeOf(operands[0]);
     const all = operands.map((operand, k) => this.#elements(operand, this.#recordings[k]));
     if (all.some((elements) => !sameElements(elements, all[0])))
       this.#refuseBatch("exportOnnx", `uses host data of shape ${showShape(shape)} that depend on it`);
@@ -274,7 +275,8 @@ class Translator {
   }
 
   #elements(operand: Operand, { program }: RecordedStep): ElementArray {
-    const { buffer, offset, shape, dtype } = operand;
+    const { buffer, offset } = operand;
+    const { shape, dtype } = tensorTypeOf(operand);
     const byteOffset = offset * bytesOf(dtype);
     const elements = new { float32: Float32Array, int32: Int32Array, float64: Float64Array }[dtype](sizeOf(shape));
     const recorded = program.buffers.get(buffer);

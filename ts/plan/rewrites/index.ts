@@ -1,10 +1,12 @@
 // What a recorded program becomes before it is laid out in memory: one rewrite after the other, none of which changes a bit.
 
+import type { Precision } from "../../device/executor.ts";
 import type { RecordedProgram } from "../recorded.ts";
 import { joinColumns, splitColumns } from "./columns.ts";
 import { computeLossWithGradient } from "./loss-with-gradient.ts";
 import { runInParts } from "./parts.ts";
 import { recompute } from "./recompute.ts";
+import { roundFactors } from "./round-factors.ts";
 import { shareTemporaries } from "./share-temporaries.ts";
 import { takeOver } from "./take-over.ts";
 import { writeToTargets } from "./write-to-targets.ts";
@@ -14,6 +16,8 @@ export interface Rewrite {
   readonly name: string;
   /** Whether `fuse: false` leaves it out: it changes what is computed in which pass, or from where it is read. */
   readonly fuses: boolean;
+  /** The only precision that it is for; default: all. */
+  readonly precision?: Precision;
   readonly apply: (program: RecordedProgram) => RecordedProgram;
 }
 
@@ -34,9 +38,13 @@ export const rewrites: readonly Rewrite[] = [
   { name: "run in parts", fuses: true, apply: runInParts },
   // What is made and used in such parts alone lies in the same few places.
   { name: "share temporaries", fuses: true, apply: shareTemporaries },
+  // What products round is rounded once. This one comes last: homes are for values of one element type.
+  { name: "round factors", fuses: true, precision: "bf16", apply: roundFactors },
 ];
 
-/** The program after all rewrites, or after those alone that fuse nothing. */
-export function rewritten(program: RecordedProgram, fuse: boolean): RecordedProgram {
-  return rewrites.filter(({ fuses }) => fuse || !fuses).reduce((current, { apply }) => apply(current), program);
+/** The program after all rewrites for a precision, or after those alone that fuse nothing. */
+export function rewritten(program: RecordedProgram, fuse: boolean, precision: Precision = "float32"): RecordedProgram {
+  return rewrites
+    .filter((rewrite) => (fuse || !rewrite.fuses) && (rewrite.precision ?? precision) === precision)
+    .reduce((current, { apply }) => apply(current), program);
 }

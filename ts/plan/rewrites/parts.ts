@@ -55,7 +55,7 @@ function groupFor(groups: readonly Group[], command: RecordedCommand, accesses: 
     const group = groups[i];
     if (
       shares(group.accesses, accesses, writtenShape(command)) &&
-      canJoin(group, command) &&
+      canJoin(group.commands, command) &&
       !conflict(group.accesses, passed)
     )
       return i;
@@ -71,8 +71,8 @@ function shares(group: readonly Access[], accesses: readonly Access[], shape: Op
   );
 }
 
-/** Whether a command may run on a part as soon as a group has run on it. */
-function canJoin({ commands }: Group, command: RecordedCommand): boolean {
+/** Whether a command may run on a part as soon as those of a group have run on it. */
+export function canJoin(commands: readonly RecordedCommand[], command: RecordedCommand): boolean {
   const shape = writtenShape(command);
   const [head] = commands;
   if (commands.length === mostCommands) return false;
