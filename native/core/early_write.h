@@ -1,4 +1,4 @@
-// When a command's result may be written before those in front of it have read all they need.
+// Which commands of a list may be done in one pass, seen from what they read and write.
 #pragma once
 
 #include "decode.h"

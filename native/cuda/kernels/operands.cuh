@@ -1,7 +1,6 @@
 // What launchers ask about their operands, and the sizes of grids.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -24,10 +23,6 @@ inline void expectFloat32(const Command& command, int factors = 0) {
   for (int i = factors; i < command.inputCount; i++)
     good = good && (!command.inputs[i].present() || command.inputs[i].dtype == DType::f32);
   if (!good) Launch::refuse("expected float32 operands");
-}
-
-inline bool isOfSameShape(const Operand& a, const Operand& b) {
-  return a.rank == b.rank && std::equal(a.shape, a.shape + a.rank, b.shape);
 }
 
 // A size as kernels count, refused where it is beyond what they can.

@@ -1,6 +1,7 @@
 // Rounds to bf16 what no other kernel has stored so (rounded.cuh), four elements a thread.
 #include "rounded.cuh"
 
+#include "../../core/extent.h"
 #include "epilogue.cuh"
 #include "operands.cuh"
 
@@ -100,7 +101,7 @@ Target targetOf(const Operand& result, Launch& launch) {
   if (follower == nullptr || follower->op != "roundToBf16" || result.cols() % kRun != 0) return {whole, {}};
   const Operand& output = follower->command.output;
   const Pitched<gpu::Bf16> rounded{output.as<gpu::Bf16>(), output.pitch};
-  if (!isOfSameShape(output, result) || !inRuns(rounded)) return {whole, {}};
+  if (!haveSameShape(output, result) || !inRuns(rounded)) return {whole, {}};
   const bool both = follower->resultNeeded;
   launch.takeFollower();
   return {both ? whole : Pitched<float>{}, rounded};
