@@ -112,6 +112,20 @@ describe("factors of products in bf16", () => {
       ).to.equal(`round round conv2d accumulate ${rounding} conv2d conv2d`);
   });
 
+  it("are no columns of a copy of all that was made with them where something has written to others of these", () => {
+    const drawn = program((s) => {
+      const y = s.run(ops.matmul, [s.given(1, 16), s.given(16, 32), undefined], noTransposes);
+      const [left, right] = [0, 16].map((offset): Operand => ({ ...y, shape: [1, 16], offset, pitch: 16 }));
+      s.write(ops.accumulate, left, s.given(1, 16));
+      return [right, left].map((x) => s.run(ops.matmul, [x, s.given(16, 8), undefined], noTransposes));
+    });
+    const commands = commandsOf(drawn);
+    const written = commands.findIndex(({ op }) => op === ops.accumulate);
+    const [fromRight, fromLeft] = commands.slice(-2).map(({ inputs }) => inputs[0]!.buffer);
+    expect(fromLeft).not.to.equal(fromRight);
+    expect(commands.findIndex(({ output }) => output?.buffer === fromLeft)).to.be.above(written);
+  });
+
   it("are columns of all that was made with them", () => {
     const drawn = program((s) => {
       const y = convolution(s, s.given(...image), s.given(3, 3, 16, 24));
