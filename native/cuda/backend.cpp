@@ -24,7 +24,7 @@ Engine* openEngine() {
   const CudaDevice& device = found.devices.front();
   if (device.major * 10 + device.minor < kOldestGpu)
     throw std::runtime_error(device.name + " has compute capability " + std::to_string(device.major) + "." +
-                             std::to_string(device.minor) + ", expected at least 7.5");
+                             std::to_string(device.minor) + ", expected at least 7.5; CUDA_VISIBLE_DEVICES chooses another GPU");
   check(cudaSetDevice(0), "the start of CUDA");
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");

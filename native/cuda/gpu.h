@@ -6,7 +6,8 @@
 //
 //   GPU_LAUNCH(kernel, grid, block, stream, ...)               kernels with template arguments go in parentheses
 //   GPU_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...) with so much dynamic shared memory
-//   GPU_SHARED(type, name, count)                              an array in shared memory; its content is undefined
+//   GPU_SHARED(type, name, count)                              an array in shared memory; its content is undefined; a kernel's
+//                                                              arrays take 16 KiB at most
 //   GPU_DYNAMIC_SHARED(name)                                   the block's dynamic shared memory, aligned to 128 bytes
 //   GPU_UNROLL                                                 before a loop: unrolls it, so that arrays stay in registers
 //   GPU_NO_UNROLL                                              before a loop: leaves it, where unrolling costs registers

@@ -84,6 +84,8 @@ class DeviceProgram {
   // Enqueues a mark; it may be given back once it was waited for.
   std::unique_ptr<Mark> mark();
   void giveBack(std::unique_ptr<Mark> mark) { spare_.push_back(std::move(mark)); }
+  // Waits for all that was enqueued, so that marks may go. For when an error is known already: says nothing of another one.
+  void awaitAll() const { cudaStreamSynchronize(engine_.stream); }
 
   // What a fault's number stands for.
   const FaultSite& site(unsigned long long fault) const { return sites_[fault - 1]; }

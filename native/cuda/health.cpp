@@ -6,19 +6,24 @@ namespace cuda {
 
 namespace {
 
-// Errors of one call, which leave the context as it was.
-bool survivable(cudaError_t code) {
+// Errors after which the process must end if it is to use the GPU again (CUDA Runtime API, cudaError). Others are one call's.
+bool breaksContext(cudaError_t code) {
   switch (code) {
-    case cudaErrorInvalidValue:
-    case cudaErrorMemoryAllocation:
-    case cudaErrorInvalidConfiguration:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
 #if !LANGEVIN_CUDA_HOST
-    case cudaErrorLaunchOutOfResources:
-    case cudaErrorInvalidDeviceFunction:
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorUnsupportedPtxVersion:
-    case cudaErrorStreamCaptureUnsupported:
-    case cudaErrorStreamCaptureInvalidated:
+    case cudaErrorCudartUnloading:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorUnknown:
 #endif
       return true;
     default: return false;
@@ -44,7 +49,7 @@ void Health::demand() const {
 }
 
 Failure Health::failure(const CudaError& error, const std::string& op) {
-  if (survivable(error.code)) return {op, error.what()};
+  if (!breaksContext(error.code)) return {op, error.what()};
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!broken_.exchange(true)) cause_ = op + ": " + cudaGetErrorString(error.code);

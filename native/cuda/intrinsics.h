@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "shared_limits.h"
+
 #define GPU_LAUNCH(kernel, grid, block, stream, ...) (kernel)<<<grid, block, 0, stream>>>(__VA_ARGS__)
 #define GPU_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...)             \
   do {                                                                         \
@@ -30,10 +32,18 @@ inline const char* launchProblem() {
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
-// A kernel must ask for more than 48 KiB of dynamic shared memory. Where there is less, launchProblem says so.
+// Allows a kernel all the dynamic shared memory that the GPU has beside the kernel's own arrays: always the same, as what a
+// launch allows holds for all later ones, those of graphs and of other threads among them. launchProblem tells of a failure.
 inline bool allowShared(const void* kernel, size_t bytes) {
-  return bytes <= 48 * 1024 ||
-         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)) == cudaSuccess;
+  if (bytes <= kDynamicUnasked) return true;
+  int device = 0;
+  int most = 0;
+  cudaFuncAttributes attributes;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess &&
+         cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
+         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              most - static_cast<int>(attributes.sharedSizeBytes)) == cudaSuccess;
 }
 
 __device__ __forceinline__ float floatFromBits(uint32_t bits) { return __uint_as_float(bits); }

@@ -33,6 +33,9 @@ class Windows {
       replay_.end().failure = failure.failure;
       replay_.end().list = failure.list;
       replay_.end().command = failure.command;
+    } catch (const CudaError&) {
+      program_.awaitAll();
+      throw;
     }
   }
 

@@ -34,6 +34,7 @@ enum class Bug {
   earlyOverwrite,
   raceBetweenBlocks,
   misalignedCopy,
+  tooMuchShared,
   missingRound,
 };
 
@@ -78,7 +79,8 @@ __global__ void __launch_bounds__(kBlock) subtractNeighbours(const float* x, flo
 // y[i] = x[i] + x[i ^ 1], where neighbouring lanes meet in shared memory.
 template <Bug bug>
 __global__ void __launch_bounds__(kBlock) addPairs(const float* x, float* y) {
-  GPU_SHARED(float, pairs, kBlock);
+  // More than a kernel may have that was not allowed it: nvcc refuses this one, but not the same in dynamic memory.
+  GPU_SHARED(float, pairs, bug == Bug::tooMuchShared ? 13 * 1024 : kBlock);
   const unsigned i = blockIdx.x * kBlock + threadIdx.x;
   pairs[threadIdx.x] = x[i];
   if (bug != Bug::missingWarpBarrier) __syncwarp();
@@ -284,6 +286,7 @@ const Plant plants[] = {
     {"early overwrite", {rowsAreRight<Bug::earlyOverwrite>}},
     {"race between blocks", {countsAreRight<Bug::raceBetweenBlocks>}},
     {"misaligned copy", {rowsAreRight<Bug::misalignedCopy>}},
+    {"too much shared", {pairsAreRight<Bug::tooMuchShared>}},
     {"missing round", {samplerIsRight<Bug::missingRound>}},
 };
 

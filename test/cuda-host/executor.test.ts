@@ -336,10 +336,23 @@ whereBuilt("device cuda with faults", () => {
     expect(said).to.match(/^device "cuda" true\nDeviceError: .*the CUDA context is broken/);
   });
 
+  it("ends a replay whose next graph finds no memory once the graphs before it are done, and works on", () => {
+    const said = withFaults(
+      "graph=2",
+      `open();
+       const node = [{ times: 3000, body: [{ list: 0 }] }, { list: 1 }];
+       const id = e.load({ lists: [[fill()], [fill()]], steps: node, slots: [], reports: [], checkFinite: false });
+       const end = await e.replay(id, { steps: 1, values: new Float64Array(0) }).ended;
+       console.log(end.failure.op, end.failure.problem);
+       await say(read);`,
+    );
+    expect(said).to.equal('device "cuda" the instantiation of a graph: out of memory\nfine\n');
+  });
+
   it("refuses a GPU that is too old, by name", () => {
     const said = withFaults("capability=70", `await say(open);`);
     expect(said).to.equal(
-      'DeviceError: device "cuda": host stand-in has compute capability 7.0, expected at least 7.5.\n',
+      'DeviceError: device "cuda": host stand-in has compute capability 7.0, expected at least 7.5; CUDA_VISIBLE_DEVICES chooses another GPU.\n',
     );
   });
 });

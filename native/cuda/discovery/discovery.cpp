@@ -40,7 +40,13 @@ CudaState discoverCuda() {
   }
   for (int i = 0; i < count; i++) {
     cudaDeviceProp properties;
-    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    if (const cudaError_t unreadable = cudaGetDeviceProperties(&properties, i)) {
+      state.problem = "GPU " + std::to_string(i) + " cannot be looked at: " + cudaGetErrorString(unreadable) +
+                      "; CUDA_VISIBLE_DEVICES chooses others";
+      state.devices.clear();
+      cudaGetLastError();
+      return state;
+    }
     state.devices.push_back({properties.name, properties.major, properties.minor, properties.totalGlobalMem,
                              properties.multiProcessorCount});
   }

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "../shared_limits.h"
 #include "switch.h"
 
 #if defined(__has_feature)
@@ -247,6 +248,7 @@ struct Block {
   Warp warpStates[kMaxWarps];
   std::unique_ptr<Fiber[]> fibers{new Fiber[kMaxThreads]};
   GuardedMemory* shared[kMaxSharedArrays] = {};
+  bool declared[kMaxSharedArrays] = {};  // by the kernel that runs
   GuardedMemory* dynamic = nullptr;
 
   Block() = default;
@@ -473,7 +475,21 @@ UNSEEN void prepare(Block& block, const KernelCall& call, const dim3& index, uin
   const int arrays = declarationCount.load();
   for (int i = 0; i < arrays; i++)
     if (block.shared[i] != nullptr) block.shared[i]->forget();
+  std::fill_n(block.declared, arrays, false);
   if (block.dynamic != nullptr) block.dynamic->forget();
+}
+
+// More shared memory than a block may have, which is more where the launch asked for it.
+UNSEEN void checkSharedBytes(Block& block) {
+  const size_t dynamic = block.call->sharedBytes;
+  size_t bytes = dynamic;
+  const int arrays = declarationCount.load();
+  for (int i = 0; i < arrays; i++)
+    if (block.declared[i]) bytes += (declarations[i].bytes + 15) / 16 * 16;
+  const size_t most = dynamic <= kDynamicUnasked ? kSharedUnasked : kMaxSharedBytes;
+  if (block.problem.empty() && bytes > most)
+    block.problem = whereabouts(block) + ": a block takes " + std::to_string(bytes) + " bytes of shared memory, " +
+                    std::to_string(dynamic) + " of them dynamic, and has " + std::to_string(most);
 }
 
 UNSEEN void checkGuards(Block& block) {
@@ -501,6 +517,7 @@ UNSEEN void runBlock(Block& block, const KernelCall& call, const dim3& index, ui
   thisThread = nullptr;
   acquire(&block.end);
   checkGuards(block);
+  checkSharedBytes(block);
 }
 
 // Places for blocks, for reuse by later launches.
@@ -594,6 +611,7 @@ SharedArray::SharedArray(const char* name, size_t bytes) : number_(declarationCo
 }
 
 UNSEEN void* SharedArray::memory() const {
+  thisThread->block->declared[number_] = true;
   GuardedMemory*& memory = thisThread->block->shared[number_];
   if (memory == nullptr) {
     const Unseen creation;

@@ -39,6 +39,7 @@ struct Faults {
   size_t memory = static_cast<size_t>(provoked("memory=", 4294967296.0));
   uint64_t launch = static_cast<uint64_t>(provoked("launch=", 0));
   uint64_t crash = static_cast<uint64_t>(provoked("crash=", 0));
+  uint64_t graph = static_cast<uint64_t>(provoked("graph=", 0));
   int capability = static_cast<int>(provoked("capability=", 90));
 };
 
@@ -50,6 +51,7 @@ struct Machine {
   void* lastChecked = nullptr;
   size_t used = 0;
   uint64_t launches = 0;
+  std::atomic<uint64_t> graphs{0};
   cudaError_t broken = cudaSuccess;
 
   static Machine& get() {
@@ -470,6 +472,8 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* count
 }
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  Machine& machine = Machine::get();
+  if (++machine.graphs == machine.faults.graph) return failWith(cudaErrorMemoryAllocation);
   *executable = new HostGraphExec{std::make_shared<const HostGraph>(*graph)};
   return health();
 }

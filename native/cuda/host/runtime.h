@@ -7,7 +7,7 @@
 //
 // LANGEVIN_CUDA_HOST in the environment provokes faults: "memory=BYTES" is what the device has, "launch=N" fails the
 // launch with that number (from 1) as one that asks too much, "crash=N" lets it end as an illegal access does, after which
-// nothing works any more; "capability=75" is the compute capability.
+// nothing works any more; "graph=N" lets the graph with that number find no memory; "capability=75" is the compute capability.
 #pragma once
 
 #include <cstddef>

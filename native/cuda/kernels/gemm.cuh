@@ -430,7 +430,7 @@ __device__ __forceinline__ void multiplyTask(const Task& task) {
 
   GPU_NO_UNROLL
   for (int z = static_cast<int>(blockIdx.z); z < task.products; z += static_cast<int>(gridDim.z)) {
-    const auto product = task.product(z);
+    const auto& product = task.product(z);
     const int m = static_cast<int>(blockIdx.x) * Tile::m, n = static_cast<int>(blockIdx.y) * Tile::n;
     if (m >= product.m) continue;
     const LoadA loadA(product.a, m);

@@ -105,7 +105,7 @@ struct Indexes {
   const int32_t* data;
   int64_t count, cols, pitch;
 
-  __device__ int64_t at(int64_t i) const { return data[i / cols * pitch + i % cols]; }
+  __device__ int64_t at(int64_t i) const { return pitch == cols ? data[i] : data[i / cols * pitch + i % cols]; }
 };
 
 Indexes indexesOf(const Operand& index, const Operand& from, const Operand& to) {
@@ -139,14 +139,27 @@ void embedding(Command& command, Launch& launch) {
   GPU_LAUNCH(pickRows, gridFor(launch, y.size()), dim3(kThreads), launch.stream(), rows, rowsOf(table), indexes);
 }
 
-// Every thread goes through all indexes for one element of the table, so that repeated ones add up in a fixed order.
+// A warp for each row of the table: its lanes look at 32 indexes at a time, and those of dy's rows that belong here are added
+// up in their order, so that repeated ones always come to the same sum.
 __global__ void __launch_bounds__(kThreads) addRows(const Rows table, const Rows dy, const Indexes index) {
-  for (int64_t i = firstTurn(); i < table.count * table.width; i += turnStep()) {
-    const int64_t row = i / table.width, col = i - row * table.width;
-    float sum = 0;
-    for (int64_t k = 0; k < index.count; k++)
-      if (index.at(k) == row) sum = sum + dy.data[k * dy.pitch + col];
-    table.data[row * table.pitch + col] = sum;
+  const int64_t lane = threadIdx.x % gpu::kWarp;
+  for (int64_t row = firstTurn() / gpu::kWarp; row < table.count; row += turnStep() / gpu::kWarp) {
+    bool named = true;
+    for (int64_t first = 0; first < table.width; first += gpu::kWarp) {
+      const int64_t col = first + lane;
+      float sum = 0;
+      uint32_t ofAll = 0;
+      for (int64_t k = 0; named && k < index.count; k += gpu::kWarp) {
+        const uint32_t these =
+            __ballot_sync(gpu::kAllLanes, k + lane < index.count && static_cast<int64_t>(index.at(k + lane)) == row);
+        ofAll |= these;
+        int64_t at = k;
+        for (uint32_t left = these; left != 0; left >>= 1, at++)
+          if ((left & 1) != 0 && col < table.width) sum = sum + dy.data[at * dy.pitch + col];
+      }
+      if (col < table.width) table.data[row * table.pitch + col] = sum;
+      named = ofAll != 0;
+    }
   }
 }
 
@@ -154,7 +167,8 @@ void embeddingGradient(Command& command, Launch& launch) {
   const Operand &index = command.inputs[0], &dy = command.inputs[1], &table = command.output;
   const Indexes indexes = indexesOf(index, dy, table);
   if (table.size() == 0) return;
-  GPU_LAUNCH(addRows, gridFor(launch, table.size()), dim3(kThreads), launch.stream(), rowsOf(table), rowsOf(dy), indexes);
+  GPU_LAUNCH(addRows, gridFor(launch, table.rows() * gpu::kWarp), dim3(kThreads), launch.stream(), rowsOf(table), rowsOf(dy),
+             indexes);
 }
 
 }  // namespace
