@@ -1,6 +1,8 @@
 // Which commands of a list may be done in one pass, seen from what they read and write.
 #pragma once
 
+#include <algorithm>
+
 #include "decode.h"
 #include "extent.h"
 
@@ -34,6 +36,20 @@ inline bool mayShareElements(const Batch& batch, size_t first, size_t last) {
       if (before.inputs[i].present() && !apartOrSame(before.inputs[i], command.output)) return false;
     for (int i = 0; i < command.inputCount; i++)
       if (command.inputs[i].present() && !apartOrSame(command.inputs[i], before.output)) return false;
+  }
+  return true;
+}
+
+// Whether command `last` could run at the same time as all from command `first` on: none touches what another one writes.
+inline bool mayRunBeside(const Batch& batch, size_t first, size_t last) {
+  const auto reads = [](const Command& command, const Operand& written) {
+    return std::any_of(command.inputs, command.inputs + command.inputCount,
+                       [&](const Operand& input) { return input.present() && overlap(input, written); });
+  };
+  const Command& command = batch.steps[last].command;
+  for (size_t at = first; at < last; at++) {
+    const Command& before = batch.steps[at].command;
+    if (overlap(before.output, command.output) || reads(before, command.output) || reads(command, before.output)) return false;
   }
   return true;
 }

@@ -51,13 +51,16 @@ class CommandLaunch final : public Launch {
 
   Precision precision() const override { return context_.precision; }
 
-  const Follower* follower() const override {
-    return context_.followers == nullptr ? nullptr : context_.followers->next();
+  const Follower* follower(const Operand& result) const override {
+    return context_.followers == nullptr ? nullptr : context_.followers->next(result);
   }
   const Follower* elementFollower() const override {
     return context_.followers == nullptr ? nullptr : context_.followers->nextOfElements();
   }
-  void takeFollower() override {
+  const Command* sibling() const override {
+    return context_.followers == nullptr ? nullptr : context_.followers->sibling();
+  }
+  void takeNext() override {
     const Command& command = context_.followers->take();
     if (context_.branches != nullptr) context_.branches->add(command);
   }

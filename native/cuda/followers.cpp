@@ -33,24 +33,30 @@ bool Followers::isCandidate() const {
          command(position()).output.present();
 }
 
-const Follower* Followers::next() {
+const Follower* Followers::next(const Operand& result) {
   if (!isCandidate() || !mayWriteEarly(*program_.batch, first_, position())) return nullptr;
-  const Operand &result = command(at_).output, &output = command(position()).output;
+  const Operand& output = command(position()).output;
   const int input = inputFrom(command(position()), result);
   if (input < 0 || (overlap(output, result) && !coincide(output, result))) return nullptr;
-  return follow(input);
+  return follow(input, result);
 }
 
 const Follower* Followers::nextOfElements() {
   if (!isCandidate() || !mayShareElements(*program_.batch, first_, position()) || !usesSomeResult()) return nullptr;
-  return follow(inputFrom(command(position()), command(at_).output));
+  const Operand& result = command(at_).output;
+  return follow(inputFrom(command(position()), result), result);
 }
 
-const Follower* Followers::follow(int input) {
-  const Operand& result = command(at_).output;
+const Follower* Followers::follow(int input, const Operand& result) {
   const bool resultNeeded = !coincide(command(position()).output, result) && !isOverAfter(result, position());
   next_.emplace(Follower{program_.batch->steps[position()].kernel->name, command(position()), input, resultNeeded});
   return &*next_;
+}
+
+const Command* Followers::sibling() const {
+  const Batch& batch = *program_.batch;
+  const bool isOne = isCandidate() && batch.steps[position()].kernel == batch.steps[first_].kernel;
+  return isOne && mayRunBeside(batch, first_, position()) ? &command(position()) : nullptr;
 }
 
 // Commands that do not need each other better run beside each other.

@@ -74,7 +74,7 @@ class Halt {
   const unsigned long long* fault_;
 };
 
-// A command that stands behind the one that is launched, one of whose inputs is the result so far.
+// A command that stands behind the one that is launched, one of whose inputs is a result of what is done so far.
 struct Follower {
   const std::string& op;
   const Command& command;
@@ -108,16 +108,23 @@ class Launch {
   // distinct regions.
   virtual void* scratch(size_t bytes) = 0;
 
-  // The next command, where the launcher may do it in the same pass: it applies to the result so far, element by element, and
-  // writes what comes out of that to the command's output. Null where there is none, as behind eager commands.
-  virtual const Follower* follower() const { return nullptr; }
+  // The next command, where the launcher may do it in the same pass: it applies to `result` (what the command before it wrote, or
+  // a part of that), element by element, and writes what comes out of that to the command's output. Null where there is none, as
+  // behind eager commands.
+  virtual const Follower* follower(const Operand& result) const {
+    static_cast<void>(result);
+    return nullptr;
+  }
 
   // The same for a launcher of an element-wise command, each of whose threads does all commands one after the other on elements of
   // its own, operands and results that were written included. So any of them may be an operand.
   virtual const Follower* elementFollower() const { return nullptr; }
 
-  // Says that the launcher does it. `follower` is then the one after it.
-  virtual void takeFollower() {}
+  // The next command, where it is of the same op and could run beside all that are launched: none needs what another one writes.
+  virtual const Command* sibling() const { return nullptr; }
+
+  // Says that the launcher does the next command. `follower` and `sibling` are then about the one after it.
+  virtual void takeNext() {}
 
   // Ends the launcher. The problem reaches the caller with the op's name.
   [[noreturn]] static void refuse(const std::string& problem);

@@ -5,6 +5,7 @@ import { Adam, mse, noGrad, randint, randn, tensor } from "langevin";
 import { schedule } from "../../bench/workloads/training.ts";
 import type { Network } from "../../bench/workloads/training.ts";
 import type { BufferId, Executor, Operand, Precision } from "../../ts/device/executor.ts";
+import { ops, roundToBf16 } from "../../ts/ops/index.ts";
 import { bytesMoved, flopsOf, runsOfCommands } from "../../ts/plan/cost.ts";
 import { Plan } from "../../ts/plan/plan.ts";
 import { placeCommands, usesOf } from "../../ts/plan/lifetimes.ts";
@@ -34,18 +35,24 @@ export function planOf(fn: () => TensorTree | void, executor: Executor, precisio
   return new Plan(program, executor, options);
 }
 
-/** Commands with those that are joined to them. */
+/** Commands with those that are joined to them, and with the rounding of what they write. */
 function groupsOf(commands: readonly RecordedCommand[]): RecordedCommand[][] {
   const groups: RecordedCommand[][] = [];
   for (const command of commands)
-    if (command.joined) groups.at(-1)!.push(command);
+    if (command.joined || isStoredBy(command, groups.at(-1))) groups.at(-1)!.push(command);
     else groups.push([command]);
   return groups;
 }
 
+/** Whether a rounding follows on a norm's gradient, whose kernel stores that, too, though nothing of it runs part by part. */
+function isStoredBy({ op, inputs }: RecordedCommand, group: RecordedCommand[] | undefined): boolean {
+  const [head] = group ?? [];
+  return op === roundToBf16 && head?.op === ops.groupNormGradient && head.output!.buffer === inputs[0]!.buffer;
+}
+
 /**
- * A product or norm on a GPU takes what is joined to it into its kernel, and keeps in registers what that alone reads; elsewhere each
- * command reads and writes memory.
+ * A product, norm or element-wise command on a GPU takes what is joined to it into its kernel, and keeps in registers what that alone
+ * reads; elsewhere each command reads and writes memory.
  */
 function bytesOfGroup(
   group: RecordedCommand[],
@@ -58,8 +65,15 @@ function bytesOfGroup(
     inputs: command.inputs.map(inMemory),
     output: inMemory(command.output),
   }));
-  const bytes = group[0].op.epilogue ? bytesMoved(seen) : group.map((command) => bytesMoved([command])[0]);
+  const { op } = group[0];
+  const isOnePass = op.epilogue || op === ops.groupNormGradient || group.every(isElementWise);
+  const bytes = isOnePass ? bytesMoved(seen) : group.map((command) => bytesMoved([command])[0]);
   return group.map((command, i) => [command, bytes[i]]);
+}
+
+/** Whether CUDA's interpreter of chains does it. */
+function isElementWise({ op }: RecordedCommand): boolean {
+  return !op.writes && (op.parts?.every((alignment) => alignment === "element") ?? false);
 }
 
 /** Bytes that each command of a program reads and writes on a GPU. */

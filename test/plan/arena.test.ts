@@ -3,7 +3,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Tenant } from "../../ts/plan/arena.ts";
-import { arenaAlignment, arrange } from "../../ts/plan/arena.ts";
+import { arenaAlignment, arrange, arrangeSideBySide } from "../../ts/plan/arena.ts";
 
 const size = fc.oneof(fc.nat(3000), fc.constant(0), fc.nat(2 ** 20));
 const tenant = fc
@@ -27,22 +27,55 @@ const leastBytes = (all: readonly Tenant[]): number =>
   );
 
 describe("arena", () => {
-  it("keeps apart what is in use at the same time, aligned and within its size", () => {
-    fc.assert(
-      fc.property(tenants, (all) => {
-        const { offsets, bytes } = arrange(all);
-        expect(offsets).to.have.length(all.length);
-        all.forEach((a, i) => {
-          expect(offsets[i] % arenaAlignment).to.equal(0);
-          expect(offsets[i] + a.bytes).to.be.at.most(bytes);
-          for (const [k, b] of all.entries()) {
-            if (k >= i || !meet(a, b)) continue;
-            const apart = offsets[i] + a.bytes <= offsets[k] || offsets[k] + b.bytes <= offsets[i];
-            expect(apart && offsets[i] !== offsets[k], `tenants ${k} and ${i}`).to.equal(true);
-          }
-        });
-      }),
-    );
+  for (const [way, arranged] of Object.entries({ tight: arrange, "for commands side by side": arrangeSideBySide }))
+    it(`keeps apart what is in use at the same time, aligned and within its size: ${way}`, () => {
+      fc.assert(
+        fc.property(tenants, (all) => {
+          const { offsets, bytes } = arranged(all);
+          expect(offsets).to.have.length(all.length);
+          all.forEach((a, i) => {
+            expect(offsets[i] % arenaAlignment).to.equal(0);
+            expect(offsets[i] + a.bytes).to.be.at.most(bytes);
+            for (const [k, b] of all.entries()) {
+              if (k >= i || !meet(a, b)) continue;
+              const apart = offsets[i] + a.bytes <= offsets[k] || offsets[k] + b.bytes <= offsets[i];
+              expect(apart && offsets[i] !== offsets[k], `tenants ${k} and ${i}`).to.equal(true);
+            }
+          });
+        }),
+      );
+    });
+
+  describe("for commands side by side", () => {
+    const inTurn = (sizes: readonly number[]): Tenant[] =>
+      sizes.map((bytes, i) => ({ bytes, start: 2 * i, end: 2 * i + 1 }));
+    const kib = 2 ** 10;
+
+    it("uses no place of a small tenant again while there is memory for that", () => {
+      const { offsets, bytes } = arrangeSideBySide(inTurn([kib, 3 * kib, 1024 * kib, 2 * kib]));
+      expect(new Set(offsets).size).to.equal(4);
+      expect(bytes).to.equal(1030 * kib);
+    });
+
+    it("uses those of large ones", () => {
+      const all = inTurn([2048 * kib, 1025 * kib, 4096 * kib]);
+      expect(arrangeSideBySide(all)).to.deep.equal(arrange(all));
+    });
+
+    it("uses those of the larger of the small ones where they would take more than 64 MiB, and of all in the end", () => {
+      const many = (size: number, count: number): Tenant[] => inTurn(new Array<number>(count).fill(size));
+      expect(arrangeSideBySide(many(1024 * kib, 64)).bytes).to.equal(64 * 1024 * kib);
+      expect(arrangeSideBySide(many(1024 * kib, 65)).bytes).to.equal(1024 * kib);
+      expect(arrangeSideBySide(many(64 * kib, 1024)).bytes).to.equal(64 * 1024 * kib);
+      expect(arrangeSideBySide(many(64 * kib, 1025)).bytes).to.equal(64 * kib);
+    });
+
+    it("takes an eighth more than it must where that is more", () => {
+      const large: Tenant = { bytes: 800 * 1024 * kib, start: 0, end: 1000 };
+      const small = (count: number): Tenant[] => inTurn(new Array<number>(count).fill(1024 * kib));
+      expect(arrangeSideBySide([large, ...small(101)]).bytes).to.equal(901 * 1024 * kib);
+      expect(arrangeSideBySide([large, ...small(102)]).bytes).to.equal(801 * 1024 * kib);
+    });
   });
 
   it("is at least what is in use at one time, at most all side by side, and no larger than the last one's end", () => {

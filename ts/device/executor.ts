@@ -167,6 +167,8 @@ export interface Executor {
   readonly name: DeviceName;
   /** Threads that kernels use. */
   readonly threads: number;
+  /** Whether commands of a program run at the same time where none needs what another one leaves; default: one by one. */
+  readonly sideBySide?: boolean;
   /** Whether the executor computes in this dtype. */
   supports(dtype: DType): boolean;
   /** The precisions of programs that it runs. */

@@ -17,7 +17,8 @@ import type {
 } from "../device/executor.ts";
 import type { PerStep } from "../ops/index.ts";
 import { bytesOf } from "../ops/index.ts";
-import { arrange } from "./arena.ts";
+import type { Arrangement } from "./arena.ts";
+import { arrange, arrangeSideBySide } from "./arena.ts";
 import { walk } from "./host.ts";
 import type { Lifetime } from "./lifetimes.ts";
 import { lifetimes, operandsOf, placeCommands } from "./lifetimes.ts";
@@ -72,7 +73,7 @@ export class Plan {
     const commands = placeCommands(this.placed.nodes);
     const lives = [...lifetimes(commands, this.placed.outputs)].filter(([id]) => this.#isTemporary(id));
     const bytes = (id: BufferId): number => this.placed.buffers.get(id)!.bytes;
-    const { offsets, bytes: arena } = arrange(lives.map(([id, { start, end }]) => ({ bytes: bytes(id), start, end })));
+    const { offsets, bytes: arena } = this.#arrange(lives);
     this.arena = new Map(lives.map(([id, life], i) => [id, { byteOffset: offsets[i], life }]));
     this.#lists = options.poison
       ? poisoned(this.placed, commands, new Map(lives))
@@ -92,7 +93,12 @@ export class Plan {
   arenaWithoutOutputs(): number {
     const outputs = new Set(this.placed.outputs.map(({ buffer }) => buffer));
     const others = [...this.arena].filter(([id]) => !outputs.has(id));
-    return arrange(others.map(([id, { life }]) => ({ bytes: this.placed.buffers.get(id)!.bytes, ...life }))).bytes;
+    return this.#arrange(others.map(([id, { life }]) => [id, life])).bytes;
+  }
+
+  #arrange(lives: readonly (readonly [BufferId, Lifetime])[]): Arrangement {
+    const tenants = lives.map(([id, life]) => ({ bytes: this.placed.buffers.get(id)!.bytes, ...life }));
+    return this.executor.sideBySide ? arrangeSideBySide(tenants) : arrange(tenants);
   }
 
   /** Runs one step, in order with everything else; errors come up where results are read. */

@@ -41,6 +41,7 @@ struct Faults {
   uint64_t crash = static_cast<uint64_t>(provoked("crash=", 0));
   uint64_t graph = static_cast<uint64_t>(provoked("graph=", 0));
   int capability = static_cast<int>(provoked("capability=", 90));
+  int multiprocessors = static_cast<int>(provoked("multiprocessors=", 2));
 };
 
 // What the process has of the device. Never destroyed: devices may outlive static objects.
@@ -333,7 +334,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = faults.capability / 10;
   properties->minor = faults.capability % 10;
   properties->totalGlobalMem = faults.memory;
-  properties->multiProcessorCount = 2;
+  properties->multiProcessorCount = faults.multiprocessors;
   // CUDA C++ Programming Guide, technical specifications by compute capability.
   properties->sharedMemPerBlockOptin = (faults.capability >= 90 ? 227 : faults.capability >= 80 ? 163 : 64) << 10;
   return cudaSuccess;

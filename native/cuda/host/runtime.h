@@ -7,7 +7,8 @@
 //
 // LANGEVIN_CUDA_HOST in the environment provokes faults: "memory=BYTES" is what the device has, "launch=N" fails the
 // launch with that number (from 1) as one that asks too much, "crash=N" lets it end as an illegal access does, after which
-// nothing works any more; "graph=N" lets the graph with that number find no memory; "capability=75" is the compute capability.
+// nothing works any more; "graph=N" lets the graph with that number find no memory; "capability=75" is the compute
+// capability, "multiprocessors=N" how many it has, of which grids and the parts of sums depend.
 #pragma once
 
 #include <cstddef>

@@ -5,6 +5,7 @@
 
 #include "../../core/extent.h"
 #include "operands.cuh"
+#include "rounded.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -24,7 +25,8 @@ __device__ __forceinline__ Spot spotOf(const Chain& chain, int turn) {
   return {row, column, left < kQuad ? static_cast<int>(left) : kQuad};
 }
 
-__device__ __forceinline__ Word* placeAt(const Chain& chain, const Place& place, const Spot& spot) {
+template <class T>
+__device__ __forceinline__ T* placeAt(const Chain& chain, const Place& place, const Spot& spot) {
   const int last = chain.rank - 1;
   int64_t offset = spot.column * place.strides[last];
   int row = spot.row;
@@ -34,11 +36,11 @@ __device__ __forceinline__ Word* placeAt(const Chain& chain, const Place& place,
     row = chain.axes[axis].divide(row, index);
     offset += static_cast<int64_t>(index) * place.strides[axis];
   }
-  return place.data + offset;
+  return static_cast<T*>(place.data) + offset;
 }
 
 __device__ __forceinline__ void load(const Chain& chain, const Place& place, const Spot& spot, Quad& x) {
-  const Word* const from = placeAt(chain, place, spot);
+  const Word* const from = placeAt<const Word>(chain, place, spot);
   if (place.vectors && spot.width == kQuad) {
     const uint4 v = *reinterpret_cast<const uint4*>(from);
     x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
@@ -50,7 +52,7 @@ __device__ __forceinline__ void load(const Chain& chain, const Place& place, con
 }
 
 __device__ __forceinline__ void store(const Chain& chain, const Place& place, const Spot& spot, const Quad& x) {
-  Word* const to = placeAt(chain, place, spot);
+  Word* const to = placeAt<Word>(chain, place, spot);
   if (place.vectors && spot.width == kQuad) {
     *reinterpret_cast<uint4*>(to) = uint4{x[0], x[1], x[2], x[3]};
     return;
@@ -59,6 +61,18 @@ __device__ __forceinline__ void store(const Chain& chain, const Place& place, co
   GPU_UNROLL
   for (int i = 0; i < kQuad; i++)
     if (i < spot.width) to[i * stride] = x[i];
+}
+
+__device__ __forceinline__ void storeInBf16(const Chain& chain, const Place& place, const Spot& spot, const Quad& x) {
+  gpu::Bf16* const to = placeAt<gpu::Bf16>(chain, place, spot);
+  float run[kQuad];
+  GPU_UNROLL
+  for (int i = 0; i < kQuad; i++) run[i] = gpu::floatFromBits(x[i]);
+  if (place.vectors && spot.width == kQuad) return storeRounded(to, run);
+  const int64_t stride = place.strides[chain.rank - 1];
+  GPU_UNROLL
+  for (int i = 0; i < kQuad; i++)
+    if (i < spot.width) storeRounded(to + i * stride, run[i]);
 }
 
 // Of 40 registers a thread, a multiprocessor holds so many blocks.
@@ -81,6 +95,7 @@ __global__ void __launch_bounds__(kThreads) runChain(const Chain chain) {
       applyElementOp(link.op, link.variant, link.numbers, x, result);
       if (link.output >= 0) store(chain, chain.places[link.output], spot, result);
     }
+    if (chain.rounded >= 0) storeInBf16(chain, chain.places[chain.rounded], spot, result);
   }
 }
 
@@ -135,7 +150,7 @@ Link& ChainBuilder::next(ElementOp op) {
 }
 
 int8_t ChainBuilder::placeOf(const Operand& operand) {
-  chain_.places[placeCount_].data = operand.as<Word>();
+  chain_.places[placeCount_].data = operand.data;
   broadcastStrides(operand, shape_.rank, strides_[placeCount_]);
   return static_cast<int8_t>(placeCount_++);
 }
@@ -149,8 +164,8 @@ void ChainBuilder::add(ElementOp op, std::initializer_list<const Operand*> opera
 bool ChainBuilder::add(ElementOp op, const Command& command, const Operand* soFar) {
   const Description& description = descriptionOf(op);
   const int variant = description.fitting(command);
-  // Its result and the one before it may have to be stored.
-  if (variant < 0 || chain_.linkCount == kMostLinks || placeCount_ + command.inputCount + 2 > kMostPlaces) return false;
+  // Its result and the one before it may have to be stored, and the last one rounded.
+  if (variant < 0 || chain_.linkCount == kMostLinks || placeCount_ + command.inputCount + 3 > kMostPlaces) return false;
   Link& link = next(op);
   link.variant = static_cast<int8_t>(variant);
   for (int k = 0; k < command.inputCount; k++) {
@@ -166,16 +181,23 @@ void ChainBuilder::store(const Operand& to) { chain_.links[chain_.linkCount - 1]
 
 void ChainBuilder::finish(const Operand& result, Launch& launch) {
   const Operand* last = &result;
+  bool storesLast = true;
   while (const Follower* const follower = launch.elementFollower()) {
+    if (follower->op == "roundToBf16" && follower->input == 0) {
+      storesLast = follower->resultNeeded;
+      chain_.rounded = placeOf(follower->command.output);
+      launch.takeNext();
+      break;
+    }
     const std::optional<ElementOp> op = opNamed(follower->op);
     if (!op) break;
     const int stored = chain_.linkCount - 1;
     if (!add(*op, follower->command, last)) break;
     if (follower->resultNeeded) chain_.links[stored].output = placeOf(*last);
     last = &follower->command.output;
-    launch.takeFollower();
+    launch.takeNext();
   }
-  store(*last);
+  if (storesLast) store(*last);
   enqueue(launch);
 }
 
@@ -192,7 +214,8 @@ void ChainBuilder::enqueue(Launch& launch) {
   for (int axis = 0; axis < last; axis++) chain_.axes[axis] = Divider(static_cast<int>(shape[axis]));
   for (int k = 0; k < placeCount_; k++) {
     Place& place = chain_.places[k];
-    place.vectors = aligned16(place.data) && strides_[k][last] == 1;
+    const size_t quadBytes = kQuad * (k == chain_.rounded ? sizeof(gpu::Bf16) : sizeof(Word));
+    place.vectors = reinterpret_cast<uintptr_t>(place.data) % quadBytes == 0 && strides_[k][last] == 1;
     for (int axis = 0; axis <= last; axis++) {
       place.strides[axis] = counted(strides_[k][axis], "elements between rows");
       if (axis < last) place.vectors = place.vectors && place.strides[axis] % kQuad == 0;

@@ -14,9 +14,9 @@ namespace cuda {
 
 // An array beside the result. Strides of elements, 0 where it is repeated.
 struct Place {
-  Word* data;
+  void* data;
   int32_t strides[kMaxRank];
-  bool vectors;  // each four neighbours are 16 aligned bytes
+  bool vectors;  // each four neighbours are together and aligned
 };
 
 constexpr int8_t kNowhere = -1, kResultSoFar = -2;
@@ -33,7 +33,7 @@ struct Link {
 // Enough for the sum of eight tensors and what goes on with it. What is longer takes another kernel; all of this is an argument that
 // every launch copies, 1.3 KB.
 constexpr int kMostLinks = 10;
-constexpr int kMostPlaces = 2 * kMostLinks + 2;
+constexpr int kMostPlaces = 2 * kMostLinks + 3;
 
 // Four neighbours of the innermost axis are a thread's elements.
 struct Chain {
@@ -43,6 +43,7 @@ struct Chain {
   Divider quadsOfRow;
   Divider axes[kMaxRank];  // sizes
   int linkCount;
+  int8_t rounded = kNowhere;  // the last result, in bf16
   Link links[kMostLinks];
   Place places[kMostPlaces];
 };
@@ -63,7 +64,7 @@ class ChainBuilder {
   // What the last link gives is written there.
   void store(const Operand& to);
 
-  // Adds what follows on a command that gave `result` and can be done with it, and enqueues all.
+  // Adds what follows on a command that gave `result` and can be done with it, a rounding to bf16 last, and enqueues all.
   void finish(const Operand& result, Launch& launch);
 
  private:

@@ -57,13 +57,13 @@ Epilogue epilogueOf(const Operand& y, const Operand* bias, Launch& launch) {
   countOf(y.rows(), "rows");
   const Operand* result = &y;
   while (e.tailCount < kMostTails) {
-    const Follower* const follower = launch.follower();
+    const Follower* const follower = launch.follower(*result);
     if (follower == nullptr || !haveSameShape(follower->command.output, y)) break;
     const std::optional<Tail> tail = tailOf(*follower, y);
     if (!tail) break;
     e.tails[e.tailCount++] = *tail;
     result = &follower->command.output;
-    launch.takeFollower();
+    launch.takeNext();
   }
   setTarget(e, targetOf(*result, launch));
   return e;

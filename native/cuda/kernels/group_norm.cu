@@ -1,5 +1,5 @@
-// groupNorm and its gradient: mean and variance of each image's groups of channels. A SiLU and a rounding to bf16 that follow on
-// the former are done in the same pass.
+// groupNorm and its gradient: mean and variance of each image's groups of channels. A SiLU that follows on the former, and a
+// rounding to bf16 of what it or the gradient gives, are done in the same pass.
 //
 // A block takes a bundle of neighbouring groups, 32 channels or so, so that what it reads are whole sectors of memory. Where
 // the bundle's pixels fit into shared memory, x is read once and everything else happens there. Larger images are cut into
@@ -20,11 +20,12 @@ namespace langevin {
 namespace cuda {
 namespace {
 
-// The gradients of normalisation: dx dense, and dweight [channels] with dbias [channels] behind it.
+// The gradients of normalisation: dx, and dweight [channels] with dbias [channels] behind it.
 struct GroupNormGradient {
   const float* dy;
   int64_t dyPitch;
-  float *dx, *dweight;
+  Target dx;
+  float* dweight;
 };
 
 constexpr int kThreads = 256;
@@ -125,6 +126,25 @@ __device__ __forceinline__ void store(float* p, const Channels<v>& x) {
   else
     *p = x[0];
 }
+
+// A part's rows in arrays of which any may be missing.
+template <int v>
+struct Stored {
+  float* whole;
+  gpu::Bf16* rounded;
+  int64_t wholePitch, roundedPitch;
+
+  __device__ Stored(const GroupNorm& a, const Part& part, const Target& target)
+      : whole(target.whole.data == nullptr ? nullptr : target.whole.data + startOf(a, part, target.whole.pitch)),
+        rounded(target.rounded.data == nullptr ? nullptr : target.rounded.data + startOf(a, part, target.rounded.pitch)),
+        wholePitch(target.whole.pitch),
+        roundedPitch(target.rounded.pitch) {}
+
+  __device__ void put(int pixel, int c, const Channels<v>& x) const {
+    if (whole != nullptr) store<v>(whole + pixel * wholePitch + c, x);
+    if (rounded != nullptr) storeRounded(rounded + pixel * roundedPitch + c, x.v_);
+  }
+};
 
 // Two sums for each channel: `prepare(c)` gives, for the v channels from c on of the part, a function that adds the terms of
 // one pixel to both. They are at totals[c] and totals[rows * channels + c] afterwards, for all threads.
@@ -272,13 +292,7 @@ template <int v, bool silu>
 __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& cut, const Walk<v>& walk, const Part& part,
                                                 const Rows& x, const Moments* moments, const GroupNormResult& out) {
   if (walk.idle()) return;
-  const auto placeIn = [&](auto array) {
-    return array.data == nullptr ? nullptr : array.data + startOf(a, part, array.pitch);
-  };
-  const Pitched<float>&y = out.last.whole, &before = out.beforeSilu;
-  const Pitched<gpu::Bf16>& rounded = out.last.rounded;
-  float *const toY = placeIn(y), *const toBefore = silu ? placeIn(before) : nullptr;
-  gpu::Bf16* const toRounded = placeIn(rounded);
+  const Stored<v> last(a, part, out.last), before(a, part, silu ? Target{out.beforeSilu, {}} : Target{});
   for (int column = walk.column; column < walk.columns; column += walk.step) {
     const int c = column * v;
     const Affine<v> affine(a, part, cut.perGroup, moments, c);
@@ -287,12 +301,11 @@ __device__ __forceinline__ void writeNormalised(const GroupNorm& a, const Cut& c
       GPU_UNROLL
       for (int k = 0; k < v; k++) value[k] = affine(value[k], k);
       if (silu) {
-        if (toBefore != nullptr) store<v>(toBefore + pixel * before.pitch + c, value);
+        before.put(pixel, c, value);
         GPU_UNROLL
         for (int k = 0; k < v; k++) value[k] = Silu{}(value[k]);
       }
-      if (toY != nullptr) store<v>(toY + pixel * y.pitch + c, value);
-      if (toRounded != nullptr) storeRounded(toRounded + pixel * rounded.pitch + c, value.v_);
+      last.put(pixel, c, value);
     }
   }
 }
@@ -414,9 +427,9 @@ __device__ __forceinline__ void finishSums(const GroupNorm& a, const Cut& cut, c
 template <int v>
 __device__ __forceinline__ void writeGradient(const GroupNorm& a, const Cut& cut, const Walk<v>& walk, const Part& part,
                                               const Rows& x, const Rows& dy, const Moments* moments,
-                                              const GroupFactors* factors, float* dx) {
+                                              const GroupFactors* factors, const Target& dx) {
   if (walk.idle()) return;
-  float* const to = dx + startOf(a, part, a.channels);
+  const Stored<v> stored(a, part, dx);
   for (int column = walk.column; column < walk.columns; column += walk.step) {
     const int c = column * v;
     const Affine<v> affine(a, part, cut.perGroup, moments, c);
@@ -430,15 +443,14 @@ __device__ __forceinline__ void writeGradient(const GroupNorm& a, const Cut& cut
     }
     for (int pixel = walk.row; pixel < part.pixels; pixel += walk.rows) {
       const Channels<v> values = load<v>(x.start + pixel * x.pitch + c);
-      const Channels<v> g =
-          load<v>(dy.start + pixel * dy.pitch + c);
+      const Channels<v> g = load<v>(dy.start + pixel * dy.pitch + c);
       Channels<v> result;
       GPU_UNROLL
       for (int k = 0; k < v; k++) {
         const float z = (values[k] - affine.high[k]) * scale[k];
         result[k] = (g[k] * affine.factor[k] + term[k]) + z * ofNormalised[k];
       }
-      store<v>(to + static_cast<int64_t>(pixel) * a.channels + c, result);
+      stored.put(pixel, c, result);
     }
   }
 }
@@ -634,11 +646,11 @@ GroupNorm normOf(Command& command, bool hasBias, int weightAt) {
 }
 
 GroupNormResult resultOf(const Operand& y, Launch& launch) {
-  const Follower* const follower = launch.follower();
+  const Follower* const follower = launch.follower(y);
   if (follower == nullptr || follower->op != "silu") return {targetOf(y, launch), false, {}};
   const Operand& activated = follower->command.output;
   const bool both = follower->resultNeeded;
-  launch.takeFollower();
+  launch.takeNext();
   return {targetOf(activated, launch), true, both ? Pitched<float>{y.as<float>(), y.pitch} : Pitched<float>{}};
 }
 
@@ -653,11 +665,13 @@ void groupNormGradient(Command& command, Launch& launch) {
   expectFloat32(command);
   const GroupNorm a = normOf(command, false, 2);
   const Operand &x = command.inputs[0], &dy = command.inputs[1];
-  float* const dx = command.output.as<float>();
-  const GroupNormGradient out = {dy.as<const float>(), dy.pitch, dx, dx + x.size()};
+  Operand dx = x;
+  dx.data = command.output.data;
+  dx.pitch = x.cols();
+  const GroupNormGradient out = {dy.as<const float>(), dy.pitch, targetOf(dx, launch), dx.as<float>() + x.size()};
   if (a.images * a.pixels == 0) return sumImages(a, nullptr, out, launch);
   const Cut cut = cutOf(a, 2);
-  const bool fours = inFours(a, cut) && dy.pitch % 4 == 0 && aligned16(out.dy) && aligned16(dx);
+  const bool fours = inFours(a, cut) && dy.pitch % 4 == 0 && aligned16(out.dy) && aligned16(dx.data);
   fours ? differentiate<4>(a, cut, out, launch) : differentiate<1>(a, cut, out, launch);
 }
 

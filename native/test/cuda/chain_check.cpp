@@ -45,7 +45,7 @@ class ChainLaunch final : public Launch {
   Halt halt() const override { return inner_.halt(); }
   void* scratch(size_t bytes) override { return inner_.scratch(bytes); }
   const Follower* elementFollower() const override { return taken_ < followers_.size() ? &followers_[taken_] : nullptr; }
-  void takeFollower() override { taken_++; }
+  void takeNext() override { taken_++; }
 
   bool tookAll() const { return taken_ == followers_.size(); }
 

@@ -29,6 +29,7 @@ export function missingCudaKernels(addon: Addon = loadCudaAddon(), records: read
 /** Runs commands on a GPU. A replay stops within the steps that are under way, 32 at most. */
 export class CudaExecutor extends NativeExecutor {
   readonly name = "cuda";
+  readonly sideBySide = true;
   override readonly precisions: readonly Precision[];
   /** Ops of the instruction set that have no CUDA kernel yet. */
   readonly missing: readonly AnyOp[];
