@@ -15,12 +15,13 @@ synchronisation; a loop of sampling that takes more than a second is timed over 
 
 Rows of the goals come first, in bf16, then in tf32 and float32, then the other workloads, and last what is compiled, which takes
 minutes a row. No row begins after --minutes, and one that is still running half a minute later is stopped; what was left out is
-named at the end, to be asked for by --only, --ways and --precisions in another call. A row that fails says why, and a new process goes on.
+named at the end, to be asked for by --only, --ways and --precisions in another call. A row that fails, or gives numbers that are
+not finite, says so, and a new process goes on.
 
 Beside gpu-check, on the same machine and after it, never at the same time:
 
-    ./gpu-check > gpu-check.md
-    python3 torch_gpu.py --save torch.jsonl > torch.md
+    ./gpu-check | tee gpu-check.txt
+    python3 torch_gpu.py --save torch.jsonl | tee torch.txt
     python3 torch_gpu.py --ways compile --precisions bf16 --only cifar10-train-b128,cifar10-sample-b64 --save torch.jsonl
 
 It needs this folder's torch_*.py and a python3 with PyTorch 2; no network, and a C compiler only for what is compiled.
@@ -111,7 +112,8 @@ def measure_rows(wanted, start, say, end, now=time.monotonic):
             if worker is None:
                 worker, machine = begin_worker(start, end + GRACE - now())
                 say(machine)
-            line = {"workload": row.task["workload"], "metric": row.task["metric"], "precision": row.precision, "way": row.way}
+            line = {key: row.task[key] for key in ("workload", "metric")}
+            line.update(precision=row.precision, way=row.way)
             try:
                 line.update(worker.ask(row, end + GRACE - now()))
             except WorkerLost as lost:
