@@ -29,6 +29,7 @@ It needs this folder's torch_*.py and a python3 with PyTorch 2; no network, and 
 failed, with 2 after a mistake in its options, and with 3 where there is no GPU or no PyTorch 2.
 """
 import argparse
+import contextlib
 import json
 import os
 import select
@@ -43,6 +44,7 @@ from torch_gpu_rows import PRECISIONS, SELECTORS, WAYS, choice, name, rows, tabl
 
 NO_GPU = 3
 GRACE = 30  # seconds for which a row may go on after the last minute
+STOPPING = 10  # seconds that are waited for a killed process
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_gpu_worker.py")
 
 
@@ -86,7 +88,8 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass  # it ended by itself
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a GPU that hangs holds on to its process
+            self.process.wait(STOPPING)
 
 
 def begin_worker(start, seconds):
@@ -102,20 +105,20 @@ def begin_worker(start, seconds):
     return worker, machine
 
 
-def measure_rows(wanted, start, say, end, now=time.monotonic):
+def measure_rows(wanted, start, say, end):
     """Measures one row after the other, saying each line at once. Gives the rows that had not begun at the end."""
     worker = None
     try:
         for i, row in enumerate(wanted):
-            if now() >= end:
+            if time.monotonic() >= end:
                 return wanted[i:]
             if worker is None:
-                worker, machine = begin_worker(start, end + GRACE - now())
+                worker, machine = begin_worker(start, end + GRACE - time.monotonic())
                 say(machine)
             line = {key: row.task[key] for key in ("workload", "metric")}
             line.update(precision=row.precision, way=row.way)
             try:
-                line.update(worker.ask(row, end + GRACE - now()))
+                line.update(worker.ask(row, end + GRACE - time.monotonic()))
             except WorkerLost as lost:
                 line["error"] = str(lost)
             say(line)
@@ -158,7 +161,7 @@ def report(record, left, minutes):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=choice(SELECTORS), default=SELECTORS, metavar="NAMES", help="workloads or groups of them (default: all)")
+    parser.add_argument("--only", type=choice(SELECTORS), default=SELECTORS, metavar="NAMES", help="workloads or their groups (default: all)")
     parser.add_argument("--ways", type=choice(WAYS), default=WAYS, metavar="WAYS", help="default: all")
     parser.add_argument("--precisions", type=choice(PRECISIONS), default=PRECISIONS, metavar="NAMES", help="default: all")
     parser.add_argument("--minutes", type=float, default=9, help="after which no row begins (default: %(default)g)")
