@@ -1,283 +1,196 @@
-"""PyTorch on the first GPU, as the opponent of `npm run gpu-check`: prints a line of JSON for each workload, way and precision.
+"""PyTorch on the first GPU, as the opponent of `npm run gpu-check`: prints a line of JSON for each row and a table at the end.
 
-    torch_gpu.py [--only W1,W4] [--ways eager,compile,graph] [--precisions bf16,tf32,float32] [--seconds 3]
+    torch_gpu.py [--only W1,cifar10-train-b128] [--ways eager,graph] [--precisions bf16,tf32] [--minutes 9] [--save FILE]
 
-Workloads are W1 to W4 of the bench and the U-Net of DDPM for CIFAR-10 (35.7 million parameters). Ways:
+Ways:
 
-    eager    as a program is written, with the fused Adam
-    compile  torch.compile(mode="max-autotune") of the network
-    graph    the whole step, its random numbers and Adam included, captured by hand into a CUDA graph and replayed
+    eager           as a program is written, with the fused Adam
+    graph           the whole step, its random numbers and Adam included, captured by hand into a CUDA graph and replayed
+    compile         torch.compile(mode="max-autotune") of the network, which captures graphs of its own
+    compiled-graph  the whole step with the network compiled (max-autotune-no-cudagraphs), captured by hand
 
-bf16 is autocast over channels-last tensors with float32 weights, tf32 is float32 with TF32 products allowed, and float32 forbids
-them. Times are medians over runs that end with a synchronisation. Ends with 3 where there is no GPU. Needs PyTorch 2.
+bf16 is autocast with float32 weights in training, and a network converted to bf16 in sampling and forwards; tf32 is float32 with
+TF32 products allowed, and float32 forbids them. Tensors lie channels-last. Times are medians over runs that end with a
+synchronisation; a loop of sampling that takes more than a second is timed over 100 of its steps, and scaled ("timed_steps").
+
+Rows of the goals come first, in bf16, then in tf32 and float32, then the other workloads, and last what is compiled, which takes
+minutes a row. No row begins after --minutes, and one that is still running half a minute later is stopped; what was left out is
+named at the end, to be asked for by --only, --ways and --precisions in another call. A row that fails, or gives numbers that are
+not finite, says so, and a new process goes on.
+
+Beside gpu-check, on the same machine and after it, never at the same time:
+
+    ./gpu-check | tee gpu-check.txt
+    python3 torch_gpu.py --save torch.jsonl | tee torch.txt
+    python3 torch_gpu.py --ways compile --precisions bf16 --only cifar10-train-b128,cifar10-sample-b64 --save torch.jsonl
+
+It needs this folder's torch_*.py and a python3 with PyTorch 2; no network, and a C compiler only for what is compiled.
+--save appends each row to FILE as soon as it is measured, and what PyTorch says to FILE.log. Ends with 0, with 1 where a row
+failed, with 2 after a mistake in its options, and with 3 where there is no GPU or no PyTorch 2.
 """
 import argparse
+import contextlib
 import json
-import statistics
+import os
+import select
+import signal
+import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
+
+from torch_gpu_rows import PRECISIONS, SELECTORS, WAYS, choice, name, rows, table  # noqa: E402
+
 NO_GPU = 3
+GRACE = 30  # seconds for which a row may go on after the last minute
+STOPPING = 10  # seconds that are waited for a killed process
+WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_gpu_worker.py")
 
 
-def refuse(why):
-    print("torch_gpu: %s." % why)
-    sys.exit(NO_GPU)
+class NoGPU(Exception):
+    """There is nothing to measure with here, or no longer."""
 
 
-try:
-    import torch
-except ImportError:
-    refuse("this python has no torch")
-
-import torch.nn.functional as F  # noqa: E402  after it is known that there is torch
-
-from torch_networks import DDPMUNet, TutorialUNet  # noqa: E402
-from torch_tasks import STEPS, Schedule  # noqa: E402
-
-WARM_UP = 3  # runs on a side stream before a capture, as PyTorch's notes on CUDA graphs ask for
-LEAST_RUNS = 7
+class WorkerLost(Exception):
+    """The process ended, or did not answer in time."""
 
 
-class Network:
-    """A network with the size of its images."""
+class Worker:
+    """The process that has torch: a line of JSON goes in for each row and one comes back. What breaks a GPU's context, or never
+    ends, takes this process down and no other."""
 
-    def __init__(self, make, size, channels):
-        self.make, self.size, self.channels = make, size, channels
+    def __init__(self, command, log=None):
+        # A process group, so that compilers which it started end with it.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, preexec_fn=os.setpgrp)
 
-    def images(self, batch):
-        return torch.randn(batch, self.channels, self.size, self.size).to(memory_format=torch.channels_last)
+    def answer(self, seconds):
+        """The next line, for which the process has so many seconds."""
+        ready, _, _ = select.select([self.process.stdout], [], [], max(0, seconds))
+        if not ready:
+            raise WorkerLost("stopped after %.0f s without an answer" % seconds)
+        line = self.process.stdout.readline()
+        if not line:
+            raise WorkerLost("its process ended with status %s" % self.process.wait())
+        return json.loads(line)
 
-    def model(self):
-        return self.make().to(memory_format=torch.channels_last)
+    def ask(self, row, seconds):
+        try:
+            self.process.stdin.write(json.dumps(row._asdict()).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerLost("its process ended with status %s" % self.process.wait()) from None
+        return self.answer(seconds)
 
-
-TUTORIAL = Network(TutorialUNet, 8, 1)
-W4 = Network(lambda: DDPMUNet(32, 64, (1, 2, 2, 2)), 32, 3)
-CIFAR = Network(lambda: DDPMUNet(32, 128, (1, 2, 2, 2)), 32, 3)
-
-
-class Mode:
-    """How a workload is run: its way, and the precision of its products."""
-
-    def __init__(self, way, precision):
-        self.way, self.precision = way, precision
-
-    def __enter__(self):
-        allow = self.precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow
-        torch.backends.cudnn.benchmark = True
-        return self
-
-    def __exit__(self, *_):
-        if hasattr(torch, "_dynamo"):
-            torch._dynamo.reset()
-        torch.cuda.empty_cache()
-
-    def autocast(self):
-        # Without a cache, since a graph must convert the weights anew in every step.
-        return torch.autocast("cuda", torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
-
-    def compiled(self, model):
-        return torch.compile(model, mode="max-autotune") if self.way == "compile" else model
-
-    def repeated(self, step):
-        """The step in this way: itself, or the replay of its graph."""
-        if self.way != "graph":
-            return step
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            step()
-        return graph.replay
+    def stop(self):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a GPU that hangs holds on to its process
+            self.process.wait(STOPPING)
 
 
-def mark_step(mode):
-    """Lets the graphs that torch.compile makes reuse their memory."""
-    if mode.way == "compile":
-        torch.compiler.cudagraph_mark_step_begin()
+def begin_worker(start, seconds):
+    """A process that is ready, and what it says of its machine."""
+    worker = start()
+    try:
+        machine = worker.answer(seconds)
+    except WorkerLost as lost:
+        machine = {"refused": "the process with PyTorch did not begin (%s)" % lost}
+    if "refused" in machine:
+        worker.stop()
+        raise NoGPU(machine["refused"])
+    return worker, machine
 
 
-def training(network, batch, mode):
-    """Noise, timesteps, forward, loss, backward and Adam."""
-    model, schedule = network.model(), Schedule()
-    forward = mode.compiled(model)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True, capturable=True)
-    x0 = network.images(batch)
-
-    def step():
-        mark_step(mode)
-        noise = torch.randn_like(x0)
-        t = torch.randint(0, STEPS, (batch,))
-        adam.zero_grad(set_to_none=True)
-        with mode.autocast():
-            predicted = forward(schedule.add_noise(x0, t, noise), t)
-        F.mse_loss(predicted.float(), noise).backward()
-        adam.step()
-
-    return mode.repeated(step)
-
-
-def sampling(network, batch, mode):
-    """A thousand reverse steps. Which one it is lies on the device, so that one graph serves them all."""
-    model, schedule = network.model().eval(), Schedule()
-    forward = mode.compiled(model)
-    scale, epsilon_scale, sigma = (
-        torch.tensor(values) for values in (schedule.mean_scale, schedule.epsilon_scale, schedule.sigma)
-    )
-    x = network.images(batch)
-    t = torch.zeros(1, dtype=torch.long)
-
-    @torch.no_grad()
-    def step():
-        mark_step(mode)
-        with mode.autocast():
-            epsilon = forward(x, t.expand(batch)).float()
-        # sigma[0] is 0: the last step adds no noise.
-        x.copy_(scale[t].view(1, 1, 1, 1) * x - epsilon_scale[t].view(1, 1, 1, 1) * epsilon
-                + sigma[t].view(1, 1, 1, 1) * torch.randn_like(x))
-        t.sub_(1).clamp_(min=0)
-
-    advance = mode.repeated(step)
-
-    @torch.no_grad()
-    def run():
-        x.normal_()
-        t.fill_(STEPS - 1)
-        for _ in range(STEPS):
-            advance()
-
-    return run
+def measure_rows(wanted, start, say, end):
+    """Measures one row after the other, saying each line at once. Gives the rows that had not begun at the end."""
+    worker = None
+    try:
+        for i, row in enumerate(wanted):
+            if time.monotonic() >= end:
+                return wanted[i:]
+            if worker is None:
+                worker, machine = begin_worker(start, end + GRACE - time.monotonic())
+                say(machine)
+            line = {key: row.task[key] for key in ("workload", "metric")}
+            line.update(precision=row.precision, way=row.way)
+            try:
+                line.update(worker.ask(row, end + GRACE - time.monotonic()))
+            except WorkerLost as lost:
+                line["error"] = str(lost)
+            say(line)
+            if "error" in line:  # it may have left a broken context, or memory that something holds
+                worker.stop()
+                worker = None
+        return []
+    finally:
+        if worker is not None:
+            worker.stop()
 
 
-def forward_only(network, batch, mode):
-    model = network.model().eval()
-    compiled = mode.compiled(model)
-    x, t = network.images(batch), torch.randint(0, STEPS, (batch,))
+class Record:
+    """Lines as they come: printed, and appended to a file where one was asked for."""
 
-    @torch.no_grad()
-    def step():
-        mark_step(mode)
-        with mode.autocast():
-            compiled(x, t)
+    def __init__(self, path):
+        self.path, self.lines = path, []
 
-    return mode.repeated(step)
+    def add(self, line):
+        text = json.dumps(line)
+        print(text, flush=True)
+        if self.path:
+            with open(self.path, "a") as file:
+                file.write(text + "\n")
+        if "workload" in line:
+            self.lines.append(line)
 
-
-def reverse_step(size, mode):
-    """W3: no products, hence the same in every precision."""
-    schedule = Schedule()
-    x, epsilon = torch.randn(1, 3, size, size), torch.randn(1, 3, size, size)
-
-    @torch.no_grad()
-    def step():
-        return schedule.reverse_step(x, epsilon, STEPS // 2)
-
-    return mode.repeated(torch.compile(step, mode="max-autotune") if mode.way == "compile" else step)
+    def failures(self):
+        return [line for line in self.lines if "error" in line]
 
 
-# Name, metric, and what makes a run for a mode; the names are those of bench/tasks.ts.
-WORKLOADS = [
-    ("W1", "ms_per_train_step", lambda mode: training(TUTORIAL, 128, mode)),
-    *[("W2-b%d" % n, "s_total_1000_steps", lambda mode, n=n: sampling(TUTORIAL, n, mode)) for n in (1, 64, 132, 1024)],
-    ("W3", "ms_per_step", lambda mode: reverse_step(512, mode)),
-    ("W4-train-b16", "ms_per_train_step", lambda mode: training(W4, 16, mode)),
-    *[("W4-fwd-b%d" % n, "ms_fwd", lambda mode, n=n: forward_only(W4, n, mode)) for n in (1, 16)],
-    ("cifar10-train-b128", "ms_per_train_step", lambda mode: training(CIFAR, 128, mode)),
-    ("cifar10-fwd-b64", "ms_fwd", lambda mode: forward_only(CIFAR, 64, mode)),
-    ("cifar10-sample-b64", "s_total_1000_steps", lambda mode: sampling(CIFAR, 64, mode)),
-]
-
-
-def time_runs(run, seconds):
-    """Seconds of a call in each run: short calls are run ten at a time, as a user's loop would."""
-    calls = 1
-    for _ in range(WARM_UP):
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        calls = 10 if time.perf_counter() - start < 0.1 else 1
-    times, begin = [], time.perf_counter()
-    while len(times) < LEAST_RUNS or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        for _ in range(calls):
-            run()
-        torch.cuda.synchronize()
-        times.append((time.perf_counter() - start) / calls)
-    return times
-
-
-def measure(name, metric, make, mode, seconds):
-    torch.manual_seed(0)
-    torch.cuda.reset_peak_memory_stats()
-    with mode:
-        times = time_runs(make(mode), seconds)
-        unit = 1e3 if metric.startswith("ms") else 1
-        return {
-            "workload": name,
-            "metric": metric,
-            "peer": "torch-gpu",
-            "variant": mode.way,
-            "precision": mode.precision,
-            "allow_tf32": {
-                "matmul": torch.backends.cuda.matmul.allow_tf32,
-                "cudnn": torch.backends.cudnn.allow_tf32,
-            },
-            "memory_format": "channels_last",
-            "version": torch.__version__,
-            "cuda": torch.version.cuda,
-            "device": torch.cuda.get_device_name(0),
-            "median": statistics.median(times) * unit,
-            "min": min(times) * unit,
-            "max": max(times) * unit,
-            "runs": len(times),
-            "memory": torch.cuda.max_memory_allocated(),
-        }
-
-
-def chosen(text, known):
-    names = text.split(",")
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise argparse.ArgumentTypeError("%s: expected some of %s" % (",".join(unknown), ",".join(known)))
-    return names
+def report(record, left, minutes):
+    """The table, why rows failed, and what was left out."""
+    print("\n" + table(record.lines))
+    for line in record.failures():
+        print("\n%(workload)s %(precision)s %(way)s failed: %(error)s" % line)
+    if left:
+        print("\nNot begun within %g minutes: %s." % (minutes, ", ".join(map(name, left))))
 
 
 def parse_arguments():
-    groups = list(dict.fromkeys(name.split("-")[0] for name, _, _ in WORKLOADS))
-    ways, precisions = ["eager", "compile", "graph"], ["bf16", "tf32", "float32"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=lambda text: chosen(text, groups), default=groups)
-    parser.add_argument("--ways", type=lambda text: chosen(text, ways), default=ways)
-    parser.add_argument("--precisions", type=lambda text: chosen(text, precisions), default=precisions)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--only", type=choice(SELECTORS), default=SELECTORS, metavar="NAMES", help="workloads or their groups (default: all)")
+    parser.add_argument("--ways", type=choice(WAYS), default=WAYS, metavar="WAYS", help="default: all")
+    parser.add_argument("--precisions", type=choice(PRECISIONS), default=PRECISIONS, metavar="NAMES", help="default: all")
+    parser.add_argument("--minutes", type=float, default=9, help="after which no row begins (default: %(default)g)")
+    parser.add_argument("--seconds", type=float, default=2, help="for which short rows are repeated (default: %(default)g)")
+    parser.add_argument("--save", metavar="FILE", help="appends each line to FILE")
+    parser.add_argument("--list", action="store_true", help="names the rows in their order and measures none")
     return parser.parse_args()
 
 
 def main():
+    begin = time.monotonic()
     arguments = parse_arguments()
-    if not torch.cuda.is_available():
-        refuse("PyTorch %s finds no GPU here" % torch.__version__)
-    if not hasattr(torch, "compile"):
-        refuse("PyTorch %s is too old, expected 2.0 or newer" % torch.__version__)
-    torch.set_default_device("cuda")
-    for name, metric, make in WORKLOADS:
-        if name.split("-")[0] not in arguments.only:
-            continue
-        for precision in arguments.precisions:
-            for way in arguments.ways:
-                try:
-                    line = measure(name, metric, make, Mode(way, precision), arguments.seconds)
-                except RuntimeError as error:  # out of memory, or something that this version cannot compile or capture
-                    line = {"workload": name, "peer": "torch-gpu", "variant": way, "precision": precision, "error": str(error)}
-                print(json.dumps(line), flush=True)
+    wanted = rows(arguments.only, arguments.ways, arguments.precisions)
+    if arguments.list:
+        print("\n".join(map(name, wanted)))
+        return 0
+    record = Record(arguments.save)
+    log = open(arguments.save + ".log", "a") if arguments.save else None
+    start = lambda: Worker([sys.executable, WORKER, str(arguments.seconds)], log)  # noqa: E731
+    try:
+        left = measure_rows(wanted, start, record.add, begin + 60 * arguments.minutes)
+    except NoGPU as error:
+        if record.lines:
+            report(record, [], arguments.minutes)
+        print("torch_gpu: %s." % error)
+        return NO_GPU
+    report(record, left, arguments.minutes)
+    return 1 if record.failures() else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from torch_networks import DDPMUNet, TutorialUNet
+from torch_networks import DDPMUNet, TutorialUNet, has_fused_attention
 
 STEPS = 1000
 
@@ -99,8 +99,11 @@ class Attention(nn.Module):
     def forward(self, x):
         n, length, channels = x.shape
         q, k, v = self.qkv(x).view(n, length, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
-        weights = torch.softmax(q @ k.transpose(-2, -1) * (channels // self.heads) ** -0.5, -1)
-        return self.out((weights @ v).transpose(1, 2).reshape(n, length, channels))
+        if has_fused_attention(x):
+            attended = F.scaled_dot_product_attention(q, k, v)
+        else:
+            attended = torch.softmax(q @ k.transpose(-2, -1) * (channels // self.heads) ** -0.5, -1) @ v
+        return self.out(attended.transpose(1, 2).reshape(n, length, channels))
 
     def _load_from_state_dict(self, state, prefix, *rest):
         for kind in ("weight", "bias"):
