@@ -9,7 +9,7 @@ import type { Command, Operand, Precision, Program, ProgramId, Temporary } from 
 import { dense } from "../../ts/device/executor.ts";
 import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import type { AnyOp, DType } from "../../ts/ops/index.ts";
-import { ops } from "../../ts/ops/index.ts";
+import { ops, roundToBf16 } from "../../ts/ops/index.ts";
 import { generator } from "../ops/draw.ts";
 import { firstDifference } from "../ops/tolerance.ts";
 import { useDevice } from "../tensor/devices.ts";
@@ -528,6 +528,67 @@ whereBuilt("chains of element-wise commands on device cuda", () => {
       const expected = [...bitsOf(bits(), last)];
       const got = runOnce(programOf(commands, temporaries));
       expect(firstDifference([...bitsOf(got.memory, last)], expected)).to.equal(undefined);
+      expect(got.kernels).to.equal(kernels);
+    });
+
+  // ---- Roundings to bf16, which are done by what makes their operands, or several at a time.
+
+  const rounded = (byte: number, shape = [4, 3, 8], pitch = 8): Operand => ({
+    ...{ buffer: memory, offset: byte / 2, shape, pitch },
+    dtype: "bfloat16",
+  });
+  const round = (from: Operand, to: Operand): Command => apply(roundToBf16, [from], to);
+  /** Bytes behind all of `place(0)` to `place(2)`. */
+  const behind = (at: number): number => 4 * 128 * 3 + 256 * at;
+  const map = (at: number): Operand => dense(constants, at, [2, 2, 3, 8], "float32");
+  const gradient = (x: Operand): Command => ({
+    ...{ op: ops.groupNormGradient, attributes: { groups: 2, epsilon: 1e-5 }, inputs: [x, map(96), undefined] },
+    output: dense(memory, 512, [96 + 16], "float32"),
+  });
+  const ofGradient = (): Operand => dense(memory, 512, [2, 2, 3, 8], "float32");
+
+  // The commands, and how many kernels they are. All that they write is looked at.
+  const roundings: Readonly<Record<string, () => readonly [number, Command[]]>> = {
+    "beside each other": () => {
+      const narrow = { ...constant(), shape: [12, 6], pitch: 8 };
+      const others = [round(narrow, rounded(behind(1), [12, 6])), round(place(0), rounded(behind(2)))];
+      return [1, [round(constant(), rounded(behind(0))), ...others]];
+    },
+    "over the source of one before": () => [2, [round(place(0), rounded(behind(0))), round(constant(), rounded(64))]],
+    "of what one before writes over": () => [2, [round(constant(), rounded(64)), round(place(0), rounded(behind(0)))]],
+    "to one place": () => [2, [round(constant(), rounded(behind(0))), round(place(0), rounded(behind(0) + 64))]],
+    "more than a kernel takes": () => [
+      2,
+      Array.from({ length: 25 }, (_, at) => round(constant(), rounded(behind(at)))),
+    ],
+    "behind a chain": () => [
+      1,
+      [neg(constant(), place(0)), neg(place(0), place(1)), round(place(1), rounded(behind(0)))],
+    ],
+    "of an earlier result of a chain": () => [
+      2,
+      [neg(constant(), place(0)), neg(place(0), place(1)), round(place(0), rounded(behind(0)))],
+    ],
+    "behind a chain, in rows of odd sizes": () => {
+      const from = { ...constant(), shape: [12, 7], pitch: 8 };
+      const to = { ...place(0), shape: [12, 7], pitch: 9 };
+      return [1, [neg(from, to), round(to, rounded(behind(0) + 2, [12, 7], 11))]];
+    },
+    "over the operand of a chain": () => [2, [neg(place(0), place(1)), round(place(1), rounded(64))]],
+    "behind a norm's gradient": () => [2, [gradient(map(0)), round(ofGradient(), rounded(behind(0), [2, 2, 3, 8]))]],
+    "over what a norm's gradient reads": () => [
+      3,
+      [gradient({ ...map(0), buffer: memory }), round(ofGradient(), rounded(64, [2, 2, 3, 8]))],
+    ],
+  };
+  for (const [title, make] of Object.entries(roundings))
+    it(`roundings ${title}: are as many kernels as they should be, with the same bits`, () => {
+      const [kernels, commands] = make();
+      forget();
+      for (const command of commands) executor.submit([command]);
+      const expected = bits();
+      const got = runOnce(programOf(commands, []));
+      expect(firstDifference([...got.memory], [...expected])).to.equal(undefined);
       expect(got.kernels).to.equal(kernels);
     });
 
