@@ -300,7 +300,11 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
     device.Set("memory", static_cast<double>(found.devices[i].memory));
     devices.Set(static_cast<uint32_t>(i), device);
   }
+  Napi::Array architectures = Napi::Array::New(env, found.architectures.size());
+  for (size_t i = 0; i < found.architectures.size(); i++)
+    architectures.Set(static_cast<uint32_t>(i), found.architectures[i] / 10.0);
   result.Set("built", found.built);
+  result.Set("architectures", architectures);
   result.Set("devices", devices);
   if (!found.problem.empty()) result.Set("problem", found.problem);
   return result;

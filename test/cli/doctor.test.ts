@@ -154,6 +154,32 @@ describe("langevin doctor", () => {
     });
   });
 
+  it("says whether kernels were compiled for the GPU that is here", () => {
+    const facts = ask(root, {});
+    const gpu = (computeCapability: string, cudaArchitectures: string[]): string =>
+      report({
+        ...facts,
+        devices: [{ name: "cuda", works: true, next: [], threads: 1 }],
+        addon: {
+          ...{ path: "a.node", origin: "built", cuda: true },
+          instructionSets: [],
+          instructionSet: "avx2",
+          cudaArchitectures,
+        },
+        cuda: { driver: "580", gpus: [{ name: "A GPU", computeCapability, memory: 2 ** 30 }] },
+      });
+    for (const fits of [["8.0"], ["7.5", "8.6", "9.0"]])
+      expect(gpu("8.9", fits)).to.include("cuda  works: A GPU, kernels compiled for it\n");
+    for (const [capability, compiled] of [
+      ["9.0", ["7.5", "8.0"]],
+      ["8.0", ["8.6"]],
+    ] as const)
+      expect(gpu(capability, [...compiled])).to.match(
+        /cuda {2}works: A GPU, for which kernels are compiled when they are first used; langevin build/,
+      );
+    expect(gpu("8.0", ["7.5", "8.0"])).to.include("  CUDA kernels compiled for compute capability 7.5, 8.0\n");
+  });
+
   it("asks the NVIDIA driver's program for GPUs", () => {
     inBareClone((home, bin) => {
       program(bin, "nvidia-smi", "echo 'NVIDIA H200, 9.0, 143771, 580.65.06'; echo 'NVIDIA L4, 8.9, 23034, 580.65.06'");

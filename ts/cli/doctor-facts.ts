@@ -39,6 +39,8 @@ export interface AddonFacts {
   readonly date?: string;
   /** Whether it was compiled with CUDA. */
   readonly cuda: boolean;
+  /** The compute capabilities that its CUDA kernels were compiled for. */
+  readonly cudaArchitectures: readonly string[];
   /** The instruction sets that its kernels were compiled for. */
   readonly instructionSets: readonly string[];
   /** The one in use; null where LANGEVIN_ISA asks for one that is not there. */
@@ -157,6 +159,7 @@ function describeAddon({ addon, path, origin }: LoadedAddon, record: BuildRecord
     origin,
     ...built,
     cuda: addon.cuda().built,
+    cudaArchitectures: addon.cuda().architectures.map((capability) => capability.toFixed(1)),
     instructionSets: addon.compiledIsas(),
     instructionSet: attempt(() => addon.isa()).value ?? null,
   };

@@ -28,7 +28,20 @@ function describeDevice({ name, works, problem, threads }: DeviceFacts, facts: D
   if (!works) return `${label}  does not work: ${problem}`;
   const role = name === facts.defaultDevice ? "works, and is the default" : "works";
   if (name === "ts") return `${label}  ${role}: plain TypeScript, far slower than compiled kernels`;
+  if (name === "cuda") return `${label}  ${role}: ${describeKernels(facts)}`;
   return `${label}  ${role}: ${facts.addon?.instructionSet} kernels, ${count(threads ?? 1, "thread")}`;
+}
+
+/** The first GPU, and whether machine code for it is there: that of the same major version, and of no newer minor one. */
+function describeKernels({ addon, cuda }: DoctorFacts): string {
+  const [{ name, computeCapability }] = cuda.gpus;
+  const [major, minor] = computeCapability.split(".").map(Number);
+  const fits = (addon?.cudaArchitectures ?? []).some((compiled) => {
+    const [ofMajor, upTo] = compiled.split(".").map(Number);
+    return ofMajor === major && upTo <= minor;
+  });
+  if (fits) return `${name}, kernels compiled for it`;
+  return `${name}, for which kernels are compiled when they are first used; langevin build, run here, does it beforehand`;
 }
 
 function describeAddon({ addon }: DoctorFacts): string[] {
@@ -37,6 +50,9 @@ function describeAddon({ addon }: DoctorFacts): string[] {
   const origin = addon.origin === "built" ? built : "came compiled in the package";
   return [
     `${origin}, ${addon.cuda ? "with" : "without"} CUDA: ${addon.path}`,
+    ...(addon.cudaArchitectures.length === 0
+      ? []
+      : [`CUDA kernels compiled for compute capability ${addon.cudaArchitectures.join(", ")}`]),
     `compiled for ${addon.instructionSets.join(", ")}; in use: ${addon.instructionSet ?? "none"}`,
   ];
 }

@@ -18,6 +18,9 @@ namespace langevin {
 CudaState discoverCuda() {
   CudaState state;
   state.built = true;
+#ifdef LANGEVIN_CUDA_ARCHITECTURES
+  state.architectures = {LANGEVIN_CUDA_ARCHITECTURES};
+#endif
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {

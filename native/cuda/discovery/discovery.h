@@ -20,6 +20,8 @@ struct CudaDevice {
 
 struct CudaState {
   bool built = false;  // whether the addon was compiled with CUDA
+  // Compute capabilities, times ten, for which there is machine code; none is told of kernels that run on the host.
+  std::vector<int> architectures;
   std::vector<CudaDevice> devices;
   std::string problem;  // empty where there is a usable device
 };

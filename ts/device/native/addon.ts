@@ -24,6 +24,8 @@ export interface CudaDevice {
 export interface CudaState {
   /** Whether the addon was compiled with CUDA. */
   readonly built: boolean;
+  /** Compute capabilities that kernels were compiled for. Newer GPUs compile them once more, when they are first used. */
+  readonly architectures: readonly number[];
   readonly devices: readonly CudaDevice[];
   /** Why there is no device. */
   readonly problem?: string;
