@@ -58,6 +58,11 @@ export const embeddingGradient: Op<{ readonly rows: "int" }> = defineOp({
       attributes: { rows: 9 },
     },
     {
+      name: "wide",
+      inputs: [{ shape: [40], dtype: "int32", range: [0, 60] }, { shape: [40, 70] }],
+      attributes: { rows: 60 },
+    },
+    {
       name: "grid",
       inputs: [{ shape: [3, 4], dtype: "int32", range: [0, 5] }, { shape: [3, 4, 3] }],
       attributes: { rows: 5 },

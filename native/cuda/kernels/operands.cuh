@@ -27,7 +27,7 @@ inline void expectFloat32(const Command& command, int factors = 0) {
 
 // A size as kernels count, refused where it is beyond what they can.
 inline int countOf(int64_t n, const char* what) {
-  if (n > INT32_MAX / 2) Launch::refuse(std::to_string(n) + " " + what + " are more than a product on CUDA counts (2^30)");
+  if (n > INT32_MAX / 2) Launch::refuse(std::to_string(n) + " " + what + " are more than kernels on CUDA count (2^30)");
   return static_cast<int>(n);
 }
 

@@ -12,7 +12,10 @@
 // Positions outside of the axis are those at its ends, whose weights add up. This is native/cpu/kernels/interpolation.h:
 // here a kernel tabulates the taps of each axis, and another one sums. One window at once, where the cpu may sum one axis
 // after the other.
+#include "../divider.h"
+#include "channels.cuh"
 #include "elementwise.cuh"
+#include "operands.cuh"
 
 namespace langevin {
 namespace cuda {
@@ -95,7 +98,15 @@ TapTable newTable(Launch& launch, int64_t size, int64_t widest) {
   return {numbers, numbers + size, reinterpret_cast<float*>(numbers + 2 * size), size, widest};
 }
 
-__global__ void __launch_bounds__(kThreads) tabulate(const TapTable table, const Resampling r) {
+// An axis and what is told of it.
+struct TabulatedAxis {
+  Resampling resampling;
+  TapTable table;
+};
+
+// Of both axes: blockIdx.y is which.
+__global__ void __launch_bounds__(kThreads) tabulate(const TabulatedAxis rows, const TabulatedAxis columns) {
+  const auto& [r, table] = blockIdx.y == 0 ? rows : columns;
   for (int64_t o = firstTurn(); o < table.size; o += turnStep()) {
     const Source source = tapsOf(r, o);
     table.first[o] = static_cast<int32_t>(source.first);
@@ -105,7 +116,8 @@ __global__ void __launch_bounds__(kThreads) tabulate(const TapTable table, const
 }
 
 // The other way round: which of the outputs see input i. One in between that does not has the weight 0.
-__global__ void __launch_bounds__(kThreads) tabulateTransposed(const TapTable table, const Resampling r) {
+__global__ void __launch_bounds__(kThreads) tabulateTransposed(const TabulatedAxis rows, const TabulatedAxis columns) {
+  const auto& [r, table] = blockIdx.y == 0 ? rows : columns;
   for (int64_t i = firstTurn(); i < table.size; i += turnStep()) {
     int64_t first = 0, end = 0;
     for (int64_t o = 0; o < r.to; o++) {
@@ -131,55 +143,82 @@ int64_t widest(const Resampling& r) {
   return most;
 }
 
-TapTable forwardTable(Launch& launch, const Resampling& r) {
-  const TapTable table = newTable(launch, r.to, widest(r));
-  GPU_LAUNCH(tabulate, gridFor(launch, r.to), dim3(kThreads), launch.stream(), table, r);
-  return table;
-}
-
-// A row holds all outputs, because weights of 0 may lie behind the last one that an input is seen by.
-TapTable transposedTable(Launch& launch, const Resampling& r) {
-  const TapTable table = newTable(launch, r.from, r.to);
-  GPU_LAUNCH(tabulateTransposed, gridFor(launch, r.from), dim3(kThreads), launch.stream(), table, r);
-  return table;
+dim3 gridOf(const TabulatedAxis& rows, const TabulatedAxis& columns, const Launch& launch) {
+  return dim3(gridFor(launch, rows.table.size > columns.table.size ? rows.table.size : columns.table.size).x, 2);
 }
 
 struct Pixels {
   float* data;
-  int64_t height, width, channels, pitch;
+  int64_t pitch;
+  int height, width;
 };
 
-Pixels pixelsOf(const Operand& x) { return {x.as<float>(), x.dim(1), x.dim(2), x.dim(3), x.pitch}; }
+Pixels pixelsOf(const Operand& x) {
+  return {x.as<float>(), x.pitch, countOf(x.dim(1), "rows"), countOf(x.dim(2), "columns")};
+}
 
 // Rows whose terms are added up before they come to the others.
-constexpr int64_t kRowsPerSum = 64;
+constexpr int kRowsPerSum = 64;
 
-__global__ void __launch_bounds__(kThreads) sumWindows(const Pixels y, const Pixels x, const TapTable rows,
-                                                       const TapTable columns, const int64_t size, const bool exact) {
-  for (int64_t i = firstTurn(); i < size; i += turnStep()) {
-    const int64_t pixel = i / y.channels, channel = i - pixel * y.channels, ox = pixel % y.width, row = pixel / y.width;
-    const int64_t oy = row % y.height, image = row / y.height;
-    const int64_t rowCount = rows.count[oy], columnCount = columns.count[ox];
-    const float* const from =
-        x.data + ((image * x.height + rows.first[oy]) * x.width + columns.first[ox]) * x.pitch + channel;
-    float* const to = y.data + pixel * y.pitch + channel;
+// Which pixel of y a thread's channels are of.
+struct Places {
+  Divider runs, columns, rows;  // runs of a pixel's channels
+  int count;                    // runs of all pixels
+};
+
+template <int v>
+Places placesOf(const Operand& y) {
+  const int runs = countOf(y.dim(3) / v, "channels");
+  return {Divider(runs), Divider(countOf(y.dim(2), "columns")), Divider(countOf(y.dim(1), "rows")),
+          countOf(y.size() / v, "elements of a result")};
+}
+
+template <int v>
+__global__ void __launch_bounds__(kThreads) sumWindows(const Pixels y, const Pixels x, const TapTable rows, const TapTable columns,
+                                                       const Places places, const bool exact) {
+  for (int64_t i = firstTurn(); i < places.count; i += turnStep()) {
+    int run, ox, oy;
+    const int pixel = places.runs.divide(static_cast<int>(i), run);
+    const int image = places.rows.divide(places.columns.divide(pixel, ox), oy);
+    const int rowCount = rows.count[oy], columnCount = columns.count[ox];
+    const int64_t corner = (static_cast<int64_t>(image) * x.height + rows.first[oy]) * x.width + columns.first[ox];
+    const float* const from = x.data + corner * x.pitch + run * v;
+    float* const to = y.data + pixel * y.pitch + run * v;
     if (exact) {  // the pixel that it sees alone, with all its bits
-      *to = *from;
+      store(to, load<v>(from));
       continue;
     }
-    float total = 0;
-    for (int64_t begin = 0; begin < rowCount; begin += kRowsPerSum) {
-      float sum = 0;
-      for (int64_t r = begin; r < rowCount && r < begin + kRowsPerSum; r++) {
-        float line = 0;
-        for (int64_t k = 0; k < columnCount; k++)
-          line = line + columns.weights[ox * columns.widest + k] * from[(r * x.width + k) * x.pitch];
-        sum = sum + rows.weights[oy * rows.widest + r] * line;
+    Channels<v> total{};
+    for (int begin = 0; begin < rowCount; begin += kRowsPerSum) {
+      Channels<v> sum{};
+      for (int r = begin; r < rowCount && r < begin + kRowsPerSum; r++) {
+        Channels<v> line{};
+        for (int k = 0; k < columnCount; k++) {
+          const float weight = columns.weights[ox * columns.widest + k];
+          const Channels<v> seen = load<v>(from + (static_cast<int64_t>(r) * x.width + k) * x.pitch);
+          GPU_UNROLL
+          for (int c = 0; c < v; c++) line[c] = line[c] + weight * seen[c];
+        }
+        GPU_UNROLL
+        for (int c = 0; c < v; c++) sum[c] = sum[c] + rows.weights[oy * rows.widest + r] * line[c];
       }
-      total = total + sum;
+      GPU_UNROLL
+      for (int c = 0; c < v; c++) total[c] = total[c] + sum[c];
     }
-    *to = total;
+    store(to, total);
   }
+}
+
+// y from x by the taps that both tables tell.
+void sumAll(const Operand& x, const Operand& y, const TapTable& rows, const TapTable& columns, bool exact, Launch& launch) {
+  const auto suits = [](const Operand& map) { return aligned16(map.data) && map.pitch % 4 == 0 && map.cols() % 4 == 0; };
+  const auto sum = [&](auto v) {
+    const Places places = placesOf<v>(y);
+    GPU_LAUNCH((sumWindows<v>), gridFor(launch, places.count), dim3(kThreads), launch.stream(), pixelsOf(y), pixelsOf(x), rows,
+               columns, places, exact);
+  };
+  if (suits(x) && suits(y)) sum(std::integral_constant<int, 4>{});
+  else sum(std::integral_constant<int, 1>{});
 }
 
 struct Mode {
@@ -198,10 +237,13 @@ void resize2d(Command& command, Launch& launch) {
   const Operand &x = command.inputs[0], &y = command.output;
   if (y.size() == 0) return;
   const Mode mode = readMode(command.attributes);
-  const TapTable rows = forwardTable(launch, {mode.mode, mode.alignCorners, x.dim(1), y.dim(1)});
-  const TapTable columns = forwardTable(launch, {mode.mode, mode.alignCorners, x.dim(2), y.dim(2)});
-  GPU_LAUNCH(sumWindows, gridFor(launch, y.size()), dim3(kThreads), launch.stream(), pixelsOf(y), pixelsOf(x), rows, columns,
-             y.size(), mode.mode == Interpolation::nearest);
+  const auto axis = [&](int at) -> TabulatedAxis {
+    const Resampling r = {mode.mode, mode.alignCorners, x.dim(at), y.dim(at)};
+    return {r, newTable(launch, r.to, widest(r))};
+  };
+  const TabulatedAxis rows = axis(1), columns = axis(2);
+  GPU_LAUNCH(tabulate, gridOf(rows, columns, launch), dim3(kThreads), launch.stream(), rows, columns);
+  sumAll(x, y, rows.table, columns.table, mode.mode == Interpolation::nearest, launch);
 }
 
 void resize2dGradient(Command& command, Launch& launch) {
@@ -209,10 +251,14 @@ void resize2dGradient(Command& command, Launch& launch) {
   const Operand &dy = command.inputs[0], &dx = command.output;
   if (dx.size() == 0) return;
   const Mode mode = readMode(command.attributes);
-  const TapTable rows = transposedTable(launch, {mode.mode, mode.alignCorners, dx.dim(1), dy.dim(1)});
-  const TapTable columns = transposedTable(launch, {mode.mode, mode.alignCorners, dx.dim(2), dy.dim(2)});
-  GPU_LAUNCH(sumWindows, gridFor(launch, dx.size()), dim3(kThreads), launch.stream(), pixelsOf(dx), pixelsOf(dy), rows,
-             columns, dx.size(), false);
+  // A row of a table holds all outputs, because weights of 0 may lie behind the last one that an input is seen by.
+  const auto axis = [&](int at) -> TabulatedAxis {
+    const Resampling r = {mode.mode, mode.alignCorners, dx.dim(at), dy.dim(at)};
+    return {r, newTable(launch, r.from, r.to)};
+  };
+  const TabulatedAxis rows = axis(1), columns = axis(2);
+  GPU_LAUNCH(tabulateTransposed, gridOf(rows, columns, launch), dim3(kThreads), launch.stream(), rows, columns);
+  sumAll(dy, dx, rows.table, columns.table, false, launch);
 }
 
 }  // namespace
