@@ -13,8 +13,10 @@ import { openDevice } from "../../ts/device/devices.ts";
 import type { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import { goldenSuites, lossParity } from "./models.ts";
 import { noiseHashes, opsAgainstCpu } from "./ops.ts";
+import { precisionChecks } from "./precision.ts";
 import { ceilings, profile, sanitized } from "./programs-on-gpu.ts";
 import { consoleReport, savedReport } from "./report.ts";
+import { persistentSampler } from "./sampler.ts";
 import type { Part } from "./session.ts";
 import { Ended, Session } from "./session.ts";
 import { tableOf } from "./table.ts";
@@ -26,6 +28,8 @@ const parts: readonly Part[] = [
   ceilings,
   noiseHashes,
   opsAgainstCpu,
+  precisionChecks,
+  persistentSampler,
   goldenSuites,
   lossParity,
   timings,

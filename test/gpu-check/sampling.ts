@@ -1,7 +1,7 @@
 // Pictures that are drawn on a device, with how its programs were carried out.
 
 import type { DeviceName, Module, SampleOptions } from "langevin";
-import { sample, setDefaultDevice } from "langevin";
+import { manualSeed, sample, setDefaultDevice } from "langevin";
 import { openDevice } from "../../ts/device/devices.ts";
 import type { Executor } from "../../ts/device/executor.ts";
 
@@ -40,6 +40,26 @@ export async function drawPictures(
     return values;
   });
   return { values: result, ways };
+}
+
+/** The network with weights that follow from a seed. */
+export function seeded<N>(network: () => N, seed: number): () => N {
+  return () => {
+    manualSeed(seed);
+    return network();
+  };
+}
+
+/** Runs `action` with a variable of the environment set. */
+export async function withEnvironment<T>(name: string, value: string, action: () => Promise<T>): Promise<T> {
+  const earlier = process.env[name];
+  process.env[name] = value;
+  try {
+    return await action();
+  } finally {
+    if (earlier === undefined) delete process.env[name];
+    else process.env[name] = earlier;
+  }
 }
 
 /** The largest absolute value. */

@@ -12,6 +12,7 @@ import { tutorialUNet } from "../../bench/workloads/tutorial-unet.ts";
 import type { Manner, Workload } from "../../bench/workloads/workload.ts";
 import { DeviceError } from "../../ts/errors/index.ts";
 import { relativeDistance } from "./sampling.ts";
+import { networksApart } from "./tolerances.ts";
 import type { Part, Session } from "./session.ts";
 import { WrongAnswer } from "./session.ts";
 
@@ -153,13 +154,6 @@ async function outputOf({ make, size }: Compared, device: DeviceName, precision:
   return values;
 }
 
-/**
- * What networks may differ by, relative to their largest output. In float32, roundings through some sixty layers. Else both operands of
- * each product are rounded, which errs by half a unit (2^-11, 2^-9) at most each; some sixty products, one behind the other,
- * whose errors do not know of each other, come to sqrt(2 * 60) = 11 of these at most.
- */
-const mostApart: Readonly<Record<Precision, number>> = { float32: 1e-4, tf32: 11 * 2 ** -11, bf16: 11 * 2 ** -9 };
-
 /** Errors of networks on device cuda, each computed once. */
 class Errors {
   readonly #session: Session;
@@ -187,7 +181,7 @@ class Errors {
     this.#expected.set(network, expected);
     const error = relativeDistance(await outputOf(network, "cuda", precision, seed), expected);
     this.#found.set(what, error);
-    const most = mostApart[precision];
+    const most = networksApart[precision];
     if (!(error <= most)) throw new WrongAnswer(`${what} is ${error} away from the CPU's, expected at most ${most}`);
   }
 }
