@@ -16,6 +16,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createBrotliCompress } from "node:zlib";
@@ -28,8 +29,8 @@ const limit = 60e6; // bytes
 /** Where the CUDA addon for packing is built; object files stay for the next time. */
 const buildFolder = join(root, "build-gpu-check");
 
-/** Files of native/cuda/kernels that native/test/gpu/kernels.cu runs. */
-const programKernels = ["conv", "epilogue", "gemm", "matmul", "rounded"];
+/** What the programs of native/test/gpu are linked with. */
+const linked = { ceilings: [], kernels: createRequire(import.meta.url)("../native/sources.cjs").checked };
 
 /** The packages that the packed JavaScript imports. */
 const packages = ["commander", "chai", "fast-png", "zod"];
@@ -100,7 +101,7 @@ async function buildAddon() {
   return addon;
 }
 
-/** Builds the programs of native/test/gpu for the GPUs of the addon; the one of kernels takes the addon's object files. */
+/** Builds the programs of native/test/gpu for the GPUs of the addon; they take the addon's object files. */
 function buildPrograms(nvcc, folder) {
   const sources = join(root, "native", "test", "gpu");
   const cache = readFileSync(join(buildFolder, "CMakeCache.txt"), "utf8");
@@ -109,8 +110,7 @@ function buildPrograms(nvcc, folder) {
     const number = given.replace("-real", "");
     return `-gencode=arch=compute_${number},code=${given.endsWith("-real") ? "sm_" : "[sm_"}${number}${given.endsWith("-real") ? "" : `,compute_${number}]`}`;
   });
-  const objects = join(buildFolder, "CMakeFiles", "langevin.dir", "native", "cuda", "kernels");
-  const kernels = programKernels.map((name) => join(objects, `${name}.cu.o`));
+  const objects = join(buildFolder, "CMakeFiles", "langevin.dir");
   mkdirSync(folder);
   const flags = [
     "-std=c++17",
@@ -121,11 +121,10 @@ function buildPrograms(nvcc, folder) {
     ...targets,
     `-Xcompiler=${ownRuntime.join(",")}`,
   ];
-  for (const [name, linked] of [
-    ["ceilings", []],
-    ["kernels", kernels],
-  ])
-    run(nvcc, [...flags, join(sources, `${name}.cu`), ...linked, "-o", join(folder, name)]);
+  for (const [name, files] of Object.entries(linked)) {
+    const others = files.map((file) => join(objects, `${file}.o`));
+    run(nvcc, [...flags, join(sources, `${name}.cu`), ...others, "-o", join(folder, name)]);
+  }
 }
 
 /** Everything that goes into the archive. */

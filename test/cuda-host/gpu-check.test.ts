@@ -2,13 +2,15 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect } from "chai";
 import { packageRoot } from "../../ts/device/native/addon.ts";
 import { openDevice } from "../../ts/device/devices.ts";
 import type { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import { openCudaExecutor } from "../../ts/device/native/cuda-executor.ts";
+import { compile, hasCompiler, inFolder } from "../device/native-programs.ts";
 import { goldenSuites } from "../gpu-check/models.ts";
 import { Session } from "../gpu-check/session.ts";
 import { timings } from "../gpu-check/timings.ts";
@@ -53,6 +55,24 @@ describe("gpu-check with kernels on the host", function () {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  it("the program for compute-sanitizer gets everything right", function () {
+    const addon = process.env.LANGEVIN_CUDA_ADDON;
+    if (!addon || !hasCompiler()) this.skip();
+    const require = createRequire(join(packageRoot(), "package.json"));
+    const { checked, host } = require("./native/sources.cjs") as Record<"checked" | "host", string[]>;
+    const built = join(dirname(dirname(addon)), "CMakeFiles", "langevin.dir"); // the addon's object files
+    const objects = [...checked, ...host].map((file) => join(built, `${file}.o`));
+    inFolder((folder) => {
+      const [object, program] = [join(folder, "kernels.o"), join(folder, "kernels")];
+      const defines = ["-DLANGEVIN_CUDA=1", "-DLANGEVIN_CUDA_HOST=1"];
+      compile(["native/test/gpu/kernels.cu"], object, ["-c", "-O1", ...defines, "-x", "c++"]);
+      compile([object, ...objects], program, []);
+      const { status, stdout, stderr } = spawnSync(program, { encoding: "utf8" });
+      expect(stdout, stderr).to.match(/^\d{3} cases, 0 wrong\n$/);
+      expect(status).to.equal(0);
+    });
   });
 
   describe("its parts", () => {

@@ -3,6 +3,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 
 import { packageRoot } from "../../ts/device/native/addon.ts";
@@ -71,11 +72,13 @@ export function findTool(name: string): string | undefined {
   );
 }
 
-/** Files of native/cuda/kernels that programs of native/test/gpu are linked with where they are compiled on the spot. */
-const linked: Readonly<Record<string, readonly string[]>> = {
-  ceilings: [],
-  kernels: ["conv", "epilogue", "gemm", "matmul", "rounded"],
-};
+/** Sources that a program of native/test/gpu is linked with where it is compiled on the spot. */
+function linkedWith(name: string): string[] {
+  if (name !== "kernels") return [];
+  const require = createRequire(join(packageRoot(), "package.json"));
+  const { checked } = require("./native/sources.cjs") as { readonly checked: readonly string[] };
+  return checked.map((file) => join(packageRoot(), file));
+}
 
 /** A program of native/test/gpu, or why there is none. */
 export async function ownProgram(
@@ -91,8 +94,7 @@ export async function ownProgram(
   const folder = join(packageRoot(), "build", "gpu-check");
   mkdirSync(folder, { recursive: true });
   const path = join(folder, name);
-  const kernels = linked[name].map((file) => join(packageRoot(), "native", "cuda", "kernels", `${file}.cu`));
   const flags = ["-std=c++17", "-O3", "--fmad=false", "-DLANGEVIN_CUDA=1", "-arch=native"];
-  const said = await runProgram(nvcc, [...flags, source, ...kernels, "-o", path], deadline);
+  const said = await runProgram(nvcc, [...flags, source, ...linkedWith(name), "-o", path], deadline);
   return said.status === 0 ? { path } : { absent: `nvcc did not compile ${source}: ${lastWords(said)}` };
 }
