@@ -1,8 +1,7 @@
 // gpu-check itself: that it finds wrong answers, draws shapes that no sample has, reads ncu's report, and says where there is no GPU.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { expect } from "chai";
 import { loadCudaAddon, packageRoot } from "../ts/device/native/addon.ts";
@@ -10,6 +9,8 @@ import type { CudaExecutor } from "../ts/device/native/cuda-executor.ts";
 import { TsExecutor } from "../ts/device/ts/executor.ts";
 import type { BufferId, ElementArray } from "../ts/device/executor.ts";
 import { opList, ops } from "../ts/ops/index.ts";
+import { inFolder, newFolder } from "./device/native-programs.ts";
+import { savedReport } from "./gpu-check/report.ts";
 import { DeviceError } from "../ts/errors/index.ts";
 import { rejection } from "./failure.ts";
 import { freshCase } from "./gpu-check/fresh-cases.ts";
@@ -125,15 +126,15 @@ describe("gpu-check", function () {
   });
 
   describe("with programs", () => {
-    let folder: string;
     const path = process.env.PATH;
+    let [folder, remove] = ["", () => {}];
     before(() => {
-      folder = mkdtempSync(join(tmpdir(), "langevin-test-"));
+      [folder, remove] = newFolder();
       process.env.PATH = `${folder}${delimiter}${path}`;
     });
     after(() => {
       process.env.PATH = path;
-      rmSync(folder, { recursive: true });
+      remove();
     });
 
     /** What the sanitizers say, where the tool does so. */
@@ -205,6 +206,35 @@ describe("gpu-check", function () {
     const { status, stdout, stderr } = spawnSync(process.execPath, [script], { encoding: "utf8" });
     expect(stdout + stderr).to.match(/^There is no GPU to check: [^\n]+\.\n$/);
     expect(status).to.equal(3);
+  });
+
+  it("tells a GPU that cannot be used from none, and exits with 4", function () {
+    if (!cpuIsBuilt || process.env.LANGEVIN_CUDA_ADDON || loadCudaAddon().cuda().devices.length > 0) this.skip();
+    inFolder((folder) => {
+      const text = '#!/bin/sh\necho "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)"\n';
+      writeFileSync(join(folder, "nvidia-smi"), text, { mode: 0o755 });
+      const env = { ...process.env, PATH: `${folder}${delimiter}${process.env.PATH}` };
+      const { status, stdout, stderr } = spawnSync(process.execPath, [script], { encoding: "utf8", env });
+      expect(stdout + stderr).to.match(/^There is a GPU that cannot be used: [^\n]+\.\n$/);
+      expect(status).to.equal(4);
+    });
+  });
+
+  it("saves what it finds as it comes, and what it begins", async () => {
+    const [folder, remove] = newFolder();
+    try {
+      const report = savedReport(folder, "NVIDIA H100", { say: () => undefined, begin: () => undefined });
+      const { session } = sessionOf(new Doubtful(), { report });
+      const progress = report.path.replace(".md", ".progress.txt");
+      await session.attempt("first", () => session.addRow({ workload: "W1", limit: 1e-3, ours: 2e-3, error: 1e-5 }));
+      await session.attempt("second", () => {
+        expect(readFileSync(report.path, "utf8")).to.equal("W1: 2.00 ms; limit 1.00 ms, 2.00x; error 1.0e-5\n");
+        expect(readFileSync(progress, "utf8")).to.match(/^0\.\d s: first\n0\.\d s: second\n$/);
+      });
+      expect(session.wrong).to.deep.equal([]);
+    } finally {
+      remove();
+    }
   });
 
   it("refuses what makes no sense", () => {

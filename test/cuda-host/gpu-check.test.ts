@@ -57,6 +57,49 @@ describe("gpu-check with kernels on the host", function () {
     }
   });
 
+  describe("its options", () => {
+    before(function () {
+      if (!process.env.LANGEVIN_CUDA_ADDON || !cpuIsBuilt) this.skip();
+    });
+
+    /** Runs it with the stand-in provoked to fail in some way. */
+    function check(provoked: string, ...args: string[]) {
+      const script = join(packageRoot(), "scripts", "gpu-check.mjs");
+      const all = [script, "--host-addon", process.env.LANGEVIN_CUDA_ADDON!, "--seed", "5", ...args];
+      const env = { ...process.env, LANGEVIN_CUDA_HOST: provoked };
+      return spawnSync(process.execPath, all, { encoding: "utf8", env });
+    }
+
+    it("choose its parts", () => {
+      const { status, stdout } = check("", "--only", "sanitizer,ops,noise", "--skip", "ops");
+      expect(stdout).to.match(/^Noise: [^]*^Kernels under compute-sanitizer$/m);
+      for (const other of ["Ops against", "Golden", "Times", "ncu"]) expect(stdout).not.to.contain(other);
+      expect(status).to.equal(0);
+    });
+
+    it("stop it at what is wrong, or go on as far as a broken CUDA context lets it; there always is a table", () => {
+      const parts = ["--only", "ops,parity,sanitizer"];
+      const stopped = check("crash=40", ...parts);
+      expect(stopped.stdout).to.match(/^WRONG: \w+ on .*CUDA context is broken/m);
+      expect(stopped.stdout).not.to.contain("Losses of training");
+      expect(stopped.stdout).to.match(/^\| workload /m);
+      expect(stopped.status).to.equal(1);
+      const kept = check("crash=40", ...parts, "--keep-going");
+      expect(kept.stdout).to.match(/^not run: parity \(the CUDA context is broken\)$/m);
+      expect(kept.stdout).to.match(/^not run: memcheck, .* \(kernels run on the host\)$/m);
+      expect(kept.stdout).to.match(/^\| workload /m);
+      expect(kept.status).to.equal(1);
+    });
+
+    it("a timing for which there is no memory is not run, and the others are", () => {
+      const { status, stdout } = check("memory=6e6", "--only", "times");
+      expect(stdout).to.match(/^not run: timing of W1 ms_per_train_step bf16 \(.*out of memory/m);
+      expect(stdout).to.match(/^\| W2-b1 s_total_1000_steps bf16 /m);
+      expect(stdout).to.match(/^All is right\.$/m);
+      expect(status).to.equal(0);
+    });
+  });
+
   it("the program for compute-sanitizer gets everything right", function () {
     const addon = process.env.LANGEVIN_CUDA_ADDON;
     if (!addon || !hasCompiler()) this.skip();

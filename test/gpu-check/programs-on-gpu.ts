@@ -42,6 +42,8 @@ function ceilingsIn(text: string): Ceilings | undefined {
 const sanitizers = ["memcheck", "racecheck", "initcheck", "synccheck"] as const;
 /** What compute-sanitizer exits with where it found something; with anything else it did not get to its end. */
 const foundSomething = 9;
+/** None of the tools may take longer, or there would be no time for the others. */
+const patience = 150_000; // ms
 /** What the program of kernels exits with where a result is wrong or a kernel fails. */
 const wrongResult = 1;
 
@@ -72,7 +74,7 @@ export async function underSanitizers(session: Session, program: string): Promis
   for (const tool of sanitizers)
     await session.attempt(tool, async () => {
       const args = ["--tool", tool, "--error-exitcode", String(foundSomething), program];
-      const said = await runProgram(command, args, session.deadline);
+      const said = await runProgram(command, args, Math.min(session.deadline, Date.now() + patience));
       if (said.status === foundSomething)
         throw new WrongAnswer(`compute-sanitizer --tool ${tool} found:\n${said.stdout}${said.stderr}`);
       if (said.status === 0) session.say(`${tool}: nothing found`);

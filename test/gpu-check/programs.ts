@@ -8,8 +8,8 @@ import { join } from "node:path";
 
 import { packageRoot } from "../../ts/device/native/addon.ts";
 
-/** Nothing that is started here may take longer. */
-const patience = 180_000; // ms
+/** How long a tool may take to tell its version. */
+const patience = 30_000; // ms
 
 /** How a program ended, and all that it said. */
 export interface Said {
@@ -26,7 +26,7 @@ export async function runProgram(command: string, args: readonly string[], deadl
   const said = { stdout: "", stderr: "" };
   for (const stream of ["stdout", "stderr"] as const)
     child[stream].setEncoding("utf8").on("data", (text: string) => (said[stream] += text));
-  const time = Math.max(0, Math.min(patience, deadline - Date.now()));
+  const time = Math.min(Math.max(0, deadline - Date.now()), 2 ** 31 - 1);
   const stop = setTimeout(() => {
     said.stderr += `\nstopped after ${Math.round(time / 1000)} s`;
     if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");

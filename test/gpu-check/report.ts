@@ -18,8 +18,11 @@ export interface SavedReport extends Report {
   readonly path: string;
 }
 
-/** Saves in a folder, by default bench/results or else here. What is begun goes with the seconds since to a second file. */
-export function savedReport(folder: string | true, device: string): SavedReport {
+/**
+ * Tells what it is told to another report, and saves it in a folder, by default bench/results or else here. What is begun goes to a
+ * second file, with the seconds until then.
+ */
+export function savedReport(folder: string | true, device: string, other: Report = consoleReport): SavedReport {
   const results = join(packageRoot(), "bench", "results");
   const target = folder === true ? (existsSync(results) ? results : ".") : folder;
   mkdirSync(target, { recursive: true });
@@ -30,7 +33,7 @@ export function savedReport(folder: string | true, device: string): SavedReport 
   return {
     path,
     say: (text) => {
-      console.log(text);
+      other.say(text);
       appendFileSync(path, `${text}\n`);
     },
     begin: (what) => appendFileSync(progress, `${((performance.now() - start) / 1000).toFixed(1)} s: ${what}\n`),
