@@ -121,6 +121,9 @@ export class Session {
       if (error instanceof Ended) throw error;
       const missing = missingKernelIn(messageOf(error));
       if (missing !== undefined) return this.leaveOut(what, `${missing} has no CUDA kernel`);
+      // A smaller GPU has no room for everything.
+      if (error instanceof DeviceError && error.problem.includes("out of memory"))
+        return this.leaveOut(what, error.message);
       this.#note(what, error);
       if (!this.#keepGoing || this.contextIsBroken) throw new Ended(what, { cause: error });
     }

@@ -10,7 +10,6 @@ import type { Network } from "../../bench/workloads/training.ts";
 import { schedule } from "../../bench/workloads/training.ts";
 import { tutorialUNet } from "../../bench/workloads/tutorial-unet.ts";
 import type { Manner, Workload } from "../../bench/workloads/workload.ts";
-import { DeviceError } from "../../ts/errors/index.ts";
 import { relativeDistance } from "./sampling.ts";
 import { networksApart } from "./tolerances.ts";
 import type { Part, Session } from "./session.ts";
@@ -220,15 +219,7 @@ export const timings: Part = {
       for (const precision of precisions.filter((each) => session.cuda.precisions.includes(each))) {
         const error = await errors.of(given.network, precision);
         const what = `timing of ${given.name} ${precision}`;
-        await session.attempt(what, async () => {
-          try {
-            await measure(given, precision, session, error);
-          } catch (error) {
-            // A smaller GPU may not have room for all of them.
-            if (!(error instanceof DeviceError && error.problem.includes("out of memory"))) throw error;
-            session.leaveOut(what, error.problem);
-          }
-        });
+        await session.attempt(what, () => measure(given, precision, session, error));
       }
   },
 };
