@@ -155,7 +155,7 @@ function compressNode(work, target) {
   const node = join(work, "node");
   copyFileSync(process.execPath, node);
   run("strip", ["--strip-unneeded", node]);
-  run("xz", ["-9e", node]);
+  run("xz", ["-9", node]);
   copyFileSync(`${node}.xz`, target);
   return statSync(target).size;
 }

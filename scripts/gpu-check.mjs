@@ -12,7 +12,9 @@ if (args[0] !== "--pack") {
   const main = join(root, "test", "gpu-check", "main.ts");
   const { status } = spawnSync(process.execPath, ["--import", "tsx", main, ...args], { stdio: "inherit" });
   if (args.includes("--help"))
-    console.log("\nOr --pack DIR [--without-golden]: makes a folder that checks a GPU on a machine with nothing installed.");
+    console.log(
+      "\nOr --pack DIR [--without-golden]: makes a folder that checks a GPU on a machine with nothing installed.",
+    );
   process.exitCode = status ?? 1;
 } else if (folder === undefined || ![undefined, "--without-golden"].includes(without) || others.length > 0) {
   console.error("gpu-check: to pack, say npm run gpu-check -- --pack DIR [--without-golden], and nothing else");

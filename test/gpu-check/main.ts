@@ -41,7 +41,7 @@ const partNames = parts.map(({ name }) => name);
 interface Options {
   readonly only: readonly string[];
   readonly skip: readonly string[];
-  readonly keepGoing: boolean;
+  readonly keepGoing?: boolean;
   readonly minutes: number;
   readonly seed: number;
   readonly save?: string | true;
@@ -55,9 +55,11 @@ function parse(args: readonly string[]): Options {
         "Ends with 0 where all is right, 1 where something is wrong, 3 where there is no GPU, 4 where it cannot be used.\n" +
         `Its parts, in this order: ${partNames.join(", ")}.`,
     )
-    .option("--only <parts>", "do these, as in ceilings,times", listOfParts, partNames)
-    .option("--skip <parts>", "do all but these", listOfParts, [])
-    .option("--keep-going", "go on behind a wrong answer, and tell all of them", false)
+    .addOption(
+      new Option("--only <parts>", "do these, as in ceilings,times").argParser(listOfParts).default(partNames, "all"),
+    )
+    .addOption(new Option("--skip <parts>", "do all but these").argParser(listOfParts).default([], "none"))
+    .option("--keep-going", "go on behind a wrong answer, and tell all of them")
     .option("--minutes <number>", "begin nothing after so many, and stop programs", positiveNumber, 9)
     .option("--save [folder]", "write what is found to a file as it comes (default: bench/results, else here)")
     .option("--seed <number>", "of shapes and values; default: the time", wholeNumber, Math.floor(Date.now() / 1000))
@@ -137,6 +139,7 @@ function conclude(session: Session): number {
 
 async function main(): Promise<number> {
   const options = parse(process.argv.slice(2));
+  const { keepGoing = false } = options;
   const start = Date.now();
   if (options.hostAddon) process.env.LANGEVIN_CUDA_ADDON = resolve(options.hostAddon);
   const absent = whyNoGpu()?.replace(/\.$/, "");
@@ -153,12 +156,12 @@ async function main(): Promise<number> {
     seed: options.seed,
     reduced: options.hostAddon !== undefined,
     deadline: start + 60_000 * options.minutes,
-    keepGoing: options.keepGoing,
+    keepGoing,
     report: saved ?? consoleReport,
   });
   session.say(`gpu-check on ${device}, seed ${options.seed}`);
   const chosen = parts.filter(({ name }) => options.only.includes(name) && !options.skip.includes(name));
-  await runParts(chosen, session, options.keepGoing);
+  await runParts(chosen, session, keepGoing);
   const status = conclude(session);
   if (saved) console.log(`Wrote ${saved.path}.`);
   return status;

@@ -10,7 +10,7 @@ import { packageRoot } from "../../ts/device/native/addon.ts";
 const has = (command: string): boolean => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
 
 /** What a machine needs that checks its GPU. */
-const programs = ["sh", "chmod", "dirname", "xz", "tar", "mkdir", "mktemp", "rm"];
+const programs = ["sh", "chmod", "dirname", "xz", "tar", "mkdir", "mktemp", "rm", "ln"];
 
 describe("gpu-check, packed", function () {
   this.timeout(1_800_000);
