@@ -131,7 +131,7 @@ function conclude(session: Session): number {
   if (leftOut.length > 0) session.say(`Not run: ${leftOut.join("; ")}.`);
   if (cuda.missing.length > 0)
     session.say(`Ops without CUDA kernels: ${cuda.missing.map(({ name }) => name).join(", ")}.`);
-  for (const problem of wrong) session.say(`WRONG: ${problem}`);
+  for (const problem of wrong) session.say(`WRONG: ${problem.split("\n")[0]}`); // all of it was told when it was found
   if (wrong.length === 0)
     session.say(cuda.missing.length > 0 ? "What ran is right, but not every op runs." : "All is right.");
   return wrong.length > 0 || cuda.missing.length > 0 ? exitCodes.wrong : exitCodes.right;

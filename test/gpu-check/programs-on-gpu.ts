@@ -7,6 +7,9 @@ import type { Ceilings, Part, Session } from "./session.ts";
 import { WrongAnswer } from "./session.ts";
 import { tinyTraining } from "./timings.ts";
 
+/** Characters of what a tool says that are told. */
+const longest = 4000;
+
 const onHost = "kernels run on the host";
 
 /** What the GPU is, and the most that it does. */
@@ -76,7 +79,9 @@ export async function underSanitizers(session: Session, program: string): Promis
       const args = ["--tool", tool, "--error-exitcode", String(foundSomething), program];
       const said = await runProgram(command, args, Math.min(session.deadline, Date.now() + patience));
       if (said.status === foundSomething)
-        throw new WrongAnswer(`compute-sanitizer --tool ${tool} found:\n${said.stdout}${said.stderr}`);
+        throw new WrongAnswer(
+          `compute-sanitizer --tool ${tool} found:\n${(said.stdout + said.stderr).slice(0, longest)}`,
+        );
       if (said.status === 0) session.say(`${tool}: nothing found`);
       else session.leaveOut(tool, lastWords(said));
     });

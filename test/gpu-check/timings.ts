@@ -126,12 +126,13 @@ async function timeOf(workload: Workload, { runs, seconds }: typeof least.full):
 }
 
 /**
- * Seconds in which the GPU could do it: its arithmetic as products of the precision, or its bytes, whichever takes longer. In bf16
- * every number might be stored in half of the bytes.
+ * Seconds in which the GPU could do it: its arithmetic as products of the precision, or its bytes, whichever takes longer. A product
+ * in float32 is an fma, or three in tf32; in bf16 every number might be stored in half of the bytes.
  */
 function limitOf({ cost }: Workload, precision: Precision, { ceilings }: Session): number | undefined {
   if (ceilings === undefined) return undefined;
-  const rate = { float32: ceilings.float32Tflops, tf32: ceilings.tf32Tflops, bf16: ceilings.bf16Tflops }[precision];
+  const { float32Tflops, tf32Tflops, bf16Tflops } = ceilings;
+  const rate = { float32: Math.max(float32Tflops, tf32Tflops / 3), tf32: tf32Tflops, bf16: bf16Tflops }[precision];
   const bytes = precision === "bf16" ? cost.bytes / 2 : cost.bytes;
   return Math.max(cost.flops / (1e12 * rate), bytes / (1e9 * ceilings.copyGbps));
 }
