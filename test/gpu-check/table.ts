@@ -5,9 +5,9 @@ import type { Row } from "./session.ts";
 
 /** Seconds, with three digits, in a unit that fits. */
 export const showTime = (seconds: number): string =>
-  seconds < 1e-3
+  Math.abs(seconds) < 1e-3
     ? `${(1e6 * seconds).toPrecision(3)} us`
-    : seconds < 1
+    : Math.abs(seconds) < 1
       ? `${(1e3 * seconds).toPrecision(3)} ms`
       : `${seconds.toPrecision(3)} s`;
 
