@@ -21,6 +21,14 @@ const groups = {
     ["cuda/persistent", ".cpp"],
     ["cuda/kernels", ".cu"],
   ],
+  // What native/test/gpu/kernels.cu is linked with.
+  checked: [
+    ["cuda/persistent", ".cpp"],
+    ...["attention", "attention_tensor", "conv", "epilogue", "gemm", "matmul", "persistent", "rounded"].map((name) => [
+      "cuda/kernels",
+      `${name}.cu`,
+    ]),
+  ],
   // What takes the place of the CUDA runtime in tests.
   host: [["cuda/host", ".cpp"]],
 };

@@ -78,15 +78,16 @@ async function runNode(script, args, { cwd = root, log, show = false }) {
 
 /**
  * Compiles into `folder` with CMake; `cuda` is AUTO, ON or OFF, or HOST for the CUDA part alone with a stand-in for the
- * runtime, which tests use; `arch` says for which GPUs: "auto", "all" or a list such as "80,90". The addon is `addon` of the
- * result.
+ * runtime, which tests use; `arch` says for which GPUs: "auto", "all" or a list such as "80,90"; `link` are flags for the linker.
+ * The addon is `addon` of the result.
  */
-export async function compileWithCMake(folder, cuda, { arch = "auto", ...options }) {
+export async function compileWithCMake(folder, cuda, { arch = "auto", link = [], ...options }) {
   const script = resolve("cmake-js/bin/cmake-js");
   if (script === undefined) return { ok: false, output: "error: cmake-js is not installed" };
   const args = [
     ...[cuda === "HOST" ? "compile" : "build", "--out", folder, "--parallel", cores, "--log-level", "error"],
     `--CDLANGEVIN_NODE=${process.execPath}`,
+    ...(link.length > 0 ? [`--CDCMAKE_MODULE_LINKER_FLAGS=${link.join(" ")}`] : []),
     ...(cuda === "HOST"
       ? ["--CDLANGEVIN_CUDA_HOST=ON"]
       : [`--CDLANGEVIN_CUDA=${cuda}`, `--CDLANGEVIN_CUDA_ARCH=${arch}`]),

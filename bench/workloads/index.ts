@@ -5,21 +5,21 @@ import { unetForward, unetTraining } from "./ddpm-unet.ts";
 import { adamUpdate, convolution, groupNormSilu, product, selfAttention } from "./operations.ts";
 import { largeReverseStep } from "./reverse-step.ts";
 import { tutorialSampling, tutorialTraining } from "./tutorial-unet.ts";
-import type { Workload } from "./workload.ts";
+import type { Manner, Workload } from "./workload.ts";
 
 /** The workload on the default device. */
-export function setUp(task: Task): Workload {
+export function setUp(task: Task, manner: Manner = {}): Workload {
   switch (task.kind) {
     case "tutorial-train":
-      return tutorialTraining(task);
+      return tutorialTraining(task, manner);
     case "tutorial-sample":
-      return tutorialSampling(task);
+      return tutorialSampling(task, manner);
     case "reverse-step":
-      return largeReverseStep(task);
+      return largeReverseStep(task, manner);
     case "unet-train":
-      return unetTraining(task);
+      return unetTraining(task, manner);
     case "unet-forward":
-      return unetForward(task);
+      return unetForward(task, manner);
     case "conv":
       return convolution(task);
     case "matmul":

@@ -1,12 +1,16 @@
-// Training steps as `train` runs them: noise, timesteps, forward, loss, backward and Adam, the step replayed as a plan.
+// Training steps as `train` runs them (noise, timesteps, forward, loss, backward and Adam) and the reverse steps of `sample`,
+// replayed as plans.
 
 import type { Module, Tensor } from "langevin";
-import { Adam, ImageSet, NoiseSchedule, mse, train } from "langevin";
-import type { Workload } from "./workload.ts";
-import { trainingCost } from "./workload.ts";
+import { Adam, ImageSet, NoiseSchedule, mse, sample, train } from "langevin";
+import type { Manner, Workload } from "./workload.ts";
+import { forwardCost, trainingCost } from "./workload.ts";
 
-/** DDPM's schedule (Ho et al. 2020). */
-export const schedule = new NoiseSchedule({ steps: 1000, betaStart: 1e-4, betaEnd: 0.02 });
+/** DDPM's betas (Ho et al. 2020), over its 1000 steps or others. */
+const ddpmSchedule = (steps: number): NoiseSchedule => new NoiseSchedule({ steps, betaStart: 1e-4, betaEnd: 0.02 });
+
+/** DDPM's schedule. */
+export const schedule = ddpmSchedule(1000);
 
 /** A network that predicts noise. */
 export interface Network extends Module {
@@ -17,7 +21,7 @@ export interface Network extends Module {
 export function training(
   model: Network,
   size: [height: number, width: number, channels: number],
-  { batch, calls }: { readonly batch: number; readonly calls: number },
+  { batch, calls, precision }: Manner & { readonly batch: number; readonly calls: number },
 ): Workload {
   const cost = trainingCost(model, size, batch);
   const images = new Float32Array(size[0] * size[1] * size[2]).fill(-0.5);
@@ -33,6 +37,7 @@ export function training(
       adam.step();
       return { loss };
     },
+    precision,
   });
   return {
     variant: "plan",
@@ -44,6 +49,32 @@ export function training(
     async close() {
       await steps.return(undefined);
       adam.dispose();
+      model.dispose();
+    },
+  };
+}
+
+/** Sampling from a network through `sample`, which records its plan anew each time: all steps are a call. */
+export function sampling(
+  model: Network,
+  size: [height: number, width: number, channels: number],
+  { batch, steps = schedule.steps, precision }: Manner & { readonly batch: number },
+): Workload {
+  model.eval();
+  const step = forwardCost(model, size, batch);
+  // A short run ends at a picture as a long one does, and begins at one that still holds signal.
+  const options = { schedule: ddpmSchedule(steps), allowResidualSignal: true, count: batch, batch, size, precision };
+  return {
+    variant: "plan",
+    calls: 1,
+    cost: { flops: steps * step.flops, bytes: steps * step.bytes, steps },
+    async run() {
+      const pictures = await sample({ model, ...options });
+      await pictures.data();
+      pictures.dispose();
+    },
+    close() {
+      model.dispose();
     },
   };
 }

@@ -1,11 +1,9 @@
 // W1 and W2: the small U-Net of tutorial part C, a training step and a thousand reverse steps of it.
 
-import { sample } from "langevin";
 import { TutorialUNet } from "../../examples/tutorial-nets.ts";
 import type { TaskOf } from "../tasks.ts";
-import { schedule, training } from "./training.ts";
-import type { Workload } from "./workload.ts";
-import { forwardCost } from "./workload.ts";
+import { sampling, schedule, training } from "./training.ts";
+import type { Manner, Workload } from "./workload.ts";
 
 const size: [number, number, number] = [8, 8, 1];
 
@@ -13,23 +11,14 @@ const size: [number, number, number] = [8, 8, 1];
 export const tutorialUNet = (): TutorialUNet =>
   new TutorialUNet({ imageChannels: 1, channels: [16, 32, 64], timeDim: 16, steps: schedule.steps });
 
+type TutorialTask = TaskOf<"tutorial-train" | "tutorial-sample">;
+
 /** W1. */
-export function tutorialTraining({ batch }: TaskOf<"tutorial-train" | "tutorial-sample">): Workload {
-  return training(tutorialUNet(), size, { batch, calls: 10 });
+export function tutorialTraining({ batch }: TutorialTask, manner: Manner): Workload {
+  return training(tutorialUNet(), size, { calls: 10, ...manner, batch });
 }
 
-/** W2: all steps of DDPM, through `sample`, which records its plan anew each time. */
-export function tutorialSampling({ batch }: TaskOf<"tutorial-train" | "tutorial-sample">): Workload {
-  const model = tutorialUNet();
-  model.eval();
-  const [step, { steps }] = [forwardCost(model, size, batch), schedule];
-  return {
-    variant: "plan",
-    calls: 1,
-    cost: { flops: steps * step.flops, bytes: steps * step.bytes, steps },
-    async run() {
-      (await sample({ model, schedule, count: batch, batch, size })).dispose();
-    },
-    close() {},
-  };
+/** W2: all steps of DDPM. */
+export function tutorialSampling({ batch }: TutorialTask, manner: Manner): Workload {
+  return sampling(tutorialUNet(), size, { ...manner, batch });
 }

@@ -1,6 +1,6 @@
 // What every workload gives: something to run again and again, and what it costs at least.
 
-import type { Module, Tensor } from "langevin";
+import type { Module, Precision, Tensor } from "langevin";
 
 /** Arithmetic and memory traffic of one call, counted, not measured. */
 export interface Cost {
@@ -10,6 +10,18 @@ export interface Cost {
   readonly bytes: number;
   /** Number of steps that go over the same memory in a call; default 1. */
   readonly steps?: number;
+}
+
+/** How a task is to be run, where not as on a CPU. */
+export interface Manner {
+  /** What products round their operands to; default float32. Only device cuda has others. */
+  readonly precision?: Precision;
+  /** Calls in a run; default: so many that a CPU's wait at its end does not count. */
+  readonly calls?: number;
+  /** Steps of a sampling run; default: all of the schedule. */
+  readonly steps?: number;
+  /** Replays as a plan also what is otherwise run eagerly, where the task can be. */
+  readonly asPlan?: boolean;
 }
 
 /** A task that is set up. */

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,21 @@ inline std::vector<double> biasRows(int64_t rows, const Tensor& bias, int64_t co
 // Products of values in [-1, 1]: rounding errors of a chain walk randomly, and thousands of elements are drawn.
 inline double toleranceFor(double terms) { return 2e-6 * std::sqrt(terms + 1); }
 
-// How operands are rounded before they are used.
+// How operands are rounded before they are used: not at all, to tf32 (ties away from 0) or to bf16 (ties to even).
 inline float asItIs(float x) { return x; }
+inline float withBits(float x, uint32_t (*change)(uint32_t)) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  bits = change(bits);
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+inline float inTf32(float x) {
+  return withBits(x, [](uint32_t bits) { return (bits + 0x1000u) & ~0x1FFFu; });
+}
+inline float inBf16(float x) {
+  return withBits(x, [](uint32_t bits) { return (bits + 0x7FFFu + (bits >> 16 & 1u)) & ~0xFFFFu; });
+}
 inline void storeAs(Tensor& t, float (*stored)(float)) {
   for (int64_t i = 0; i < t.size(); i++) t.at(i) = stored(t.at(i));
 }
@@ -134,13 +148,15 @@ inline Case matmulCase(int64_t m, int64_t k, int64_t n, bool transposeA, bool tr
 
 // Matrices a [batchA, M, K] and b [batchB, K, N], their leading axes broadcast.
 inline Case batchedMatmulCase(const Shape& batchA, const Shape& batchB, int64_t m, int64_t k, int64_t n, bool transposeA,
-                              bool transposeB, bool bias, Random& random) {
+                              bool transposeB, bool bias, Random& random, float (*stored)(float) = asItIs) {
   const auto join = [](Shape batch, int64_t rows, int64_t cols) {
     batch.push_back(rows), batch.push_back(cols);
     return batch;
   };
-  const Tensor a = Tensor::random(transposeA ? join(batchA, k, m) : join(batchA, m, k), random);
-  const Tensor b = Tensor::random(transposeB ? join(batchB, n, k) : join(batchB, k, n), random);
+  Tensor a = Tensor::random(transposeA ? join(batchA, k, m) : join(batchA, m, k), random);
+  Tensor b = Tensor::random(transposeB ? join(batchB, n, k) : join(batchB, k, n), random);
+  storeAs(a, stored);
+  storeAs(b, stored);
   const Tensor row = Tensor::random({n}, random);
   const size_t rank = batchA.size() > batchB.size() ? batchA.size() : batchB.size();
   const auto sizeAt = [&](const Shape& batch, size_t axis) {

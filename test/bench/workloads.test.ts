@@ -44,6 +44,19 @@ describe("bench: workloads", function () {
       await workload.close();
     });
 
+  it("replays as a plan, in fewer steps and more calls, where it is told to", async () => {
+    const step = setUp({ ...named, kind: "reverse-step", size: 8 }, { asPlan: true, calls: 3 });
+    const sampling = { ...named, kind: "tutorial-sample", batch: 1 } as const;
+    const [short, whole] = [{ steps: 4 }, {}].map((manner) => setUp(sampling, manner));
+    expect([step.variant, step.calls]).to.deep.equal(["plan", 3]);
+    expect(short.cost.flops).to.equal((4 / 1000) * whole.cost.flops);
+    for (const workload of [step, short]) {
+      await workload.run();
+      await workload.run();
+    }
+    for (const workload of [step, short, whole]) await workload.close();
+  });
+
   it("counts the arithmetic of a product and of a convolution", () => {
     const product = setUp({ ...named, kind: "matmul", size: 8 });
     expect(product.cost).to.deep.equal({ flops: 2 * 8 ** 3, bytes: 4 * 3 * 64 });

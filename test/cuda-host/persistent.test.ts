@@ -16,18 +16,17 @@ import {
   manualSeed,
   noGrad,
   randn,
-  sample,
   setDefaultDType,
   setDefaultDevice,
 } from "langevin";
 import { TinyNet, TutorialUNet } from "../../examples/tutorial-nets.ts";
-import { openDevice } from "../../ts/device/devices.ts";
 import type { Command, Operand } from "../../ts/device/executor.ts";
 import { dense } from "../../ts/device/executor.ts";
 import { CudaExecutor } from "../../ts/device/native/cuda-executor.ts";
 import type { AnyOp } from "../../ts/ops/index.ts";
 import { ops, roundToBf16 } from "../../ts/ops/index.ts";
 import { rejection } from "../failure.ts";
+import { distance, drawPictures, largest } from "../gpu-check/sampling.ts";
 import { cpuIsBuilt, useDevice } from "../tensor/devices.ts";
 
 const whereBuilt = process.env.LANGEVIN_CUDA_ADDON
@@ -48,26 +47,9 @@ type Options = Pick<SampleOptions, "count" | "batch" | "size"> &
 
 /** Samples on a device from a network with weights of its own making; tells also how the programs were carried out. */
 async function draw(device: DeviceName, network: () => Network, options: Options) {
-  const executor = openDevice(device);
-  const ways: (string | undefined)[] = [];
-  const load = executor.load.bind(executor);
-  executor.load = (program) => {
-    const id = load(program);
-    ways.push(executor.describe?.(id));
-    return id;
-  };
-  try {
-    setDefaultDevice(device);
-    const model = withWeights(network, options.dtype ?? "float32");
-    const schedule = options.solver ? undefined : new NoiseSchedule({ steps, betaStart: 0.01, betaEnd: 0.6 });
-    const pictures = await sample({ model, schedule, seed: 7, allowResidualSignal: true, ...options });
-    const values = [...(await pictures.data())];
-    pictures.dispose();
-    model.dispose();
-    return { values, ways };
-  } finally {
-    executor.load = load;
-  }
+  const schedule = options.solver ? undefined : new NoiseSchedule({ steps, betaStart: 0.01, betaEnd: 0.6 });
+  const weighted = () => withWeights(network, options.dtype ?? "float32");
+  return drawPictures(device, weighted, { schedule, seed: 7, allowResidualSignal: true, ...options });
 }
 
 /** A network of this dtype, whose weights are float32 numbers that follow from a seed. */
@@ -91,15 +73,6 @@ const tutorial =
   (channels: [number, number, number] = [16, 32, 64]) =>
   () =>
     new TutorialUNet({ imageChannels: 1, channels, timeDim: 16, steps });
-
-function largest(values: readonly number[]): number {
-  return Math.max(...values.map(Math.abs));
-}
-
-function distance(a: readonly number[], b: readonly number[]): number {
-  expect(a.length).to.equal(b.length);
-  return largest(a.map((x, i) => x - b[i]));
-}
 
 /** Odd channels, a stride, a dilation, padding on one side, SiLU, and columns joined. */
 class OddNet extends Module {

@@ -33,14 +33,16 @@ function noiseCases({ seed, reduced }: Session): [name: string, c: Case][] {
 
 /** Normal and uniform numbers and integers have the CPU's bits. */
 export const noiseHashes: Part = {
+  name: "noise",
   title: "Noise: the same bits as on the CPU",
   async run(session) {
-    for (const [name, c] of noiseCases(session)) {
-      const [got, expected] = [session.cuda, session.cpu].map((executor) => hashOf(evaluate(executor, c)));
-      if (got !== expected)
-        throw new WrongAnswer(`${name} noise of seed ${session.seed} has hash ${got} on cuda and ${expected} on cpu`);
-      session.say(`${name}: ${got}`);
-    }
+    for (const [name, c] of noiseCases(session))
+      await session.attempt(`${name} noise`, () => {
+        const [got, expected] = [session.cuda, session.cpu].map((executor) => hashOf(evaluate(executor, c)));
+        if (got !== expected)
+          throw new WrongAnswer(`${name} noise of seed ${session.seed} has hash ${got} on cuda and ${expected} on cpu`);
+        session.say(`${name}: ${got}`);
+      });
   },
 };
 
@@ -53,6 +55,17 @@ function compare({ cuda, cpu }: Session, c: Case, layout: (typeof layouts)[numbe
   runCase(cuda, c, layout).forEach((value, i) => expectClose(c, value, expected[i], executors));
 }
 
+/** Runs a check of a case; what it throws becomes a wrong answer that names op and shapes. */
+export function expectRight({ op, inputs }: Case, how: string, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    const shapes = inputs.map((value) => (value ? `[${value.type.shape.join(",")}]` : "none")).join(" ");
+    const problem = error instanceof Error ? error.message : String(error);
+    throw new WrongAnswer(`${op.name} on ${shapes}, ${how}: ${problem}`, { cause: error });
+  }
+}
+
 function checkOp(
   session: Session,
   op: AnyOp,
@@ -63,15 +76,7 @@ function checkOp(
   for (const sample of samples)
     for (const layout of layouts) {
       const { case: c, isNew } = freshCase(op, sample, random);
-      const shapes = c.inputs.map((value) => (value ? `[${value.type.shape.join(",")}]` : "none")).join(" ");
-      try {
-        compare(session, c, layout);
-      } catch (error) {
-        const problem = error instanceof Error ? error.message : String(error);
-        throw new WrongAnswer(`${op.name} on ${shapes}, ${layout.name}, like sample "${sample.name}": ${problem}`, {
-          cause: error,
-        });
-      }
+      expectRight(c, `${layout.name}, like sample "${sample.name}"`, () => compare(session, c, layout));
       count.cases++;
       if (isNew) count.fresh++;
     }
@@ -80,16 +85,18 @@ function checkOp(
 
 /** Every op that has a CUDA kernel. */
 export const opsAgainstCpu: Part = {
+  name: "ops",
   title: "Ops against the CPU, on fresh odd shapes",
   async run(session) {
     const random = generator(session.seed);
     const checked = opList.filter((op) => !op.view && !session.cuda.missing.includes(op));
     const total = { cases: 0, fresh: 0 };
-    for (const op of checked) {
-      const { cases, fresh } = checkOp(session, op, random);
-      total.cases += cases;
-      total.fresh += fresh;
-    }
+    for (const op of checked)
+      await session.attempt(op.name, () => {
+        const { cases, fresh } = checkOp(session, op, random);
+        total.cases += cases;
+        total.fresh += fresh;
+      });
     session.say(
       `${checked.length} ops, ${total.cases} cases, ${total.fresh} of them in new shapes (seed ${session.seed})`,
     );

@@ -6,7 +6,8 @@ import { magnitudeOf } from "./draw.ts";
 /** Half the distance between 1 and the next float32: what one rounding may do. */
 const unit = 2 ** -24;
 
-function termsOf(c: Case, output: Value): number {
+/** How many terms each sum has. */
+export function termsOf(c: Case, output: Value): number {
   const types = c.inputs.map((value) => value?.type);
   if (c.op.terms) return c.op.terms(types, c.attributes);
   const largest = Math.max(1, ...c.inputs.map((value) => value?.elements.length ?? 0));

@@ -3,7 +3,6 @@
 // one left there, which hides missing barriers.
 #include <cstring>
 
-#include "../../cuda/gpu.h"
 #include "../../cuda/persistent/sampler.h"
 #include "sketch.h"
 #include "suite.h"
@@ -49,12 +48,7 @@ void run(const Program& program, persistent::Products products, Weights weights,
   runSampler(program, device, weights == Weights::resident ? 1 : 2, launch);
 }
 
-std::vector<Operand> inputsOf(const Command& command) { return {command.inputs, command.inputs + command.inputCount}; }
-
 using persistent::Products;
-
-float inBf16(float x) { return gpu::floatFromBits(gpu::packBf16(0, x) & 0xFFFF0000u); }
-float inTf32(float x) { return gpu::floatFromBits(gpu::toTf32(x)); }
 
 std::string nameOf(Products products) {
   switch (products) {
@@ -74,44 +68,12 @@ void checkAlone(Case c, Products products, Weights weights) {
   });
 }
 
-Operand temporaryLike(const Operand& y, Launch& launch) {
-  Operand x = y;
-  x.pitch = y.cols();
-  x.data = launch.scratch(static_cast<size_t>(x.size()) * sizeof(float));
-  return x;
-}
-
-// The largest of each pixel's neighbourhood.
-std::vector<double> pooled(const std::vector<double>& x, const Shape& shape) {
-  std::vector<double> y(x.size(), 0.0);
-  const Geometry g = {shape[0], shape[1], shape[2], shape[3], shape[3], 3, 3, 1, 1, 1, 1, 1, 1};
-  eachMeeting(g, [&](int64_t xp, int64_t yp, int64_t) {
-    for (int64_t i = 0; i < g.i; i++) y[yp * g.i + i] = std::fmax(y[yp * g.i + i], x[xp * g.i + i]);
-  });
-  return y;
-}
-
-// The largest neighbour of relu(c + c), squared: what stays within the product, what takes another room, what is an instruction
-// of its own, and what needs the results of other threads.
-void checkChain(Case c, Products products, Weights weights) {
-  c.label = "persistent " + nameOf(products) + "chain of " + c.label;
-  for (double& y : c.expected) y = y > 0 ? 4 * y * y : 0;
-  c.expected = pooled(c.expected, c.outputShape);
-  c.tolerance *= 100;  // of sums up to about 20
-  const Words window = join({ints({3, 3}), ints({1, 1}), ints({1, 1, 1, 1})});
+void checkChain(const Case& product, Products products, Weights weights) {
+  Case c = chainOf(product);
+  c.label = "persistent " + nameOf(products) + c.label;
   check(c, [&](Command& command, Launch& launch) {
-    const Operand product = temporaryLike(command.output, launch), sum = temporaryLike(command.output, launch),
-                  square = temporaryLike(command.output, launch), twice = temporaryLike(command.output, launch);
     Sketch sketch;
-    sketch.add(c.kernel.c_str(), inputsOf(command), product, command.attributes);
-    sketch.add("relu", {product}, sum);
-    sketch.add("add", {sum, sum}, twice);
-    sketch.add("mul", {twice, twice}, square);
-    sketch.add("maxPool2d", {square}, command.output, AttributeReader(window.data()));
-    sketch.addTemporary(product, 0, 1);
-    sketch.addTemporary(sum, 1, 2);
-    sketch.addTemporary(twice, 2, 3);
-    sketch.addTemporary(square, 3, 4);
+    sketchChain(sketch, c, command, launch);
     run(sketch.finish(), products, weights, launch);
   });
 }

@@ -1,5 +1,5 @@
-// Measures the most that the first GPU does, and prints it as JSON: a copy in memory, bf16 products of mma.sync, and the
-// distance of two empty kernels in a graph.
+// Measures the most that the first GPU does, and prints it as JSON: a copy in memory, float32 by fma, products of mma.sync in tf32
+// and bf16, and the distance of two empty kernels in a graph.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -19,22 +19,46 @@ void check(cudaError_t error, const char* what) {
 constexpr size_t kCopied = size_t{1} << 28;  // bytes of each array: beyond any cache
 constexpr int kThreads = 256;
 constexpr int kRepeats = 20;
-constexpr int kProducts = 4096;  // of each warp and accumulator
+constexpr int kSums = 4096;  // of each warp and accumulator
 constexpr int kAccumulators = 8;
 constexpr int kEmptyKernels = 1000;
+constexpr double kWarmUp = 0.5;  // seconds, until clocks have risen
 
 __global__ void copyQuads(float4* to, const float4* from, size_t quads) {
   const size_t step = size_t{gridDim.x} * blockDim.x;
   for (size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < quads; i += step) to[i] = from[i];
 }
 
-// Independent products from registers: nothing but tensor cores limits them.
-__global__ void multiplyBf16(float* out, uint32_t one) {
+// A multiplication and an addition for each fma, and m16n8k8 or m16n8k16 of them for an instruction of a warp.
+struct Fma {
+  static constexpr double kOperations = 2.0 * 32 * 4;
+  static __device__ void add(float (&d)[4], uint32_t one) {
+    const float x = gpu::floatFromBits(one);
+    for (float& sum : d) sum = fmaf(sum, x, x);
+  }
+};
+struct Tf32 {
+  static constexpr double kOperations = 2.0 * 16 * 8 * 8;
+  static __device__ void add(float (&d)[4], uint32_t one) {
+    const uint32_t a[4] = {one, one, one, one}, b[2] = {one, one};
+    gpu::mmaTf32(d, a, b);
+  }
+};
+struct Bf16 {
+  static constexpr double kOperations = 2.0 * 16 * 8 * 16;
+  static __device__ void add(float (&d)[4], uint32_t one) {
+    const uint32_t a[4] = {one, one, one, one}, b[2] = {one, one};
+    gpu::mmaBf16(d, a, b);
+  }
+};
+
+// Independent sums in registers: nothing but the units that compute limits them.
+template <class Unit>
+__global__ void compute(float* out, uint32_t one) {
   float d[kAccumulators][4] = {};
-  const uint32_t a[4] = {one, one, one, one}, b[2] = {one, one};
-  for (int i = 0; i < kProducts; i++)
+  for (int i = 0; i < kSums; i++)
 #pragma unroll
-    for (int k = 0; k < kAccumulators; k++) gpu::mmaBf16(d[k], a, b);
+    for (int k = 0; k < kAccumulators; k++) Unit::add(d[k], one);
   float sum = 0;
   for (int k = 0; k < kAccumulators; k++) sum += d[k][0] + d[k][1] + d[k][2] + d[k][3];
   out[size_t{blockIdx.x} * blockDim.x + threadIdx.x] = sum;
@@ -51,19 +75,24 @@ class Stopwatch {
   // Seconds of the fastest of some runs.
   template <class F>
   double best(const F& run) {
+    double least = once(run);
+    for (int i = 0; i < kRepeats; i++) {
+      const double seconds = once(run);
+      least = seconds < least ? seconds : least;
+    }
+    return least;
+  }
+
+  template <class F>
+  double once(const F& run) {
+    check(cudaEventRecord(begin_, stream_), "an event");
     run();
     check(cudaGetLastError(), "a launch");
-    float least = 1e30f;
-    for (int i = 0; i < kRepeats; i++) {
-      check(cudaEventRecord(begin_, stream_), "an event");
-      run();
-      check(cudaEventRecord(end_, stream_), "an event");
-      check(cudaEventSynchronize(end_), "a kernel");
-      float ms;
-      check(cudaEventElapsedTime(&ms, begin_, end_), "an event");
-      least = ms < least ? ms : least;
-    }
-    return static_cast<double>(least) / 1e3;
+    check(cudaEventRecord(end_, stream_), "an event");
+    check(cudaEventSynchronize(end_), "a kernel");
+    float ms;
+    check(cudaEventElapsedTime(&ms, begin_, end_), "an event");
+    return static_cast<double>(ms) / 1e3;
   }
 
  private:
@@ -95,24 +124,25 @@ int main() {
   check(cudaMalloc(&from, kCopied), "memory");
   check(cudaMalloc(&to, kCopied), "memory");
   check(cudaMemset(from, 1, kCopied), "memory");
+  const auto run = [&](auto unit) {
+    compute<decltype(unit)><<<blocks, kThreads, 0, stream>>>(static_cast<float*>(to), 0x3F803F80u);
+  };
+  const auto rate = [&](auto unit) {
+    const double each = unit.kOperations * kSums * kAccumulators * (kThreads / 32) * blocks;
+    return each / stopwatch.best([&] { run(unit); });
+  };
+  const bool tensorCores = properties.major >= 8;
+  for (double spent = 0; spent < kWarmUp;) spent += stopwatch.once([&] { tensorCores ? run(Bf16{}) : run(Fma{}); });
+
   const double copy = stopwatch.best([&] {
     copyQuads<<<blocks, kThreads, 0, stream>>>(static_cast<float4*>(to), static_cast<const float4*>(from), kCopied / sizeof(float4));
   });
 
-  double products = 0;
-  if (properties.major >= 8) {
-    const double seconds = stopwatch.best([&] {
-      multiplyBf16<<<blocks, kThreads, 0, stream>>>(static_cast<float*>(to), 0x3F803F80u);
-    });
-    // m16n8k16: a multiplication and an addition for each.
-    const double each = 2.0 * 16 * 8 * 16;
-    products = each * kProducts * kAccumulators * (kThreads / 32) * blocks / seconds;
-  }
-
   const cudaGraphExec_t graph = emptyKernels(stream);
   const double launches = stopwatch.best([&] { check(cudaGraphLaunch(graph, stream), "a graph"); });
 
-  std::printf("{\"device\":\"%s\",\"multiprocessors\":%d,\"copyGbps\":%.1f,\"bf16Tflops\":%.1f,\"launchUs\":%.3f}\n",
-              properties.name, properties.multiProcessorCount, 2.0 * kCopied / copy / 1e9, products / 1e12,
-              launches / kEmptyKernels * 1e6);
+  std::printf("{\"device\":\"%s\",\"multiprocessors\":%d,\"copyGbps\":%.1f,\"float32Tflops\":%.2f,\"tf32Tflops\":%.1f,"
+              "\"bf16Tflops\":%.1f,\"launchUs\":%.3f}\n",
+              properties.name, properties.multiProcessorCount, 2.0 * kCopied / copy / 1e9, rate(Fma{}) / 1e12,
+              tensorCores ? rate(Tf32{}) / 1e12 : 0, tensorCores ? rate(Bf16{}) / 1e12 : 0, launches / kEmptyKernels * 1e6);
 }
