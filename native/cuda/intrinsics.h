@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <set>
 
 #include "shared_limits.h"
 
@@ -36,14 +38,20 @@ inline const char* launchProblem() {
 // launch allows holds for all later ones, those of graphs and of other threads among them. launchProblem tells of a failure.
 inline bool allowShared(const void* kernel, size_t bytes) {
   if (bytes <= kDynamicUnasked) return true;
+  static std::mutex mutex;
+  static std::set<const void*> allowed;  // asking takes as long as a launch
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (allowed.count(kernel) > 0) return true;
   int device = 0;
   int most = 0;
   cudaFuncAttributes attributes;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess &&
-         cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
-         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              most - static_cast<int>(attributes.sharedSizeBytes)) == cudaSuccess;
+  const bool good = cudaGetDevice(&device) == cudaSuccess &&
+                    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess &&
+                    cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
+                    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         most - static_cast<int>(attributes.sharedSizeBytes)) == cudaSuccess;
+  if (good) allowed.insert(kernel);
+  return good;
 }
 
 __device__ __forceinline__ float floatFromBits(uint32_t bits) { return __uint_as_float(bits); }
