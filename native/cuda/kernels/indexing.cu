@@ -105,7 +105,7 @@ struct Indexes {
   const int32_t* data;
   int64_t count, cols, pitch;
 
-  __device__ int64_t at(int64_t i) const { return pitch == cols ? data[i] : data[i / cols * pitch + i % cols]; }
+  __device__ int64_t at(int64_t i) const { return data[i / cols * pitch + i % cols]; }
 };
 
 Indexes indexesOf(const Operand& index, const Operand& from, const Operand& to) {
