@@ -1,11 +1,12 @@
-// npm run cuda:resources: compiles all CUDA kernels for all targets and writes what they take to docs/cuda-kernels.md.
+// npm run cuda:resources: compiles all CUDA kernels for all targets, writes what they take to docs/cuda-kernels.md, and tells what
+// is another than it was. Fails where a kernel spills.
 
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { compileKernels, findNvcc } from "./cuda-compile.mjs";
 import { root } from "./compile.mjs";
-import { missingInstructions, pageOf, rowsOf } from "./cuda-table.mjs";
+import { missingInstructions, pageOf, problemsOf, readPage, rowsOf } from "./cuda-table.mjs";
 
 const nvcc = findNvcc();
 if (nvcc === undefined) {
@@ -15,8 +16,11 @@ if (nvcc === undefined) {
 const start = performance.now();
 const results = await compileKernels(nvcc);
 const rows = rowsOf(results);
-writeFileSync(join(root, "docs", "cuda-kernels.md"), pageOf(rows, nvcc.release));
+const page = join(root, "docs", "cuda-kernels.md");
+const changes = problemsOf(rows, readPage(readFileSync(page, "utf8")).rows);
+writeFileSync(page, pageOf(rows, nvcc.release));
 const { problems } = missingInstructions(results);
-for (const problem of [...results.flatMap(({ warnings }) => warnings), ...problems]) console.error(problem);
+for (const problem of [...results.flatMap(({ warnings }) => warnings), ...problems, ...changes]) console.error(problem);
+if (changes.some((change) => change.includes(" spills "))) process.exitCode = 1;
 const kernels = results.reduce((count, result) => count + result.kernels.length, 0);
 console.log(`${kernels} kernels in ${((performance.now() - start) / 1000).toFixed(0)} s: docs/cuda-kernels.md`);
