@@ -83,8 +83,8 @@ export interface Reference {
 /**
  * By how much more tensor cores err than `expectClose` grants to sums of n terms, which are rounded: they cut each sum off behind the
  * last bit, always towards 0, so that a loss of half a bit on average (2^-24 of the sum or less) adds up over n/4 to n/16
- * sums (of as many products as the hardware adds at a time) that grow to their end: to n/8 * 2^-24 at most, against the 4 sqrt(n) * 2^-24 that
- * are granted. From n = 1024 on, which is where the two meet, the first is taken.
+ * sums (of as many products as the hardware adds at a time) that grow to their end: to n/8 * 2^-24 at most, against the
+ * 4 sqrt(n) * 2^-24 that are granted. From n = 1024 on, which is where the two meet, the first is taken.
  */
 function truncation(c: Case, exact: Value): number {
   return Math.max(1, Math.sqrt(termsOf(c, exact)) / 32);
